@@ -1,0 +1,45 @@
+# Everything runs in .venv, which is made on demand. `make demo` and `make test` are all you need.
+PYTHON ?= python3
+PIP := .venv/bin/pip --disable-pip-version-check
+WEIGHTS ?=
+OUT ?= vox2face-demo
+
+.PHONY: demo test lint types bench wheel clean
+
+demo: .venv/demo.stamp
+	.venv/bin/vox2face demo --out $(OUT) $(if $(WEIGHTS),--weights $(WEIGHTS))
+
+test: .venv/dev.stamp
+	.venv/bin/python -m pytest
+
+lint: .venv/dev.stamp
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+
+# mypy reads an installed copy, because the folders zoo/, train/ and converters/ are installed
+# below vox2face.
+types: .venv/dev.stamp
+	rm -rf build/typed
+	$(PIP) install --quiet --no-deps --target build/typed .
+	.venv/bin/python -m mypy -p vox2face
+
+bench: .venv/dev.stamp
+	.venv/bin/python benchmarks/convert.py
+	.venv/bin/python benchmarks/startup.py
+
+wheel: .venv/dev.stamp
+	.venv/bin/python -m build
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/demo.stamp: .venv/bin/python pyproject.toml constraints.txt
+	$(PIP) install -c constraints.txt -e '.[onnx]'
+	touch $@
+
+.venv/dev.stamp: .venv/bin/python pyproject.toml constraints.txt
+	$(PIP) install -c constraints.txt -e '.[dev]'
+	touch $@ .venv/demo.stamp
+
+clean:
+	rm -rf .venv build dist vox2face-demo *.egg-info

@@ -1,0 +1,1 @@
+"""Weight conversion: readers, mapping tables, writers, ONNX export and the proof of parity."""

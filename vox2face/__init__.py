@@ -1,0 +1,43 @@
+"""vox2face: convert, prove, load and run the networks of speech-to-face research.
+
+Importing this package imports neither torch nor any other heavy library; the functions below
+fetch what they need when they are first called.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+__all__ = ["FaceEncoder", "Vox2FaceError", "entry", "list_models", "load"]
+
+if importlib.util.find_spec("vox2face.zoo") is None:
+    raise ImportError(
+        "Python found the source folder 'vox2face' of a clone instead of the installed package: "
+        "leave the clone's root folder, or install the clone itself with 'pip install -e .'."
+    )
+
+if TYPE_CHECKING:
+    from vox2face.errors import Vox2FaceError
+    from vox2face.runtime import FaceEncoder, load
+    from vox2face.zoo.registry import entry, list_models
+
+_HOMES = {
+    "FaceEncoder": "vox2face.runtime",
+    "Vox2FaceError": "vox2face.errors",
+    "entry": "vox2face.zoo.registry",
+    "list_models": "vox2face.zoo.registry",
+    "load": "vox2face.runtime",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'vox2face' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

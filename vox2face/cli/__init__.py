@@ -1,0 +1,68 @@
+"""The `vox2face` command. Subcommands are imported when they are called."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+from vox2face import __version__
+from vox2face.errors import ParityError, Vox2FaceError
+
+COMMANDS = {
+    "check": "check",
+    "convert": "convert",
+    "demo": "demo",
+    "embed": "embed",
+    "export": "export",
+    "zoo": "zoo",
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a subcommand's module only when it is needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of the subcommands."""
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return a subcommand."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"vox2face.cli.{COMMANDS[cmd_name]}")
+        command: click.Command = module.command
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a subcommand; every expected failure becomes one line and an exit code."""
+        try:
+            return super().invoke(ctx)
+        except Vox2FaceError as error:
+            if isinstance(error, ParityError):
+                from vox2face.cli.report import print_report
+
+                print_report(error.report)
+            fail(str(error), error.exit_code)
+        except BrokenPipeError:
+            sys.stderr.close()
+            sys.exit(1)
+        except OSError as error:
+            fail(f"{error.filename or 'The system'}: {error.strerror or error}.", 1)
+
+
+def fail(message: str, code: int) -> None:
+    """Print an error as one line and exit."""
+    click.echo(f"Error: {' '.join(message.split())}", err=True)
+    sys.exit(code)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, "--version", message="vox2face %(version)s")
+def main() -> None:
+    """Convert, prove, load and run the networks of speech-to-face research.
+
+    Start with `vox2face convert serengil`, or try `vox2face demo`.
+    """

@@ -1,0 +1,56 @@
+"""The errors vox2face raises on purpose; the command line prints each as one line.
+
+Each message says what was given, what was expected and what to do.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vox2face.parity import Report
+
+
+class Vox2FaceError(Exception):
+    """Something the caller can act on went wrong; the command line exits with 1."""
+
+    exit_code = 1
+
+
+class UsageError(Vox2FaceError):
+    """The request itself cannot be meant: the command line exits with 2."""
+
+    exit_code = 2
+
+
+class FetchError(Vox2FaceError):
+    """A file could not be downloaded, or what arrived is not that file."""
+
+
+class WeightFileError(Vox2FaceError):
+    """A weight file is damaged, hostile or of another format."""
+
+
+class MappingError(Vox2FaceError):
+    """The arrays of a weight file do not fit the network; lists every problem."""
+
+
+class ParityError(Vox2FaceError):
+    """The converted network does not compute what the original computes; see `report`."""
+
+    def __init__(self, message: str, report: Report) -> None:
+        super().__init__(message)
+        self.report = report
+
+
+class BundleError(Vox2FaceError):
+    """A bundle directory is incomplete, altered or of an unknown version."""
+
+
+class ImageError(Vox2FaceError):
+    """A picture cannot be decoded or has an unusable shape."""
+
+
+def missing_extra(what: str, extra: str) -> UsageError:
+    """Return the error for a feature whose optional packages are not installed."""
+    return UsageError(f"{what} needs the {extra!r} extra: run pip install 'vox2face[{extra}]'.")

@@ -1,0 +1,93 @@
+"""The facts about models as frozen dataclasses: tensors, published files, zoo entries."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output: `shape` mixes sizes and axis names, as in `("batch", 3, 224, 224)`.
+
+    `meaning` states unit, value range and, for pictures, the colour order.
+    """
+
+    name: str
+    shape: tuple[int | str, ...]
+    dtype: str
+    layout: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Licence:
+    """The terms a weight file comes under; `identifier` is a Hugging Face licence id."""
+
+    identifier: str
+    name: str
+    url: str
+    notice: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """A published weight file: where it is, how to recognise it, whose it is.
+
+    `sha256` and `size` (bytes) are None where no publisher states them. `cite` says where
+    these facts were read.
+    """
+
+    key: str
+    urls: tuple[str, ...]
+    sha256: str | None
+    size: int | None
+    format: str
+    licence: Licence
+    cite: str
+
+    @property
+    def filename(self) -> str:
+        """The file's published name."""
+        return self.urls[0].rsplit("/", 1)[-1]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model of the zoo, named `architecture.tag`.
+
+    `build`, `table`, `graph` and `reference` are "module:object" strings, so that listing
+    entries imports nothing: the torch module class, the weight map, the ONNX graph and the
+    independent forward pass on the original file's arrays. `arguments` go to `build`.
+    Values agree with the original when the largest difference is at most
+    `atol + rtol * largest original value`.
+    """
+
+    name: str
+    kind: str
+    summary: str
+    build: str
+    table: str
+    graph: str
+    reference: str
+    input: TensorSpec
+    outputs: tuple[TensorSpec, ...]
+    preprocess: str
+    source: Source
+    command: str
+    aliases: tuple[str, ...] = ()
+    parameters: int = 0
+    atol: float = 0.0
+    rtol: float = 1e-4
+
+    @property
+    def width(self) -> int:
+        """The length of the embedding."""
+        return int(self.outputs[0].shape[-1])
+
+
+def resolve(reference: str) -> Any:
+    """Import the object a "module:object" string names."""
+    module, _, name = reference.partition(":")
+    return getattr(importlib.import_module(module), name)

@@ -1,0 +1,1 @@
+"""The model zoo: the catalogue, the networks and the signal front ends."""

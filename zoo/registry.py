@@ -1,0 +1,67 @@
+"""Names to entries, and entries to networks with random weights."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vox2face.errors import BundleError, UsageError
+from vox2face.spec import Entry, resolve
+from vox2face.zoo.catalog import ENTRIES
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def list_models(kind: str | None = None) -> list[str]:
+    """Return the names of all zoo entries, or of one kind such as "face-encoder"."""
+    kinds = sorted({entry.kind for entry in ENTRIES})
+    if kind is not None and kind not in kinds:
+        raise UsageError(f"There is no kind {kind!r}: choose one of {', '.join(kinds)}.")
+    return [entry.name for entry in ENTRIES if kind in (None, entry.kind)]
+
+
+def entry(name: str) -> Entry:
+    """Return the facts about a model by its registry name or an alias.
+
+    Raises `UsageError` with the closest names when there is none.
+    """
+    for candidate in ENTRIES:
+        if name == candidate.name or name in candidate.aliases:
+            return candidate
+    known = [n for e in ENTRIES for n in (e.name, *e.aliases)]
+    raise UsageError(f"There is no model {name!r}. {suggestion(name, known)}")
+
+
+def suggestion(name: str, known: Sequence[str]) -> str:
+    """Return "Did you mean ...?" with near misses, or the list of what there is."""
+    folded = {k.lower(): k for k in known}
+    near = difflib.get_close_matches(name.lower(), folded, n=3, cutoff=0.5)
+    if near:
+        return f"Did you mean {' or '.join(folded[n] for n in near)}?"
+    return f"There are: {', '.join(known)}."
+
+
+def build(model: Entry) -> nn.Module:
+    """Return the network of an entry with freshly drawn weights, in eval mode."""
+    network: nn.Module = resolve(model.build)()
+    return network.eval()
+
+
+def load_module(model: Entry, weights: Path) -> nn.Module:
+    """Return the network of an entry with the weights of a safetensors file, in eval mode.
+
+    The weights are memory-mapped, not copied. Raises `BundleError` if they do not fit.
+    """
+    import torch
+    from safetensors.torch import load_file
+
+    with torch.device("meta"):
+        network: nn.Module = resolve(model.build)()
+    try:
+        network.load_state_dict(load_file(weights), strict=True, assign=True)
+    except Exception as error:  # safetensors and torch raise kinds of their own
+        raise BundleError(f"{weights} does not fit {model.name} ({error}).") from error
+    return network.eval().requires_grad_(False)
