@@ -1,0 +1,158 @@
+"""Weight maps: tables of rules that pair every array of a file with one tensor of a network."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from vox2face.converters.ops import OPS, Array
+from vox2face.errors import MappingError
+
+
+@dataclass(frozen=True)
+class StoredArray:
+    """One weight array as a file declares it: not read yet.
+
+    `offset` is where its bytes start in the file, or None if they are chunked, compressed or
+    big-endian and have to be spooled first.
+    """
+
+    layer: str
+    name: str
+    path: str
+    shape: tuple[int, ...]
+    offset: int | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """The size of the values as float32."""
+        return 4 * prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One array `source` ("layer/weight") of `shape` becomes the tensor `target` through `op`."""
+
+    source: str
+    target: str
+    op: str
+    shape: tuple[int, ...]
+
+    @property
+    def target_shape(self) -> tuple[int, ...]:
+        """The tensor's shape, from the array's shape and the operation."""
+        return OPS[self.op].forward(np.broadcast_to(np.float32(0), self.shape)).shape
+
+
+@dataclass(frozen=True)
+class WeightMap:
+    """A bijection between a file's arrays and a network's tensors.
+
+    `match` is "order" (arrays pair with rules by position, and the full list of shapes must be
+    equal: for files whose names are irregular) or "name". `ignore` lists layers that may be in
+    the file and are not used. `like` says in words whose files these are.
+    """
+
+    like: str
+    match: str
+    rules: tuple[Rule, ...]
+    ignore: frozenset[str] = frozenset()
+
+    def pair(self, arrays: Sequence[StoredArray]) -> list[tuple[Rule, StoredArray]]:
+        """Return (rule, array) for every rule, or raise `MappingError` with all problems."""
+        used = [array for array in arrays if array.layer not in self.ignore]
+        pairs, problems = PAIRINGS[self.match](self.rules, used)
+        problems += [
+            f"{rule.source} has shape {array.shape} in the file, expected is {rule.shape}"
+            for rule, array in pairs
+            if array.shape != rule.shape
+        ]
+        if problems:
+            raise MappingError(summary(self.like, problems))
+        return pairs
+
+    def invert(self, tensors: Mapping[str, Array]) -> dict[str, Array]:
+        """Return the file's arrays by source name, from a network's tensors."""
+        missing = sorted({r.target for r in self.rules} - tensors.keys())
+        extra = sorted(tensors.keys() - {r.target for r in self.rules})
+        problems = [f"the tensor {name} is missing" for name in missing]
+        problems += [f"the tensor {name} is not part of the network" for name in extra]
+        problems += [
+            f"{rule.target} has shape {tensors[rule.target].shape}, expected {rule.target_shape}"
+            for rule in self.rules
+            if rule.target in tensors and tensors[rule.target].shape != rule.target_shape
+        ]
+        if problems:
+            raise MappingError(summary(self.like, problems))
+        return {r.source: OPS[r.op].inverse(tensors[r.target]) for r in self.rules}
+
+
+def summary(like: str, problems: Sequence[str]) -> str:
+    """Return one message for all problems of a file."""
+    count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+    return f"These are not the weights of {like} ({count}): {'; '.join(problems)}."
+
+
+def canonical(array: StoredArray) -> str:
+    """Return "layer/weight" of an array whatever generation of Keras named it."""
+    weight = array.name.rsplit("/", 1)[-1].partition(":")[0]
+    for suffix, name in (("_W", "kernel"), ("_b", "bias")):  # Keras 1: conv1_1_W, conv1_1_b
+        if weight == array.layer + suffix:
+            weight = name
+    return f"{array.layer}/{weight}"
+
+
+def pair_by_name(
+    rules: Sequence[Rule], arrays: Sequence[StoredArray]
+) -> tuple[list[tuple[Rule, StoredArray]], list[str]]:
+    """Pair by "layer/weight"; what is missing, unknown or doubled is a problem."""
+    by_name = {canonical(array): array for array in arrays}
+    known = {rule.source for rule in rules}
+    counts = Counter(canonical(array) for array in arrays)
+    problems = [f"{name} is in the file {n} times" for name, n in counts.items() if n > 1]
+    problems += [f"{rule.source} is missing" for rule in rules if rule.source not in by_name]
+    problems += [
+        f"{array.path} {array.shape} is not part of the network"
+        for name, array in by_name.items()
+        if name not in known
+    ]
+    return [(rule, by_name[rule.source]) for rule in rules if rule.source in by_name], problems
+
+
+def pair_by_order(
+    rules: Sequence[Rule], arrays: Sequence[StoredArray]
+) -> tuple[list[tuple[Rule, StoredArray]], list[str]]:
+    """Pair by position; the names only serve to refuse a file whose order contradicts them."""
+    problems = []
+    if len(arrays) != len(rules):
+        problems.append(f"the file has {len(arrays)} arrays, expected are {len(rules)}")
+    layers, wanted = (unique(a.layer for a in arrays), unique(layers_of(rules)))
+    if set(layers) == set(wanted) and layers != wanted:
+        moved = next(
+            i for i, pair in enumerate(zip(layers, wanted, strict=True)) if len({*pair}) > 1
+        )
+        problems.append(
+            f"the layers are in a wrong order: {layers[moved]} comes where {wanted[moved]} belongs"
+        )
+    for array, rule in zip(arrays, rules, strict=False):
+        got, want = canonical(array).rsplit("/", 1)[-1], rule.source.rsplit("/", 1)[-1]
+        if {got, want} == {"kernel", "bias"}:
+            problems.append(f"{array.path} comes where the {want} of {rule.source} belongs")
+    return list(zip(rules, arrays, strict=False)), problems
+
+
+def layers_of(rules: Iterable[Rule]) -> list[str]:
+    """Return the layer of every rule."""
+    return [rule.source.rsplit("/", 1)[0] for rule in rules]
+
+
+def unique(names: Iterable[str]) -> list[str]:
+    """Return the names without repetitions, in order."""
+    return list(dict.fromkeys(names))
+
+
+PAIRINGS = {"name": pair_by_name, "order": pair_by_order}

@@ -1,0 +1,214 @@
+"""Write safetensors block by block: no tensor is ever whole in memory, no torch is imported.
+
+Format: https://github.com/huggingface/safetensors (8 bytes header length, JSON header, values).
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from safetensors import safe_open
+
+from vox2face.converters.mapping import Rule
+from vox2face.converters.ops import OPS, Array, fill
+from vox2face.errors import Vox2FaceError, WeightFileError
+from vox2face.files import Progress
+
+BLOCK = 1 << 23  # bytes of a block; two threads hold two blocks each at most
+ALIGNMENT = 64  # where the values begin, so that a memory map of them is aligned
+
+
+@dataclass(frozen=True)
+class Move:
+    """A source array in the file's layout and the rule that turns it into a tensor."""
+
+    rule: Rule
+    array: Array
+
+    @property
+    def view(self) -> Array:
+        """The tensor, as a view of the source array."""
+        return OPS[self.rule.op].forward(self.array)
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows `start` to `stop` of a tensor, `offset` bytes from the start of the file."""
+
+    move: Move
+    start: int
+    stop: int
+    offset: int
+
+
+def write(moves: Sequence[Move], path: Path, metadata: dict[str, str], progress: Progress) -> None:
+    """Write the tensors of `moves`, in their order, as one safetensors file.
+
+    Raises `WeightFileError` if a value is NaN or infinite. `progress` gets bytes done and total.
+    """
+    head = header(moves, metadata)
+    blocks = list(cut(moves, len(head)))
+    with path.open("wb") as file:
+        file.write(head)
+        file.truncate(len(head) + total_bytes(moves))
+
+    def job(block: Block, buffer: Array) -> None:
+        fill(buffer, block.move.view[block.start : block.stop])
+        if not (np.isfinite(buffer.min()) and np.isfinite(buffer.max())):
+            raise WeightFileError(non_finite(block, buffer))
+        write_at(path, buffer, block.offset)
+
+    each(job, blocks, progress)
+
+
+def read_back(moves: Sequence[Move], path: Path, progress: Progress) -> None:
+    """Open the written file anew and compare every value with its source, bit for bit.
+
+    Names, shapes and places come from the safetensors library's own reading of the file.
+    """
+    if shapes(path) != {move.rule.target: move.view.shape for move in moves}:
+        raise Vox2FaceError(f"{path} lists other tensors than were written: convert again.")
+    places = layout(path)
+
+    def job(block: Block, buffer: Array) -> None:
+        fill(buffer, block.move.view[block.start : block.stop])
+        if not equals_at(path, buffer, places[block.move.rule.target] + block.offset):
+            raise Vox2FaceError(
+                f"{path} reads back other values in {block.move.rule.target} than were "
+                "written: the disk or memory is failing."
+            )
+
+    each(job, [within(block) for block in cut(moves, 0)], progress)
+
+
+def layout(path: Path) -> dict[str, int]:
+    """Return where in a safetensors file the values of each tensor begin."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        content = json.loads(file.read(length))
+    content.pop("__metadata__", None)
+    return {name: 8 + length + facts["data_offsets"][0] for name, facts in content.items()}
+
+
+def shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Return name -> shape of every tensor in a safetensors file, as its library reads it."""
+    with safe_open(path, framework="numpy") as file:
+        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
+
+
+def header(moves: Sequence[Move], metadata: dict[str, str]) -> bytes:
+    """Return the length and the JSON header, padded so that values begin aligned."""
+    content: dict[str, object] = {"__metadata__": metadata}
+    offset = 0
+    for move in moves:
+        end = offset + move.array.nbytes
+        shape = list(move.view.shape)
+        content[move.rule.target] = {"dtype": "F32", "shape": shape, "data_offsets": [offset, end]}
+        offset = end
+    text = json.dumps(content, separators=(",", ":")).encode()
+    text += b" " * (-(len(text) + 8) % ALIGNMENT)
+    return len(text).to_bytes(8, "little") + text
+
+
+def total_bytes(moves: Sequence[Move]) -> int:
+    """Return how many bytes the values of all tensors take."""
+    return sum(move.array.nbytes for move in moves)
+
+
+def cut(moves: Sequence[Move], offset: int) -> Iterator[Block]:
+    """Yield all tensors as blocks of whole rows; `offset` is where the first value lies."""
+    for move in moves:
+        rows, row = len(move.view), move.array.nbytes // len(move.view)
+        step = max(1, BLOCK // row)
+        for start in range(0, rows, step):
+            stop = min(start + step, rows)
+            yield Block(move, start, stop, offset + start * row)
+        offset += move.array.nbytes
+
+
+def each(job: Callable[[Block, Array], None], blocks: Sequence[Block], progress: Progress) -> None:
+    """Run a job for every block on all cores, each thread with one buffer for its blocks."""
+    total = sum((b.stop - b.start) * row_bytes(b) for b in blocks)
+    local, done, lock = threading.local(), 0, threading.Lock()
+
+    def run(block: Block) -> None:
+        nonlocal done
+        shape = (block.stop - block.start, *block.move.view.shape[1:])
+        size = int(np.prod(shape))
+        if not hasattr(local, "memory") or local.memory.size < size:
+            local.memory = np.empty(max(size, BLOCK // 4), np.float32)
+        job(block, local.memory[:size].reshape(shape))
+        if block.stop == len(block.move.view):
+            release(block.move.array)
+        with lock:
+            done += 4 * size
+            progress(done, total)
+
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        futures = [pool.submit(run, block) for block in blocks]
+        try:
+            for future in futures:
+                future.result()
+        finally:
+            for future in futures:
+                future.cancel()
+
+
+def within(block: Block) -> Block:
+    """Return the block with its offset counted from the start of its tensor."""
+    return replace(block, offset=block.start * row_bytes(block))
+
+
+def release(array: Array) -> None:
+    """Let the system drop the pages of a memory-mapped array; they are read again if needed."""
+    base: object = array.base
+    advice = getattr(mmap, "MADV_DONTNEED", None)
+    if isinstance(base, mmap.mmap) and advice is not None:
+        base.madvise(advice)
+
+
+def row_bytes(block: Block) -> int:
+    """Return the bytes of one row of the block's tensor."""
+    return block.move.array.nbytes // len(block.move.view)
+
+
+def write_at(path: Path, buffer: Array, offset: int) -> None:
+    """Write a whole buffer at a place in a file."""
+    with path.open("r+b", buffering=0) as file:
+        file.seek(offset)
+        rest = buffer.reshape(-1).view(np.uint8).data
+        while rest:
+            rest = rest[file.write(rest) :]
+
+
+def equals_at(path: Path, buffer: Array, offset: int) -> bool:
+    """Whether a file holds exactly these bits at a place."""
+    expected = buffer.reshape(-1).view(np.uint8)
+    piece = np.empty(1 << 20, np.uint8)
+    with path.open("rb", buffering=0) as file:
+        file.seek(offset)
+        while expected.size:
+            count = file.readinto(piece[: expected.size].data)
+            if not count or not np.array_equal(piece[:count], expected[:count]):
+                return False
+            expected = expected[count:]
+    return True
+
+
+def non_finite(block: Block, buffer: Array) -> str:
+    """Say which source array holds NaN or infinite values, and where the first one is."""
+    bad = np.argwhere(~np.isfinite(buffer))[0]
+    bad[0] += block.start
+    place = ", ".join(str(i) for i in bad)
+    return (
+        f"{block.move.rule.source} holds NaN or infinite values (first at [{place}] of "
+        f"{block.move.rule.target}): the weights are damaged, get the file again."
+    )

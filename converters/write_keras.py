@@ -1,0 +1,53 @@
+"""Write legacy Keras HDF5 weight files, the format `read` reads, without Keras.
+
+Layout: keras/src/legacy/saving/legacy_h5_format.py; contiguous, uncompressed float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from vox2face.converters.mapping import Rule
+from vox2face.converters.ops import Array
+from vox2face.files import atomic_file
+
+KERAS_VERSION = "2.2.4"
+
+
+def write_keras(path: Path, layers: Iterable[tuple[str, Mapping[str, Array]]]) -> None:
+    """Write layers, each a name and its arrays by weight name such as "kernel", in their order."""
+    names = []
+    with atomic_file(path) as partial, h5py.File(partial, "w") as file:
+        for layer, arrays in layers:
+            names.append(layer.encode())
+            group = file.require_group(layer)
+            paths = [f"{layer}/{weight}:0" for weight in arrays]
+            group.attrs["weight_names"] = np.array([p.encode() for p in paths])
+            for name, array in zip(paths, arrays.values(), strict=True):
+                group.create_dataset(name, data=array, dtype="<f4")
+        file.attrs["layer_names"] = np.array(names)
+        file.attrs["backend"] = b"tensorflow"
+        file.attrs["keras_version"] = KERAS_VERSION.encode()
+
+
+def random_layers(rules: Iterable[Rule], seed: int) -> Iterable[tuple[str, dict[str, Array]]]:
+    """Yield layers of the shapes of a weight map with random values that keep signals in range.
+
+    Kernels have the variance 2 / fan-in (He et al., 2015), so that activations neither vanish
+    nor explode on the way through the network.
+    """
+    rng = np.random.default_rng(seed)
+    pending: dict[str, Array] = {}
+    for rule in rules:
+        layer, weight = rule.source.rsplit("/", 1)
+        fan_in = int(np.prod(rule.shape[:-1]))
+        scale = np.float32((2 / fan_in) ** 0.5 if weight == "kernel" else 0.05)
+        pending[weight] = rng.standard_normal(rule.shape, np.float32)
+        pending[weight] *= scale
+        if weight == "bias":
+            yield layer, pending
+            pending = {}

@@ -1,0 +1,164 @@
+"""Fixtures: narrow twins of the networks, hand-made HDF5 files, and full-size weight files."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from vox2face.converters.mapping import Rule, WeightMap
+from vox2face.converters.write_keras import random_layers, write_keras
+from vox2face.spec import Entry, resolve
+from vox2face.zoo.registry import entry as find_entry
+
+ROOT = Path(__file__).parents[1]
+NARROW = {"channels": (4, 8, 16, 32, 32), "hidden": 256, "classes": 163}
+
+
+@pytest.fixture(autouse=True)
+def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give every test a cache folder of its own and no network."""
+    monkeypatch.setenv("VOX2FACE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("VOX2FACE_OFFLINE", "1")
+    monkeypatch.delenv("VOX2FACE_MIRROR", raising=False)
+
+
+def narrowed(shape: Sequence[int]) -> tuple[int, ...]:
+    """Divide the wide axes of a shape by 16."""
+    return tuple(n // 16 if n >= 64 else n for n in shape)
+
+
+def narrow_rules(rules: Sequence[Rule]) -> tuple[Rule, ...]:
+    return tuple(dataclasses.replace(rule, shape=narrowed(rule.shape)) for rule in rules)
+
+
+@pytest.fixture
+def twin(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Entry]:
+    """Return a function that gives an entry 16 times narrower, which converts in no time."""
+
+    def make(name: str) -> Entry:
+        full = find_entry(name)
+        table: WeightMap = resolve(full.table)
+        module = types.ModuleType("narrow_twin")
+        module.TABLE = dataclasses.replace(table, rules=narrow_rules(table.rules))  # type: ignore
+        module.build = lambda: resolve(full.build)(**NARROW)  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "narrow_twin", module)
+        outputs = tuple(
+            dataclasses.replace(spec, shape=(spec.shape[0], narrowed([int(spec.shape[1])])[0]))
+            for spec in full.outputs
+        )
+        return dataclasses.replace(
+            full, table="narrow_twin:TABLE", build="narrow_twin:build", outputs=outputs
+        )
+
+    return make
+
+
+@pytest.fixture
+def twin_file(tmp_path: Path, twin: Callable[[str], Entry]) -> Callable[[str], Path]:
+    """Return a function that writes a narrow weight file in the layout of an entry."""
+
+    def make(name: str) -> Path:
+        path = tmp_path / f"{name}.h5"
+        write_keras(path, random_layers(resolve(twin(name).table).rules, seed=1))
+        return path
+
+    return make
+
+
+Layers = Sequence[tuple[str, Mapping[str, Any]]]
+
+
+@pytest.fixture
+def handmade(tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that writes an HDF5 weight file with every detail in the test's hand."""
+
+    def make(layers: Layers, *, below: str | None = None, text: bool = False, **more: Any) -> Path:
+        path = tmp_path / "handmade.h5"
+        with h5py.File(path, "w", userblock_size=more.pop("userblock", 0)) as file:
+            root = file.create_group(below) if below else file
+
+            def names(items: Sequence[str]) -> Any:
+                if text:
+                    return np.array(list(items), dtype=h5py.string_dtype())
+                return np.array([item.encode() for item in items])
+
+            for layer, arrays in layers:
+                group = root.require_group(layer)
+                group.attrs["weight_names"] = names(list(arrays))
+                for name, value in arrays.items():
+                    group.create_dataset(name, data=value, **more)
+            root.attrs["layer_names"] = names([layer for layer, _ in layers])
+        return path
+
+    return make
+
+
+def run_python(script: str, *arguments: Any, **environment: str) -> str:
+    """Run a Python script in a process of its own and return what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-c", script, *map(str, arguments)],
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def python() -> Callable[..., str]:
+    return run_python
+
+
+@pytest.fixture(scope="session")
+def full_serengil(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A full-size vgg_face_weights.h5 made by deepface's own base_model()."""
+    path = tmp_path_factory.mktemp("full") / "vgg_face_weights.h5"
+    run_python(DEEPFACE_FILE, path, TF_USE_LEGACY_KERAS="1")
+    yield path
+    path.unlink()
+
+
+DEEPFACE_FILE = """
+import sys
+import numpy as np
+from deepface.models.facial_recognition.tf.VGGFace import base_model
+
+model, rng = base_model(), np.random.default_rng(7)
+for layer in model.layers:
+    if layer.get_weights():
+        kernel, bias = (w.shape for w in layer.get_weights())
+        scale = np.float32((2 / np.prod(kernel[:-1])) ** 0.5)
+        layer.set_weights([
+            rng.standard_normal(kernel, np.float32) * scale,
+            rng.standard_normal(bias, np.float32) * np.float32(0.05),
+        ])
+model.save_weights(sys.argv[1])
+"""
+
+
+@pytest.fixture
+def vox2face(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return a function that runs the command as a user does."""
+
+    def run(*arguments: Any, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(Path(sys.executable).with_name("vox2face")), *map(str, arguments)],
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run
