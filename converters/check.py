@@ -1,0 +1,55 @@
+"""Prove an existing bundle again: files unaltered, every layer as the original computes it."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from vox2face.bundle import Bundle
+from vox2face.converters.chain import paired
+from vox2face.converters.mapping import WeightMap
+from vox2face.converters.ops import Array
+from vox2face.converters.prove import prove
+from vox2face.converters.read import mapped, open_weights
+from vox2face.converters.write import Move, layout, read_back, shapes
+from vox2face.errors import BundleError
+from vox2face.parity import Report
+from vox2face.spec import resolve
+from vox2face.zoo.registry import entry
+
+
+def check(bundle: Bundle, original: Path | None = None) -> Report:
+    """Prove a bundle again and return the report.
+
+    The arrays of the original layout come back through the inverse of the weight map, so the
+    original file is not needed; where it is given, all weights are compared with it bit for bit.
+    Raises `BundleError` if a file was altered.
+    """
+    if problems := bundle.altered():
+        raise BundleError(f"{bundle.path}: {'; '.join(problems)}. Convert again with --force.")
+    model = entry(bundle.entry_name)
+    if original is not None:
+        compare_with(bundle, original)
+    table: WeightMap = resolve(model.table)
+    arrays = table.invert(stored(bundle.weights))
+    onnx = bundle.onnx if bundle.onnx.is_file() else None
+    return prove(model, bundle.preset, arrays, bundle.weights, onnx)
+
+
+def stored(weights: Path) -> dict[str, Array]:
+    """Return the tensors of a safetensors file as memory maps."""
+    places = layout(weights)
+    return {
+        name: np.asarray(mapped(weights, places[name], shape))
+        for name, shape in shapes(weights).items()
+    }
+
+
+def compare_with(bundle: Bundle, original: Path) -> None:
+    """Raise unless the bundle holds exactly the values of an original file."""
+    with open_weights(original) as file, tempfile.TemporaryFile() as spool:
+        pairs = paired(entry(bundle.entry_name), file)
+        moves = [Move(rule, file.open(array, spool)) for rule, array in pairs]
+        read_back(moves, bundle.weights, lambda done, total: None)

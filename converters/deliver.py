@@ -1,0 +1,127 @@
+"""ONNX files from bundles: the one inside, and those that `vox2face export` delivers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vox2face import bundle as bundles
+from vox2face.bundle import Bundle
+from vox2face.converters import export
+from vox2face.converters.ops import Array
+from vox2face.converters.write import shapes
+from vox2face.errors import ParityError, UsageError
+from vox2face.files import atomic_file, sha256
+from vox2face.parity import Report, compare
+from vox2face.spec import Entry, TensorSpec, resolve
+from vox2face.zoo.presets import FacePreset, face_preset
+from vox2face.zoo.registry import entry as find_entry
+
+PIXELS = TensorSpec(
+    name="image",
+    shape=("batch", "height", "width", 3),
+    dtype="uint8",
+    layout="NHWC",
+    meaning="RGB pictures of cropped faces, 0..255, all of one size",
+)
+
+
+def write_onnx(
+    entry: Entry,
+    weights: Path,
+    path: Path,
+    config: dict[str, Any],
+    preset: FacePreset | None = None,
+    frontend: bool = False,
+    logits: bool = False,
+) -> None:
+    """Write the ONNX file of a bundle's weights, with the facts about them inside."""
+    preset = preset or face_preset(config["preset"])
+    metadata = {
+        "entry": entry.name,
+        "preset": preset.name,
+        "input": PIXELS.meaning if frontend else preset.meaning,
+        "licence": entry.source.licence.name,
+        "licence_url": entry.source.licence.url,
+        "source_sha256": config["source"]["sha256"],
+        "weights_sha256": config["files"][bundles.WEIGHTS]["sha256"],
+        "vox2face": config["vox2face"],
+    }
+    outputs = entry.outputs if logits else entry.outputs[:1]
+    graph = resolve(entry.graph)(shapes(weights))
+    specs = (entry.input, *outputs)
+    export.write(path, graph, weights, specs, metadata, preset if frontend else None)
+
+
+def add_onnx(target: Bundle) -> None:
+    """Add model.onnx to a bundle that has none, checked, and record it in config.json."""
+    export_file(target, target.onnx)
+    bundles.add_file(target.config, target.onnx, sha256(target.onnx))
+    bundles.write_config(target.path, target.config)
+
+
+def export_file(
+    target: Bundle,
+    path: Path,
+    preset: str | None = None,
+    frontend: bool = False,
+    logits: bool = False,
+) -> Report:
+    """Write a bundle's network as an ONNX file, run it, and compare it with the torch module.
+
+    With `frontend` the file takes uint8 RGB (n, height, width, 3) and preprocesses inside; with
+    `logits` it has the class scores as a second output. Raises `ParityError`, and keeps nothing,
+    if ONNX Runtime computes something else than torch.
+    """
+    if path.suffix != ".onnx":
+        raise UsageError(f"{path} does not end in .onnx: name the file to write, as FILE.onnx.")
+    export.require("ONNX export")
+    entry, chosen = find_entry(target.entry_name), face_preset(preset or target.preset)
+    with atomic_file(path) as partial:
+        write_onnx(entry, target.weights, partial, target.config, chosen, frontend, logits)
+        report = compared(entry, target.weights, partial, chosen, frontend)
+        if not report.ok:
+            raise ParityError(f"{report.verdict()} {path} was not written.", report)
+    return report
+
+
+def compared(entry: Entry, weights: Path, path: Path, preset: FacePreset, frontend: bool) -> Report:
+    """Run an ONNX file and the torch module on two pictures and compare all outputs."""
+    pixels, prepared = pictures(preset)
+    expected = torch_outputs(entry, weights, prepared)
+    session = export.session(path)
+    values = export.run(session, pixels if frontend else prepared)
+    names = [output.name for output in session.get_outputs()]
+    rows = [
+        compare("onnx file", name, value, expected[name], entry.atol, entry.rtol)
+        for name, value in zip(names, values, strict=True)
+    ]
+    return Report(rows)
+
+
+def pictures(preset: FacePreset) -> tuple[np.ndarray[Any, Any], Array]:
+    """Return two photographs that are not square, as pixels and preprocessed by the module."""
+    import torch
+
+    from vox2face.image import samples
+    from vox2face.zoo.frontends import FaceInput
+
+    picture = samples()["astronaut.png"][10:, 30:190]
+    pixels = np.stack([picture, picture[:, ::-1]])
+    with torch.inference_mode():
+        prepared: Array = FaceInput(preset)(torch.from_numpy(pixels)).numpy()
+    return pixels, prepared
+
+
+def torch_outputs(entry: Entry, weights: Path, x: Array) -> dict[str, Array]:
+    """Return what the torch module gives for preprocessed pictures, by output name."""
+    import torch
+
+    from vox2face.zoo.registry import load_module
+
+    module: Any = load_module(entry, weights)
+    with torch.inference_mode():
+        values = (module(torch.from_numpy(x)), module.logits(torch.from_numpy(x)))
+    return {s.name: v.numpy() for s, v in zip(entry.outputs, values, strict=True)}

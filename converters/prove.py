@@ -1,0 +1,168 @@
+"""The proof of parity: torch, ONNX Runtime and Keras against the NumPy reference, tap by tap."""
+
+from __future__ import annotations
+
+import gc
+import importlib.metadata
+import platform
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vox2face import __version__
+from vox2face.converters.ops import Array
+from vox2face.converters.write import release, shapes
+from vox2face.parity import Parity, Report, compare
+from vox2face.spec import Entry, resolve
+from vox2face.zoo.registry import load_module
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+PACKAGES = (
+    "torch",
+    "numpy",
+    "h5py",
+    "safetensors",
+    "onnx",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "tensorflow",
+    "tf-keras",
+    "keras",
+)
+
+
+def prove(
+    entry: Entry,
+    preset: str,
+    arrays: Mapping[str, Array],
+    weights: Path,
+    onnx: Path | None,
+    keras: tuple[Path, str] | None = None,
+) -> Report:
+    """Run every implementation on a photograph and compare each layer with the reference.
+
+    `arrays` are the original file's arrays in its own layout. `keras` is the original file and
+    how its owner loads it, to run the owner's graph as well.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        # Loading takes ONNX Runtime seconds of one core; the reference runs meanwhile.
+        session = pool.submit(load_session, onnx) if onnx else None
+        x = probe(entry, preset)
+        nhwc = np.ascontiguousarray(x[:1].transpose(0, 2, 3, 1))
+        wanted = reference_taps(entry, arrays, nhwc)
+        finished = outputs(session.result(), x) if session else {}
+        session = None
+    report = Report(versions=versions(), verify="keras" if keras else "reference")
+    mirrored = torch_rows(entry, weights, x, wanted, report.rows)
+    if onnx is not None:
+        onnx_rows(entry, weights, x, wanted, finished, mirrored, report.rows)
+    if keras is not None:
+        from vox2face.converters import keras_twin
+
+        for tap, value in keras_twin.taps(*keras, nhwc):
+            report.rows.append(row(entry, "keras", tap, value, wanted[tap]))
+    return report
+
+
+def load_session(path: Path) -> onnxruntime.InferenceSession:
+    """Load a finished ONNX file, fully optimised."""
+    from vox2face.converters import export
+
+    return export.session(path)
+
+
+def outputs(session: onnxruntime.InferenceSession, x: Array) -> dict[str, Array]:
+    """Run a session; return its outputs by name."""
+    from vox2face.converters import export
+
+    return dict(zip([o.name for o in session.get_outputs()], export.run(session, x), strict=True))
+
+
+def reference_taps(entry: Entry, arrays: Mapping[str, Array], x: Array) -> dict[str, Array]:
+    """Run the reference; the pages of a layer's weights are let go once it is done."""
+    wanted = {}
+    for tap, value in resolve(entry.reference)(arrays, x):
+        wanted[tap] = value
+        for weight in ("kernel", "bias"):
+            if f"{tap}/{weight}" in arrays:
+                release(arrays[f"{tap}/{weight}"])
+    return wanted
+
+
+def probe(entry: Entry, preset: str) -> Array:
+    """Return the proof's input, float32 (2, 3, 224, 224): a photograph and its mirror image."""
+    import torch
+
+    from vox2face.image import samples
+    from vox2face.zoo.frontends import FaceInput
+    from vox2face.zoo.presets import face_preset
+
+    picture = samples()["astronaut.png"]
+    pair = np.stack([picture, picture[:, ::-1]])
+    with torch.inference_mode():
+        x: Array = FaceInput(face_preset(preset))(torch.from_numpy(pair)).numpy()
+    return x
+
+
+def torch_rows(
+    entry: Entry, weights: Path, x: Array, wanted: Mapping[str, Array], rows: list[Parity]
+) -> Array:
+    """Compare the torch module's taps; return its embedding of the second picture."""
+    import torch
+
+    module: Any = load_module(entry, weights)
+    with torch.inference_mode():
+        for tap, value in module.taps(torch.from_numpy(x[:1])):
+            rows.append(row(entry, "torch", tap, channels_last(value.numpy()), wanted[tap]))
+        mirrored: Array = module(torch.from_numpy(x[1:])).numpy()
+    del module
+    gc.collect()
+    return mirrored
+
+
+def onnx_rows(
+    entry: Entry,
+    weights: Path,
+    x: Array,
+    wanted: Mapping[str, Array],
+    finished: Mapping[str, Array],
+    mirrored: Array,
+    rows: list[Parity],
+) -> None:
+    """Compare ONNX Runtime's taps, then the outputs the finished file gave fully optimised."""
+    from vox2face.converters import export
+
+    graph = resolve(entry.graph)(shapes(weights))
+    for tap, value in export.run_taps(graph, weights, entry.input, x[:1]).items():
+        rows.append(row(entry, "onnx", tap, channels_last(value), wanted[tap]))
+    taps = {name: tap for tap, name in graph.taps.items()}
+    for name, value in finished.items():
+        rows.append(row(entry, "onnx file", taps[name], value[:1], wanted[taps[name]]))
+    embedding = finished[entry.outputs[0].name]
+    rows.append(row(entry, "onnx file", "mirrored", embedding[1:], mirrored))
+
+
+def row(entry: Entry, stage: str, tap: str, got: Array, want: Array) -> Parity:
+    """Compare with the tolerance of the entry."""
+    return compare(stage, tap, got, want, entry.atol, entry.rtol)
+
+
+def channels_last(value: Array) -> Array:
+    """Return NCHW maps as NHWC; vectors stay as they are."""
+    return value.transpose(0, 2, 3, 1) if value.ndim == 4 else value
+
+
+def versions() -> dict[str, str]:
+    """Return the versions a proof holds for: vox2face, Python and the packages that computed."""
+    found = {"vox2face": __version__, "python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,128 @@
+"""A bundle: the folder that holds one converted or trained model.
+
+config.json        entry, preset, outputs, licence, source and file hashes, versions
+model.safetensors  the weights, in the torch module's names and layout
+model.onnx         optional: the same network for ONNX Runtime, in one file
+parity.json        the proof against the original, tap by tap
+README.md          a model card for people and for the Hugging Face hub
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from vox2face import __version__
+from vox2face.errors import BundleError
+from vox2face.files import atomic_file, home, sha256
+from vox2face.spec import Entry
+
+FORMAT = 1
+CONFIG, WEIGHTS, ONNX = "config.json", "model.safetensors", "model.onnx"
+PARITY, CARD = "parity.json", "README.md"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An existing bundle folder and what its config.json says."""
+
+    path: Path
+    config: dict[str, Any]
+
+    @property
+    def entry_name(self) -> str:
+        """The registry name of the model."""
+        return str(self.config["entry"])
+
+    @property
+    def preset(self) -> str:
+        """The preprocessing the weights were made with."""
+        return str(self.config["preset"])
+
+    @property
+    def weights(self) -> Path:
+        """The safetensors file."""
+        return self.path / WEIGHTS
+
+    @property
+    def onnx(self) -> Path:
+        """The ONNX file, which need not exist."""
+        return self.path / ONNX
+
+    def altered(self) -> list[str]:
+        """Return a line for each file that is missing or not what config.json recorded."""
+        problems = []
+        for name, facts in self.config["files"].items():
+            file = self.path / name
+            if not file.is_file():
+                problems.append(f"{name} is missing")
+            elif file.stat().st_size != facts["size"]:
+                problems.append(
+                    f"{name} has {file.stat().st_size} bytes, recorded are {facts['size']}"
+                )
+            elif sha256(file) != facts["sha256"]:
+                problems.append(f"{name} has changed since it was written (sha256 differs)")
+        return problems
+
+
+def default_path(entry: Entry) -> Path:
+    """Return where the bundle of a zoo entry lies unless another place is named."""
+    return home() / "bundles" / entry.name
+
+
+def is_bundle(path: Path) -> bool:
+    """Whether the folder holds a bundle."""
+    return (path / CONFIG).is_file()
+
+
+def read(path: Path) -> Bundle:
+    """Open a bundle folder; a folder that is none raises `BundleError`."""
+    if not path.is_dir():
+        raise BundleError(f"{path} is no folder: name a bundle folder or a registry name.")
+    if not is_bundle(path):
+        raise BundleError(f"{path} has no {CONFIG}, so it is no bundle: convert weights first.")
+    try:
+        config = json.loads((path / CONFIG).read_text(encoding="utf-8"))
+        version = config["format"]
+        complete = all(isinstance(config[k], str) for k in ("entry", "preset"))
+        complete = complete and isinstance(config["files"], dict)
+    except (ValueError, KeyError, TypeError) as error:
+        raise BundleError(f"{path / CONFIG} is damaged ({error}): convert again.") from error
+    if version != FORMAT or not complete:
+        raise BundleError(
+            f"{path / CONFIG} has format {version!r}, this vox2face reads {FORMAT}: "
+            "convert again or install the version that wrote it."
+        )
+    if not (path / WEIGHTS).is_file():
+        raise BundleError(f"{path} lacks {WEIGHTS}: convert again with --force.")
+    return Bundle(path, config)
+
+
+def describe(entry: Entry, preset: str, source: dict[str, Any]) -> dict[str, Any]:
+    """Return the content of config.json; `add_file` completes it."""
+    licence = entry.source.licence
+    return {
+        "format": FORMAT,
+        "vox2face": __version__,
+        "entry": entry.name,
+        "kind": entry.kind,
+        "preset": preset,
+        "input": asdict(entry.input),
+        "outputs": [asdict(spec) for spec in entry.outputs],
+        "licence": {"name": licence.name, "url": licence.url, "notice": licence.notice},
+        "source": source,
+        "files": {},
+    }
+
+
+def add_file(config: dict[str, Any], path: Path, digest: str) -> None:
+    """Record a file of the bundle with its size in bytes and its sha256."""
+    config["files"][path.name] = {"size": path.stat().st_size, "sha256": digest}
+
+
+def write_config(folder: Path, config: dict[str, Any]) -> None:
+    """Write config.json, all or nothing."""
+    with atomic_file(folder / CONFIG) as partial:
+        partial.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
