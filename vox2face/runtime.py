@@ -1,0 +1,260 @@
+"""Load models and run them, on PyTorch or ONNX Runtime, behind one call."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+
+from vox2face import bundle as bundles
+from vox2face.bundle import Bundle
+from vox2face.errors import FetchError, ImageError, UsageError, Vox2FaceError
+from vox2face.image import Picture, decode
+from vox2face.spec import Entry
+from vox2face.zoo import registry
+from vox2face.zoo.presets import face_preset
+
+if TYPE_CHECKING:
+    import onnxruntime
+    import torch
+    from torch import Tensor, nn
+
+Embeddings = NDArray[np.float32]
+BACKENDS = ("torch", "onnx")
+DEEPFACE_EPSILON = 1e-10  # added to the norm, as deepface modules/verification.py does
+
+
+def load(
+    name: str | os.PathLike[str],
+    backend: str = "torch",
+    device: str = "cpu",
+    preset: str | None = None,
+    pretrained: bool = True,
+) -> FaceEncoder:
+    """Load a face encoder by registry name, alias or bundle folder.
+
+    A registry name is looked for among the converted bundles first; where there is none, the
+    published weights are fetched, converted and proven. `preset` overrides the preprocessing of
+    the bundle; `pretrained=False` gives random weights and needs no file. `device` is "cpu",
+    "cuda" or "cuda:N". Raises `UsageError` for what cannot be meant, and `Vox2FaceError`, naming
+    the command to run, where weights cannot be had.
+    """
+    if backend not in BACKENDS:
+        raise UsageError(f"There is no backend {backend!r}: use 'torch' or 'onnx'.")
+    if preset is not None:
+        face_preset(preset)
+    if not pretrained:
+        return untrained(registry.entry(str(name)), backend, device, preset)
+    bundle = locate(name)
+    entry = registry.entry(bundle.entry_name)
+    chosen = preset or bundle.preset
+    if backend == "onnx":
+        from vox2face.converters import export
+
+        return FaceEncoder(entry, chosen, device, session=export.session(onnx_of(bundle), device))
+    module = on_device(registry.load_module(entry, bundle.weights), device)
+    return FaceEncoder(entry, chosen, device, module=module)
+
+
+def untrained(entry: Entry, backend: str, device: str, preset: str | None) -> FaceEncoder:
+    """Return an encoder with random weights."""
+    if backend != "torch":
+        raise UsageError("pretrained=False builds a torch module: use backend='torch'.")
+    module = on_device(registry.build(entry), device)
+    return FaceEncoder(entry, preset or entry.preprocess, device, module=module)
+
+
+def on_device(module: nn.Module, device: str) -> nn.Module:
+    """Move a module, or say why the device cannot be used."""
+    try:
+        return module.to(device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"device={device!r} cannot be used by this torch: {reason}.") from error
+
+
+def locate(name: str | os.PathLike[str]) -> Bundle:
+    """Return the bundle of a folder or of a registry name, converting on first use."""
+    if is_path(name):
+        return bundles.read(Path(name))
+    entry = registry.entry(str(name))
+    path = bundles.default_path(entry)
+    if not bundles.is_bundle(path):
+        convert_once(entry, path)
+    return bundles.read(path)
+
+
+def is_path(name: str | os.PathLike[str]) -> bool:
+    """Whether a name means a folder rather than a registry entry."""
+    text = str(name)
+    separators = {os.sep, os.altsep, "/"} - {None}
+    return (
+        not isinstance(name, str)
+        or any(s in text for s in separators if s)
+        or (bundles.is_bundle(Path(text)) or text in (".", ".."))
+    )
+
+
+def convert_once(entry: Entry, path: Path) -> None:
+    """Fetch and convert the published weights of an entry; one process at a time."""
+    from vox2face.converters.chain import convert
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        if bundles.is_bundle(path):  # another process was faster
+            return
+        try:
+            convert(entry, onnx=False, feedback=progress_bars())
+        except FetchError as error:
+            raise Vox2FaceError(
+                f"{entry.name} has not been converted yet and its weights cannot be fetched here: "
+                f"run '{entry.command} --weights FILE' with a copy of {entry.source.filename}. "
+                f"({error})"
+            ) from error
+
+
+def progress_bars() -> Any:
+    """Return the feedback of a conversion inside `load`: sentences to the log, bars if watched."""
+    import logging
+
+    from vox2face.converters.chain import Feedback
+    from vox2face.progress import Bars
+
+    return Feedback(say=logging.getLogger("vox2face").warning, advance=Bars().advance)
+
+
+def onnx_of(bundle: Bundle) -> Path:
+    """Return the bundle's ONNX file, exporting it on first use."""
+    if not bundle.onnx.is_file():
+        from vox2face.converters import export
+        from vox2face.converters.deliver import add_onnx
+
+        export.require("backend='onnx'")
+        with FileLock(bundle.path / ".lock"):
+            if not bundle.onnx.is_file():
+                add_onnx(bundle)
+    return bundle.onnx
+
+
+class FaceEncoder:
+    """A face encoder with its preprocessing: pictures in, float32 embeddings (n, width) out.
+
+    `entry` holds the facts, `preset` the name of the preprocessing. On the torch backend
+    `module(x)` takes what the preset produces, float32 (n, 3, 224, 224) in the colour order of
+    the weights, and returns the embedding; `module.logits(x)` returns the class scores. On the
+    onnx backend `session` is the ONNX Runtime session, whose output holds the same values.
+    """
+
+    def __init__(
+        self,
+        entry: Entry,
+        preset: str,
+        device: str,
+        *,
+        module: nn.Module | None = None,
+        session: onnxruntime.InferenceSession | None = None,
+    ) -> None:
+        from vox2face.zoo.frontends import FaceInput
+
+        self.entry, self.preset, self.device = entry, preset, device
+        self.backend = "torch" if session is None else "onnx"
+        self._module, self.session = module, session
+        # With ONNX Runtime on the GPU torch may be without one, so pictures are prepared here.
+        where = device if session is None else "cpu"
+        self.frontend = FaceInput(face_preset(preset), int(entry.input.shape[-1])).to(where)
+
+    def __repr__(self) -> str:
+        return (
+            f"FaceEncoder({self.entry.name!r}, preset={self.preset!r}, "
+            f"backend={self.backend!r}, device={self.device!r})"
+        )
+
+    @property
+    def width(self) -> int:
+        """The length of an embedding."""
+        return self.entry.width
+
+    @property
+    def module(self) -> nn.Module:
+        """The torch module; the onnx backend has none and raises `UsageError`."""
+        if self._module is None:
+            raise UsageError("The onnx backend has no torch module: load with backend='torch'.")
+        return self._module
+
+    def __call__(
+        self,
+        pictures: Picture | Sequence[Picture],
+        normalize: bool = False,
+        batch_size: int = 8,
+    ) -> Embeddings:
+        """Return the embeddings of cropped faces, float32 (n, width).
+
+        `pictures` is one picture or several: paths, Pillow images or uint8 RGB arrays.
+        `normalize=True` divides each embedding by its length + 1e-10, as deepface does. Raises
+        `ImageError` for what is no picture.
+        """
+        items = listed(pictures)
+        if batch_size < 1:
+            raise UsageError(f"batch_size is {batch_size}: it must be at least 1.")
+        parts = [
+            self.embed(self.preprocess(items[start : start + batch_size]))
+            for start in range(0, len(items), batch_size)
+        ]
+        embeddings = np.concatenate(parts) if parts else np.empty((0, self.width), np.float32)
+        return normalized(embeddings) if normalize else embeddings
+
+    def preprocess(self, pictures: Picture | Sequence[Picture]) -> Tensor:
+        """Return what the network takes, float32 (n, 3, 224, 224), after the preset."""
+        import torch
+
+        with torch.inference_mode():
+            return torch.cat([self.prepared(decode(p)) for p in listed(pictures)])
+
+    def prepared(self, picture: NDArray[np.uint8]) -> torch.Tensor:
+        """Return one decoded picture after the preset, (1, 3, 224, 224)."""
+        import torch
+
+        height, width = picture.shape[:2]
+        if max(height, width) > self.frontend.size * min(height, width):
+            raise ImageError(
+                f"A picture of {width} x {height} pixels is too narrow to be a face: crop the face."
+            )
+        pixels = torch.from_numpy(np.array(picture, order="C")).to(self.frontend.mean.device)
+        prepared: torch.Tensor = self.frontend(pixels.unsqueeze(0))
+        return prepared
+
+    def embed(self, x: Tensor) -> Embeddings:
+        """Return the embeddings of preprocessed pictures, float32 (n, width)."""
+        import torch
+
+        if self.session is not None:
+            from vox2face.converters import export
+
+            return export.run(self.session, x.numpy())[0]
+        with torch.inference_mode():
+            embeddings: Embeddings = self.module(x).cpu().numpy()
+        return embeddings
+
+
+def listed(pictures: Picture | Iterable[Picture]) -> list[Picture]:
+    """Return pictures as a list; one picture becomes a list of one."""
+    from PIL import Image
+
+    if isinstance(pictures, (str, os.PathLike, Image.Image)):
+        return [pictures]
+    if isinstance(pictures, np.ndarray):
+        return [pictures] if pictures.ndim == 3 else list(pictures)
+    return list(pictures)
+
+
+def normalized(embeddings: Embeddings) -> Embeddings:
+    """Return x / (norm + 1e-10) for every row, computed in float64."""
+    exact = embeddings.astype(np.float64)
+    lengths = np.sqrt((exact * exact).sum(1, keepdims=True)) + DEEPFACE_EPSILON
+    result: Embeddings = (exact / lengths).astype(np.float32)
+    return result
