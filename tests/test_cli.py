@@ -1,0 +1,235 @@
+"""The command as people use it: help, start-up, output, exit codes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+import vox2face.cli
+from vox2face import runtime
+from vox2face.cli import main
+from vox2face.converters.chain import convert
+from vox2face.errors import ParityError
+from vox2face.image import samples
+from vox2face.parity import Report, compare
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+ASSETS = Path(vox2face.__file__).parent / "assets"
+NAME = "vggface.serengil"
+
+
+def commands(group: click.Group, prefix: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    found: list[tuple[str, ...]] = [prefix]
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        inner = (*prefix, name)
+        found += commands(command, inner) if isinstance(command, click.Group) else [inner]
+    return found
+
+
+@pytest.mark.parametrize("command", commands(main), ids=" ".join)
+def test_every_command_has_help(command: tuple[str, ...]) -> None:
+    done = CliRunner().invoke(main, [*command, "--help"])
+    assert done.exit_code == 0
+    assert "Usage:" in done.output
+    summary = " ".join(done.output.split("\n\n")[1].split())
+    assert summary.endswith((".", ":"))
+
+
+def test_the_names_and_options_promised_are_there() -> None:
+    promised = {
+        ("convert", "serengil"): {
+            "--weights",
+            "--out",
+            "--onnx",
+            "--no-onnx",
+            "--verify",
+            "--force",
+        },
+        ("convert", "rcmalli"): {
+            "--variant",
+            "--weights",
+            "--out",
+            "--onnx",
+            "--no-onnx",
+            "--verify",
+            "--force",
+        },
+        ("zoo", "list"): {"--kind", "--json"},
+        ("zoo", "show"): {"--json"},
+        ("embed",): {"--model", "--backend", "--preset", "--output"},
+        ("export",): {"--output", "--with-frontend"},
+        ("check",): {"--weights"},
+    }
+    for path, options in promised.items():
+        text = CliRunner().invoke(main, [*path, "--help"]).output
+        assert all(option in text for option in options), path
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["zoo", "list"], ["convert", "--help"]])
+def test_starting_imports_nothing_heavy(python: Callable[..., str], arguments: list[str]) -> None:
+    script = """
+import sys
+from vox2face.cli import main
+try:
+    main(sys.argv[1:])
+except SystemExit:
+    pass
+heavy = {"torch", "numpy", "h5py", "onnx", "onnxruntime", "tensorflow", "PIL", "requests", "tqdm"}
+print("HEAVY", sorted(heavy & sys.modules.keys()))
+"""
+    assert python(script, *arguments).splitlines()[-1] == "HEAVY []"
+
+
+def test_importing_the_package_imports_nothing_heavy(python: Callable[..., str]) -> None:
+    script = "import sys, vox2face; print({'torch', 'numpy', 'click'} & sys.modules.keys())"
+    assert python(script).strip() == "set()"
+
+
+def test_zoo_list_says_what_each_model_needs(vox2face: Run) -> None:
+    done = vox2face("zoo", "list")
+    assert done.returncode == 0
+    lines = done.stdout.splitlines()
+    assert lines[0].split()[0] == "NAME" and lines[1].startswith(NAME)
+    assert lines[1].endswith("needs: vox2face convert serengil")
+    models = json.loads(vox2face("zoo", "list", "--json").stdout)
+    assert [m["name"] for m in models] == [NAME, "vggface.rcmalli"]
+    assert models[0]["width"] == 4096 and models[0]["parameters"] == 145_002_878
+
+
+def test_zoo_show_tells_terms_hash_and_shapes(vox2face: Run) -> None:
+    text = vox2face("zoo", "show", "VGGFace_serengil").stdout
+    for words in ("759266b9", "non-commercial", "(batch, 3, 224, 224)", "deepface", "2622"):
+        assert words in text
+    assert json.loads(vox2face("zoo", "show", NAME, "--json").stdout)["name"] == NAME
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["zoo", "show", "vggface.serengill"], 2, "Did you mean vggface.serengil"),
+        (["zoo", "list", "--kind", "x"], 2, "face-encoder"),
+        (["convert", "serengil", "--verify", "maybe"], 2, "--verify"),
+        (["convert", "rcmalli", "--variant", "vgg19"], 2, "vgg16"),
+        (["convert", "serengil", "--weights", "nowhere.h5"], 1, "no file nowhere.h5"),
+        (["convert", "serengil"], 1, "VOX2FACE_OFFLINE"),
+        (["embed", "--model", NAME], 2, "IMAGE"),
+        (["embed", "nowhere.png", "--model", NAME], 1, "no picture nowhere.png"),
+        (["embed", str(ASSETS / "head.png"), "--model", NAME], 1, "vox2face convert serengil"),
+        (["embed", "a.png", "--model", NAME, "--output", "a.txt"], 2, ".npz or .csv"),
+        (["export", NAME, "--output", "a.onnx"], 1, "vox2face convert serengil"),
+        (["export", "zzzz", "--output", "a.onnx"], 2, "There is no model 'zzzz'"),
+        (["check", "nowhere"], 1, "no folder"),
+        (["nonsense"], 2, "nonsense"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_bad_input_gets_one_clear_sentence_and_an_exit_code(
+    vox2face: Run, arguments: list[str], code: int, words: str
+) -> None:
+    done = vox2face(*arguments)
+    assert done.returncode == code, done.stderr
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_an_html_page_as_weights_keeps_nothing(vox2face: Run, tmp_path: Path) -> None:
+    page = tmp_path / "vgg_face_weights.h5"
+    page.write_text("<html>rate limit exceeded</html>")
+    done = vox2face("convert", "serengil", "--weights", page, "--out", tmp_path / "out")
+    assert done.returncode == 1 and "a web page (HTML)" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def bundle(
+    twin: Callable,
+    twin_file: Callable,
+    tmp_path: Path,  # type: ignore[type-arg]
+    monkeypatch: pytest.MonkeyPatch,
+) -> Path:
+    """A narrow bundle, with the registry answering for it."""
+    entry = twin(NAME)
+    for place in ("zoo.registry", "cli.zoo", "converters.check"):
+        monkeypatch.setattr(f"vox2face.{place}.entry", lambda name: entry)
+    monkeypatch.setattr("vox2face.converters.deliver.find_entry", lambda name: entry)
+    return convert(entry, twin_file(NAME), tmp_path / "bundle").path
+
+
+def test_embed_writes_csv_npz_and_prints(bundle: Path, tmp_path: Path) -> None:
+    images = [str(ASSETS / name) for name in samples()]
+    want = runtime.load(bundle)(images)
+    printed = CliRunner().invoke(main, ["embed", *images, "--model", str(bundle)])
+    assert printed.exit_code == 0, printed.output
+    rows = list(csv.reader(io.StringIO(printed.output)))
+    assert rows[0][:2] == ["image", "e0"] and [row[0] for row in rows[1:]] == images
+    assert np.array_equal(np.array([row[1:] for row in rows[1:]], np.float32), want)
+    for name in ("e.csv", "e.npz"):
+        command = ["embed", *images, "--model", str(bundle), "--output", str(tmp_path / name)]
+        done = CliRunner().invoke(main, command)
+        assert done.exit_code == 0 and "2 embeddings of 256 values" in done.output
+    assert (tmp_path / "e.csv").read_text() == printed.output
+    stored = np.load(tmp_path / "e.npz")
+    assert np.array_equal(stored["embeddings"], want)
+    assert list(stored["images"]) == images and str(stored["preset"]) == "deepface"
+    by_onnx = ["embed", *images, "--model", str(bundle), "--backend", "onnx", "--normalize"]
+    rows = list(csv.reader(io.StringIO(CliRunner().invoke(main, by_onnx).output)))
+    lengths = np.linalg.norm(np.array([row[1:] for row in rows[1:]], float), axis=1)
+    np.testing.assert_allclose(lengths, 1, rtol=1e-5)
+
+
+def test_a_bad_picture_among_good_ones_writes_nothing(bundle: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"no picture")
+    good, output = str(ASSETS / "head.png"), tmp_path / "e.npz"
+    command = ["embed", good, str(bad), "--model", str(bundle), "--output", str(output)]
+    done = CliRunner().invoke(main, command)
+    assert done.exit_code == 1 and "bad.png" in done.output
+    assert not output.exists()
+
+
+def test_export_and_check_print_what_was_proven(bundle: Path, tmp_path: Path) -> None:
+    path = tmp_path / "face.onnx"
+    command = ["export", str(bundle), "--output", str(path), "--with-frontend", "--logits"]
+    done = CliRunner().invoke(main, command)
+    assert done.exit_code == 0, done.output
+    assert "logits: largest difference" in done.output and path.is_file()
+    done = CliRunner().invoke(main, ["check", str(bundle)])
+    assert done.exit_code == 0, done.output
+    assert "conv1_1" in done.output and "PROVEN at 2" in done.output
+
+
+def test_a_failed_proof_prints_the_table_and_exits_1(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    want = np.ones((1, 4), np.float32)
+    rows = [compare("torch", f"tap{i}", want, want) for i in range(4)]
+    report = Report([*rows, compare("torch", "fc6", -want, want)])
+
+    def failing(*arguments: object) -> Report:
+        raise ParityError("It failed.", report)
+
+    monkeypatch.setattr("vox2face.converters.check.check", failing)
+    done = CliRunner().invoke(main, ["check", str(bundle)])
+    assert done.exit_code == 1
+    assert "FAILED at fc6" in done.output and "Error: It failed." in done.output
+
+
+def test_pictures_are_read_before_a_model_is_loaded(vox2face: Run, tmp_path: Path) -> None:
+    path = tmp_path / "tall.png"
+    Image.new("RGB", (1, 1)).save(path)
+    done = vox2face("embed", path, tmp_path / "gone.png", "--model", NAME)
+    assert "gone.png" in done.stderr

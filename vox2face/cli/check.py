@@ -1,0 +1,30 @@
+"""`vox2face check`: prove a bundle again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command(name="check")
+@click.argument("bundle", metavar="DIR", type=click.Path(path_type=Path))
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The original Keras file, to compare every value with it bit for bit.",
+)
+def command(bundle: Path, weights: Path | None) -> None:
+    """Check that a bundle's files are unaltered, and prove every layer again."""
+    from vox2face.bundle import read
+    from vox2face.cli.report import print_report
+    from vox2face.converters.check import check
+    from vox2face.errors import ParityError
+
+    report = check(read(bundle), weights)
+    if not report.ok:
+        raise ParityError(f"{bundle} does not compute what its original computes.", report)
+    if weights:
+        click.echo(f"All weights equal those of {weights}, bit for bit.")
+    print_report(report)

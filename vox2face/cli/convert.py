@@ -1,0 +1,113 @@
+"""`vox2face convert`: Keras weight files to proven bundles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+FILE = click.Path(path_type=Path)
+VERIFY = click.Choice(["auto", "reference", "keras", "none"])
+
+
+def options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that all conversions share."""
+    for option in reversed(
+        (
+            click.option(
+                "--weights",
+                type=FILE,
+                metavar="FILE",
+                help="Your copy of the Keras file. Default: fetch the published one.",
+            ),
+            click.option(
+                "--out",
+                type=FILE,
+                metavar="DIR",
+                help="The bundle to write. Default: where vox2face.load(NAME) looks.",
+            ),
+            click.option(
+                "--onnx/--no-onnx",
+                default=None,
+                help="Write model.onnx too. Default: if the onnx extra is installed.",
+            ),
+            click.option(
+                "--verify",
+                type=VERIFY,
+                default="auto",
+                show_default=True,
+                help="auto, reference: prove each layer against NumPy. keras: run the "
+                "owner's graph in TensorFlow as well. none: no proof.",
+            ),
+            click.option("--force", is_flag=True, help="Replace an existing bundle."),
+        )
+    ):
+        function = option(function)
+    return function
+
+
+@click.group(name="convert")
+def command() -> None:
+    """Convert Keras weights to safetensors and ONNX, proven layer by layer."""
+
+
+@command.command()
+@options
+def serengil(**arguments: Any) -> None:
+    """Convert VGG-Face of serengil/deepface (vgg_face_weights.h5)."""
+    run("vggface.serengil", **arguments)
+
+
+@command.command()
+@click.option(
+    "--variant",
+    type=click.Choice(["vgg16"]),
+    default="vgg16",
+    show_default=True,
+    help="Which network of keras-vggface.",
+)
+@options
+def rcmalli(variant: str, **arguments: Any) -> None:
+    """Convert VGG-Face of rcmalli/keras-vggface (rcmalli_vggface_tf_vgg16.h5)."""
+    run({"vgg16": "vggface.rcmalli"}[variant], **arguments)
+
+
+def run(
+    name: str,
+    weights: Path | None,
+    out: Path | None,
+    onnx: bool | None,
+    verify: str,
+    force: bool,
+) -> Any:
+    """Convert and print what was proven and written; return the `Converted`."""
+    from vox2face.cli.report import print_report
+    from vox2face.converters.chain import Feedback, convert
+    from vox2face.progress import Bars
+    from vox2face.zoo.registry import entry
+
+    bars = Bars()
+
+    def say(text: str) -> None:
+        bars.close()
+        click.echo(text)
+
+    try:
+        done = convert(
+            entry(name),
+            weights,
+            out,
+            onnx=onnx,
+            verify=verify,
+            force=force,
+            feedback=Feedback(say, bars.advance),
+        )
+    finally:
+        bars.close()
+    print_report(done.report)
+    click.echo(f"Written to {done.path}:")
+    for file in sorted(done.path.iterdir()):
+        click.echo(f"  {file.name:<18} {file.stat().st_size / 1e6:>8,.2f} MB")
+    return done

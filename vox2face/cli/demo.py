@@ -1,0 +1,101 @@
+"""`vox2face demo`: the main job on a full-size file, from the Keras file to two embeddings."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+RANDOM = (
+    "This file has the layout and the full size of serengil's, but its weights are RANDOM:\n"
+    "the embeddings below mean nothing. The result to look at is the proof. With a real copy:\n"
+    "make demo WEIGHTS=vgg_face_weights.h5"
+)
+
+
+@click.command(name="demo")
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A real vgg_face_weights.h5. Default: a full-size file of random weights.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    default="vox2face-demo",
+    show_default=True,
+    help="Where the files go (1.7 GB).",
+)
+def command(weights: Path | None, out: Path) -> None:
+    """Make a full-size Keras file, convert, prove and export it, and embed two pictures."""
+    from vox2face.cli import convert
+
+    start = time.perf_counter()
+    if weights is None:
+        weights = out / "vgg_face_weights.h5"
+        with step(f"1. Keras file: {weights}"):
+            make_weights(weights)
+            click.echo(RANDOM)
+    else:
+        click.echo(f"1. Keras file: {weights}, your own copy")
+    bundle = out / "vggface.serengil"
+    with step("2. Convert to safetensors and ONNX; prove every layer against NumPy"):
+        convert.run("vggface.serengil", weights, bundle, True, "auto", True)
+    pixels = out / "vggface.serengil.pixels.onnx"
+    with step("3. Export an ONNX file that starts at the pixels"):
+        click.echo(f"{pixels}: {export(bundle, pixels)}")
+    with step("4. Embed two pictures on both backends"):
+        embed(bundle)
+    click.echo(f"\nDone in {time.perf_counter() - start:.0f} s. The files are in {out}.")
+
+
+@contextmanager
+def step(title: str) -> Iterator[None]:
+    """Print a heading, and afterwards how long the step took."""
+    start = time.perf_counter()
+    click.secho(f"\n{title}", bold=True)
+    yield
+    click.echo(f"({time.perf_counter() - start:.1f} s)")
+
+
+def make_weights(path: Path) -> None:
+    """Write a full-size file in serengil's layout with random weights."""
+    from vox2face.converters.maps.serengil import RULES
+    from vox2face.converters.write_keras import random_layers, write_keras
+
+    write_keras(path, random_layers(RULES, seed=0))
+
+
+def export(bundle: Path, path: Path) -> str:
+    """Export with the front end and say how well it agrees."""
+    from vox2face.bundle import read
+    from vox2face.converters.deliver import export_file
+
+    return export_file(read(bundle), path, frontend=True).verdict()
+
+
+def embed(bundle: Path) -> None:
+    """Embed the two sample pictures with torch and with ONNX Runtime and print both."""
+    import numpy as np
+
+    from vox2face.image import samples
+    from vox2face.parity import cosine_similarity
+    from vox2face.runtime import load
+
+    results: dict[str, Any] = {}
+    pictures = samples()
+    for backend in ("torch", "onnx"):
+        results[backend] = load(bundle, backend=backend)(list(pictures.values()))
+        for name, vector in zip(pictures, results[backend], strict=True):
+            values = " ".join(f"{value:.4f}" for value in vector[:5])
+            click.echo(f"{backend:<6} {name:<14} {len(vector)} values: {values} ...")
+    largest = float(np.abs(results["torch"] - results["onnx"]).max())
+    cosine = cosine_similarity(*results["torch"])
+    click.echo(f"Largest difference between the backends: {largest:.1e}")
+    click.echo(f"Cosine similarity of the two pictures: {cosine:.4f}")

@@ -1,0 +1,94 @@
+"""`vox2face zoo`: what models there are and what each needs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from vox2face.bundle import default_path, is_bundle
+from vox2face.spec import Entry, TensorSpec
+from vox2face.zoo.registry import entry, list_models
+
+
+@click.group(name="zoo")
+def command() -> None:
+    """List the models and show what each one is and needs."""
+
+
+@command.command("list")
+@click.option("--kind", metavar="K", help="Only this kind, such as face-encoder.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_command(kind: str | None, as_json: bool) -> None:
+    """List all models, one a line."""
+    entries = [entry(name) for name in list_models(kind)]
+    if as_json:
+        click.echo(json.dumps([facts(e) for e in entries], indent=2))
+        return
+    rows = [("NAME", "KIND", "OUTPUT", "PARAMETERS", "PRESET", "STATUS")]
+    rows += [
+        (
+            e.name,
+            e.kind,
+            f"{e.outputs[0].name} {e.width}",
+            f"{e.parameters:,}",
+            e.preprocess,
+            status(e),
+        )
+        for e in entries
+    ]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        click.echo("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip())
+
+
+@command.command()
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def show(name: str, as_json: bool) -> None:
+    """Show all facts about the model NAME."""
+    model = entry(name)
+    if as_json:
+        click.echo(json.dumps(facts(model), indent=2))
+        return
+    lines = {
+        "name": model.name,
+        "also": ", ".join(model.aliases),
+        "what": model.summary,
+        "kind": model.kind,
+        "parameters": f"{model.parameters:,}",
+        "input": tensor(model.input),
+        **{f"output {i}": tensor(spec) for i, spec in enumerate(model.outputs, start=1)},
+        "preset": model.preprocess,
+        "weights": "\n".join(model.source.urls),
+        "sha256": model.source.sha256 or "none is published; the first download is pinned",
+        "licence": f"{model.source.licence.name}\n{model.source.licence.url}\n"
+        + model.source.licence.notice,
+        "status": status(model),
+        "tolerance": f"{model.atol:g} + {model.rtol:g} of the largest activation",
+    }
+    for key, value in lines.items():
+        first, *rest = value.split("\n")
+        click.echo(f"{key:<11} {first}")
+        for line in rest:
+            click.echo(f"{'':<11} {line}")
+
+
+def tensor(spec: TensorSpec) -> str:
+    """Describe an input or output in one line."""
+    shape = ", ".join(str(n) for n in spec.shape)
+    return f"{spec.name}: {spec.dtype} ({shape}), {spec.meaning}"
+
+
+def status(model: Entry) -> str:
+    """Say whether a model can be loaded at once, or what it needs."""
+    if is_bundle(default_path(model)):
+        return "ready"
+    return f"needs: {model.command}"
+
+
+def facts(model: Entry) -> dict[str, Any]:
+    """Return an entry as plain data."""
+    return {**asdict(model), "width": model.width, "ready": is_bundle(default_path(model))}
