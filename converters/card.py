@@ -33,15 +33,13 @@ encoder = vox2face.load("path/to/this/folder")
 embeddings = encoder(["face.png"])  # float32 (1, {width})
 ```
 
-- Input: {input_shape} {input_dtype}, preset `{preset}`: {preset_meaning}.
-- Output: `{output}`, {output_shape}: {output_meaning}.
+- {input}. Preset `{preset}`: {preset_meaning}.
+- {output}.
 
 ## Parity with the original
 
-{verdict}
-
-Every layer was compared with an independent forward pass on the original file's own arrays;
-`parity.json` has the figures.
+{verdict} `parity.json` has the figures of every comparison with an independent
+forward pass on the original file's own arrays.
 
 ## Intended use and limits
 
@@ -59,7 +57,7 @@ def model_card(entry: Entry, config: dict[str, Any], report: Report) -> str:
     """Return the text of README.md for a bundle."""
     from vox2face.zoo.presets import face_preset
 
-    source, licence, output = config["source"], entry.source.licence, entry.outputs[0]
+    source, licence = config["source"], entry.source.licence
     return TEMPLATE.format(
         licence_id=licence.identifier,
         licence_name=licence.name,
@@ -71,13 +69,10 @@ def model_card(entry: Entry, config: dict[str, Any], report: Report) -> str:
         sha256=source["sha256"],
         published=PUBLISHED[source["published"]],
         width=entry.width,
-        input_shape=entry.input.shape,
-        input_dtype=entry.input.dtype,
+        input=entry.input,
         preset=config["preset"],
         preset_meaning=face_preset(config["preset"]).meaning,
-        output=output.name,
-        output_shape=output.shape,
-        output_meaning=output.meaning,
+        output=entry.outputs[0],
         verdict=report.verdict(),
         notice=licence.notice,
     )

@@ -144,7 +144,7 @@ def onnx_rows(
     for name, value in finished.items():
         rows.append(row(entry, "onnx file", taps[name], value[:1], wanted[taps[name]]))
     embedding = finished[entry.outputs[0].name]
-    rows.append(row(entry, "onnx file", "mirrored", embedding[1:], mirrored))
+    rows.append(row(entry, "onnx file", "mirror image", embedding[1:], mirrored))
 
 
 def row(entry: Entry, stage: str, tap: str, got: Array, want: Array) -> Parity:

@@ -209,7 +209,7 @@ def test_export_and_check_print_what_was_proven(bundle: Path, tmp_path: Path) ->
     assert "logits: largest difference" in done.output and path.is_file()
     done = CliRunner().invoke(main, ["check", str(bundle)])
     assert done.exit_code == 0, done.output
-    assert "conv1_1" in done.output and "PROVEN at 2" in done.output
+    assert "conv1_1" in done.output and "PROVEN at 21 layers" in done.output
 
 
 def test_a_failed_proof_prints_the_table_and_exits_1(

@@ -47,7 +47,7 @@ def test_two_silent_layers_are_equal_and_one_is_not() -> None:
 def test_the_verdict_names_the_first_failure_and_an_empty_report_proves_nothing() -> None:
     good, bad = compare("torch", "conv", WANT, WANT), compare("torch", "fc6", -WANT, WANT)
     assert "FAILED at fc6 (torch)" in Report([good, bad, bad]).verdict()
-    assert "PROVEN at 1 taps" in Report([good]).verdict()
+    assert "PROVEN at 1 layers" in Report([good]).verdict()
     assert not Report().ok and "NOT PROVEN" in Report(verify="none").verdict()
     content = json.loads(Report([good, bad], {"numpy": "2"}, {"a.h5": "00"}).to_json())
     assert content["ok"] is False and len(content["rows"]) == 2

@@ -92,14 +92,14 @@ def require_space(folder: Path, needed: int, what: str) -> None:
     free = shutil.disk_usage(existing).free
     if free < needed:
         raise Vox2FaceError(
-            f"{what} needs {megabytes(needed)} in {folder}, where {megabytes(free)} are free: "
+            f"{what} needs {size_text(needed)} in {folder}, where {size_text(free)} are free: "
             "free some space or choose another folder."
         )
 
 
-def megabytes(count: int) -> str:
-    """Format a byte count for people: 580086408 -> "580.1 MB"."""
-    return f"{count / 1e6:,.1f} MB"
+def size_text(count: int) -> str:
+    """Format a byte count for people: 580086408 -> "580.1 MB", 1552 -> "1.6 kB"."""
+    return f"{count / 1e6:,.1f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"
 
 
 @contextmanager

@@ -99,9 +99,9 @@ class Report:
                 f"{MIN_COSINE}."
             )
         parts = [f"{stage} within {self.worst(stage).max_rel:.1e}" for stage in self.stages]
-        taps = len({row.tap for row in self.rows})
+        layers = sum(row.stage == self.stages[0] for row in self.rows)
         return (
-            f"PROVEN at {taps} taps: {', '.join(parts)} of the largest activation; "
+            f"PROVEN at {layers} layers: {', '.join(parts)} of the largest activation; "
             f"lowest cosine {min(row.cosine for row in self.rows):.9f}."
         )
 

@@ -20,6 +20,11 @@ class TensorSpec:
     layout: str
     meaning: str
 
+    def __str__(self) -> str:
+        """Describe the tensor in one line: "input: float32 (batch, 3, 224, 224), ..."."""
+        shape = ", ".join(str(n) for n in self.shape)
+        return f"{self.name}: {self.dtype} ({shape}), {self.meaning}"
+
 
 @dataclass(frozen=True)
 class Licence:

@@ -16,7 +16,10 @@ import click
     help="The original Keras file, to compare every value with it bit for bit.",
 )
 def command(bundle: Path, weights: Path | None) -> None:
-    """Check that a bundle's files are unaltered, and prove every layer again."""
+    """Prove a bundle again.
+
+    Its files must be unaltered, and every layer must compute what the original computes.
+    """
     from vox2face.bundle import read
     from vox2face.cli.report import print_report
     from vox2face.converters.check import check

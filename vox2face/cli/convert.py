@@ -50,7 +50,7 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.group(name="convert")
 def command() -> None:
-    """Convert Keras weights to safetensors and ONNX, proven layer by layer."""
+    """Convert Keras weights to proven bundles."""
 
 
 @command.command()
@@ -85,6 +85,7 @@ def run(
     """Convert and print what was proven and written; return the `Converted`."""
     from vox2face.cli.report import print_report
     from vox2face.converters.chain import Feedback, convert
+    from vox2face.files import size_text
     from vox2face.progress import Bars
     from vox2face.zoo.registry import entry
 
@@ -109,5 +110,5 @@ def run(
     print_report(done.report)
     click.echo(f"Written to {done.path}:")
     for file in sorted(done.path.iterdir()):
-        click.echo(f"  {file.name:<18} {file.stat().st_size / 1e6:>8,.2f} MB")
+        click.echo(f"  {file.name:<18} {size_text(file.stat().st_size):>9}")
     return done

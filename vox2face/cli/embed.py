@@ -43,7 +43,7 @@ def command(
     batch_size: int,
     output: str,
 ) -> None:
-    """Embed cropped faces: one vector for each IMAGE."""
+    """Embed cropped faces, one vector each."""
     if output != "-" and Path(output).suffix not in WRITERS:
         raise UsageError(f"--output {output}: the name must end in .npz or .csv, or be -.")
     from vox2face.image import decode

@@ -26,8 +26,12 @@ import click
 def command(
     model: str, output: Path, with_frontend: bool, logits: bool, preset: str | None
 ) -> None:
-    """Export a model as one self-contained ONNX file, run and compared with torch."""
+    """Export a model as one ONNX file.
+
+    The file is self-contained; it is run and compared with torch before it is kept.
+    """
     from vox2face.converters.deliver import export_file
+    from vox2face.files import size_text
     from vox2face.runtime import locate
 
     report = export_file(locate(model), output, preset, with_frontend, logits)
@@ -36,4 +40,4 @@ def command(
             f"{row.tap}: largest difference to torch {row.max_rel:.1e} of the largest "
             f"value, cosine {row.cosine:.8f}"
         )
-    click.echo(f"Written to {output} ({output.stat().st_size / 1e6:,.1f} MB).")
+    click.echo(f"Written to {output} ({size_text(output.stat().st_size)}).")

@@ -9,13 +9,13 @@ from typing import Any
 import click
 
 from vox2face.bundle import default_path, is_bundle
-from vox2face.spec import Entry, TensorSpec
+from vox2face.spec import Entry
 from vox2face.zoo.registry import entry, list_models
 
 
 @click.group(name="zoo")
 def command() -> None:
-    """List the models and show what each one is and needs."""
+    """List the models and what each one needs."""
 
 
 @command.command("list")
@@ -59,8 +59,8 @@ def show(name: str, as_json: bool) -> None:
         "what": model.summary,
         "kind": model.kind,
         "parameters": f"{model.parameters:,}",
-        "input": tensor(model.input),
-        **{f"output {i}": tensor(spec) for i, spec in enumerate(model.outputs, start=1)},
+        "input": str(model.input),
+        **{f"output {i}": str(spec) for i, spec in enumerate(model.outputs, start=1)},
         "preset": model.preprocess,
         "weights": "\n".join(model.source.urls),
         "sha256": model.source.sha256 or "none is published; the first download is pinned",
@@ -74,12 +74,6 @@ def show(name: str, as_json: bool) -> None:
         click.echo(f"{key:<11} {first}")
         for line in rest:
             click.echo(f"{'':<11} {line}")
-
-
-def tensor(spec: TensorSpec) -> str:
-    """Describe an input or output in one line."""
-    shape = ", ".join(str(n) for n in spec.shape)
-    return f"{spec.name}: {spec.dtype} ({shape}), {spec.meaning}"
 
 
 def status(model: Entry) -> str:
