@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from vox2face.bundle import Bundle
-from vox2face.converters.chain import paired
+from vox2face.converters.assemble import paired
 from vox2face.converters.mapping import WeightMap
 from vox2face.converters.ops import Array
 from vox2face.converters.prove import prove
 from vox2face.converters.read import mapped, open_weights
-from vox2face.converters.write import Move, layout, read_back, shapes
+from vox2face.converters.write import Move, compare, layout, shapes
 from vox2face.errors import BundleError
 from vox2face.parity import Report
 from vox2face.spec import resolve
@@ -52,4 +52,4 @@ def compare_with(bundle: Bundle, original: Path) -> None:
     with open_weights(original) as file, tempfile.TemporaryFile() as spool:
         pairs = paired(entry(bundle.entry_name), file)
         moves = [Move(rule, file.open(array, spool)) for rule, array in pairs]
-        read_back(moves, bundle.weights, lambda done, total: None)
+        compare(moves, bundle.weights, lambda done, total: None)

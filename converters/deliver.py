@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from vox2face import bundle as bundles
+from vox2face import extras
 from vox2face.bundle import Bundle
 from vox2face.converters import export
 from vox2face.converters.ops import Array
@@ -77,7 +78,7 @@ def export_file(
     """
     if path.suffix != ".onnx":
         raise UsageError(f"{path} does not end in .onnx: name the file to write, as FILE.onnx.")
-    export.require("ONNX export")
+    extras.require("onnx", "ONNX export")
     entry, chosen = find_entry(target.entry_name), face_preset(preset or target.preset)
     with atomic_file(path) as partial:
         write_onnx(entry, target.weights, partial, target.config, chosen, frontend, logits)

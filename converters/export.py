@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vox2face import extras
 from vox2face.converters.graphs import Graph
 from vox2face.converters.ops import Array
 from vox2face.converters.write import layout
-from vox2face.errors import UsageError, Vox2FaceError, missing_extra
+from vox2face.errors import UsageError, Vox2FaceError
 from vox2face.spec import TensorSpec
 from vox2face.zoo.presets import FacePreset
 
@@ -41,17 +42,6 @@ PROTOBUF_LIMIT = (1 << 31) - 1
 COPY_BLOCK = 1 << 22
 # What copy_file_range answers where the file systems or the kernel do not offer it.
 NOT_IN_KERNEL = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM)
-
-
-def available() -> bool:
-    """Whether the packages of the `onnx` extra are installed."""
-    return all(find_spec(name) is not None for name in ("onnx", "onnxruntime"))
-
-
-def require(what: str) -> None:
-    """Raise `UsageError` unless the `onnx` extra is installed."""
-    if not available():
-        raise missing_extra(what, "onnx")
 
 
 def write(
@@ -151,7 +141,6 @@ def with_frontend(model: onnx.ModelProto, preset: FacePreset) -> onnx.ModelProto
 
 def exported_frontend(preset: FacePreset) -> onnx.ModelProto:
     """Return the face front end as ONNX, traced from the module that runs everywhere else."""
-    require_onnxscript()
     import torch
 
     from vox2face.zoo.frontends import FaceInput
@@ -174,12 +163,6 @@ def exported_frontend(preset: FacePreset) -> onnx.ModelProto:
     model: onnx.ModelProto = program.model_proto
     model.ir_version = IR_VERSION
     return model
-
-
-def require_onnxscript() -> None:
-    """Raise `UsageError` unless torch can export through onnxscript."""
-    if find_spec("onnxscript") is None:
-        raise missing_extra("--with-frontend", "onnx")
 
 
 def wire_format(model: onnx.ModelProto, graph: Graph) -> tuple[bytes, list[tuple[str, bytes]]]:
@@ -325,7 +308,8 @@ def session(path: Path, device: str = "cpu") -> onnxruntime.InferenceSession:
     On CUDA, TF32 is off, so that values agree with the CPU to float32 precision. Raises
     `UsageError` where the installed ONNX Runtime has no CUDA.
     """
-    require("ONNX Runtime")
+    if find_spec("onnxruntime") is None:
+        extras.require("onnx", "backend='onnx'")
     import onnxruntime
 
     kind, _, number = device.partition(":")

@@ -11,15 +11,8 @@ from typing import Any
 
 from vox2face.converters.ops import Array
 from vox2face.converters.reference import STAGES
-from vox2face.errors import missing_extra
 
 CHANNELS = (64, 128, 256, 512, 512)
-
-
-def require() -> None:
-    """Raise `UsageError` unless TensorFlow and a Keras are installed."""
-    if find_spec("tensorflow") is None or not any(map(find_spec, ("tf_keras", "keras"))):
-        raise missing_extra("--verify keras", "keras")
 
 
 def keras() -> Any:

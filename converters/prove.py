@@ -50,13 +50,14 @@ def prove(
     how its owner loads it, to run the owner's graph as well.
     """
     with ThreadPoolExecutor(1) as pool:
-        # Loading takes ONNX Runtime seconds of one core; the reference runs meanwhile.
+        # ONNX Runtime loads for seconds on one core; torch is imported meanwhile. The reference
+        # waits, since both together would take too much memory.
         session = pool.submit(load_session, onnx) if onnx else None
         x = probe(entry, preset)
-        nhwc = np.ascontiguousarray(x[:1].transpose(0, 2, 3, 1))
-        wanted = reference_taps(entry, arrays, nhwc)
         finished = outputs(session.result(), x) if session else {}
         session = None
+    nhwc = np.ascontiguousarray(x[:1].transpose(0, 2, 3, 1))
+    wanted = reference_taps(entry, arrays, nhwc)
     report = Report(versions=versions(), verify="keras" if keras else "reference")
     mirrored = torch_rows(entry, weights, x, wanted, report.rows)
     if onnx is not None:

@@ -5,13 +5,15 @@ Format: https://github.com/huggingface/safetensors (8 bytes header length, JSON 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import mmap
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,7 @@ from vox2face.errors import Vox2FaceError, WeightFileError
 from vox2face.files import Progress
 
 BLOCK = 1 << 23  # bytes of a block; two threads hold two blocks each at most
+PIECE = 1 << 20  # bytes read at a time to compare or hash what was written
 ALIGNMENT = 64  # where the values begin, so that a memory map of them is aligned
 
 
@@ -48,11 +51,24 @@ class Block:
     stop: int
     offset: int
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of these rows."""
+        return (self.stop - self.start, *self.move.view.shape[1:])
 
-def write(moves: Sequence[Move], path: Path, metadata: dict[str, str], progress: Progress) -> None:
-    """Write the tensors of `moves`, in their order, as one safetensors file.
+    @property
+    def nbytes(self) -> int:
+        """The bytes of these rows."""
+        return 4 * prod(self.shape)
 
-    Raises `WeightFileError` if a value is NaN or infinite. `progress` gets bytes done and total.
+
+def write(moves: Sequence[Move], path: Path, metadata: dict[str, str], progress: Progress) -> str:
+    """Write the tensors of `moves`, in their order, as one safetensors file; return its sha256.
+
+    Every block is read back from the file and compared bit for bit while its source is still in
+    the cache; at the end the safetensors library reads the names, shapes and places. Raises
+    `WeightFileError` if a value is NaN or infinite, and `Vox2FaceError` if the file differs.
+    `progress` gets bytes done and total.
     """
     head = header(moves, metadata)
     blocks = list(cut(moves, len(head)))
@@ -65,28 +81,36 @@ def write(moves: Sequence[Move], path: Path, metadata: dict[str, str], progress:
         if not (np.isfinite(buffer.min()) and np.isfinite(buffer.max())):
             raise WeightFileError(non_finite(block, buffer))
         write_at(path, buffer, block.offset)
+        compare_at(path, buffer, block, block.offset)
 
-    each(job, blocks, progress)
+    digest = hashlib.sha256(head)
+    with path.open("rb", buffering=0) as written:
+        written.seek(len(head))
+        for block in each(job, blocks, progress):
+            for start in range(0, block.nbytes, PIECE):
+                digest.update(written.read(min(PIECE, block.nbytes - start)))
+    check_layout(moves, path)
+    return digest.hexdigest()
 
 
-def read_back(moves: Sequence[Move], path: Path, progress: Progress) -> None:
-    """Open the written file anew and compare every value with its source, bit for bit.
-
-    Names, shapes and places come from the safetensors library's own reading of the file.
-    """
+def check_layout(moves: Sequence[Move], path: Path) -> None:
+    """Raise unless a safetensors file lists exactly the tensors of `moves`."""
     if shapes(path) != {move.rule.target: move.view.shape for move in moves}:
-        raise Vox2FaceError(f"{path} lists other tensors than were written: convert again.")
+        raise Vox2FaceError(f"{path} lists other tensors than its source has.")
+
+
+def compare(moves: Sequence[Move], path: Path, progress: Progress) -> None:
+    """Compare every value of a safetensors file with its source, bit for bit."""
+    check_layout(moves, path)
     places = layout(path)
 
     def job(block: Block, buffer: Array) -> None:
         fill(buffer, block.move.view[block.start : block.stop])
-        if not equals_at(path, buffer, places[block.move.rule.target] + block.offset):
-            raise Vox2FaceError(
-                f"{path} reads back other values in {block.move.rule.target} than were "
-                "written: the disk or memory is failing."
-            )
+        row = block.nbytes // (block.stop - block.start)
+        compare_at(path, buffer, block, places[block.move.rule.target] + block.start * row)
 
-    each(job, [within(block) for block in cut(moves, 0)], progress)
+    for _ in each(job, list(cut(moves, 0)), progress):
+        pass
 
 
 def layout(path: Path) -> dict[str, int]:
@@ -134,37 +158,35 @@ def cut(moves: Sequence[Move], offset: int) -> Iterator[Block]:
         offset += move.array.nbytes
 
 
-def each(job: Callable[[Block, Array], None], blocks: Sequence[Block], progress: Progress) -> None:
-    """Run a job for every block on all cores, each thread with one buffer for its blocks."""
-    total = sum((b.stop - b.start) * row_bytes(b) for b in blocks)
-    local, done, lock = threading.local(), 0, threading.Lock()
+def each(
+    job: Callable[[Block, Array], None], blocks: Sequence[Block], progress: Progress
+) -> Iterator[Block]:
+    """Run a job for every block on all cores; yield the blocks in order as they are done.
+
+    Each thread has one buffer for its blocks, which the job gets in the block's shape.
+    """
+    local = threading.local()
+    total, done = sum(block.nbytes for block in blocks), 0
 
     def run(block: Block) -> None:
-        nonlocal done
-        shape = (block.stop - block.start, *block.move.view.shape[1:])
-        size = int(np.prod(shape))
+        size = block.nbytes // 4
         if not hasattr(local, "memory") or local.memory.size < size:
             local.memory = np.empty(max(size, BLOCK // 4), np.float32)
-        job(block, local.memory[:size].reshape(shape))
-        if block.stop == len(block.move.view):
-            release(block.move.array)
-        with lock:
-            done += 4 * size
-            progress(done, total)
+        job(block, local.memory[:size].reshape(block.shape))
 
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         futures = [pool.submit(run, block) for block in blocks]
         try:
-            for future in futures:
+            for block, future in zip(blocks, futures, strict=True):
                 future.result()
+                done += block.nbytes
+                progress(done, total)
+                yield block
+                if block.stop == len(block.move.view):
+                    release(block.move.array)
         finally:
             for future in futures:
                 future.cancel()
-
-
-def within(block: Block) -> Block:
-    """Return the block with its offset counted from the start of its tensor."""
-    return replace(block, offset=block.start * row_bytes(block))
 
 
 def release(array: Array) -> None:
@@ -173,11 +195,6 @@ def release(array: Array) -> None:
     advice = getattr(mmap, "MADV_DONTNEED", None)
     if isinstance(base, mmap.mmap) and advice is not None:
         base.madvise(advice)
-
-
-def row_bytes(block: Block) -> int:
-    """Return the bytes of one row of the block's tensor."""
-    return block.move.array.nbytes // len(block.move.view)
 
 
 def write_at(path: Path, buffer: Array, offset: int) -> None:
@@ -189,10 +206,18 @@ def write_at(path: Path, buffer: Array, offset: int) -> None:
             rest = rest[file.write(rest) :]
 
 
+def compare_at(path: Path, buffer: Array, block: Block, offset: int) -> None:
+    """Raise unless the file holds the block at a place."""
+    if not equals_at(path, buffer, offset):
+        raise Vox2FaceError(
+            f"{path} reads back other values in {block.move.rule.target} than its source has."
+        )
+
+
 def equals_at(path: Path, buffer: Array, offset: int) -> bool:
     """Whether a file holds exactly these bits at a place."""
     expected = buffer.reshape(-1).view(np.uint8)
-    piece = np.empty(1 << 20, np.uint8)
+    piece = np.empty(PIECE, np.uint8)
     with path.open("rb", buffering=0) as file:
         file.seek(offset)
         while expected.size:

@@ -17,7 +17,8 @@ import pytest
 import torch
 
 from vox2face import bundle as bundles
-from vox2face.converters import chain, deliver, export, keras_twin, prove
+from vox2face import extras
+from vox2face.converters import assemble, deliver, export, prove
 from vox2face.converters import write as writing
 from vox2face.converters.chain import Feedback, convert
 from vox2face.converters.check import check
@@ -215,7 +216,7 @@ def test_the_other_owners_file_is_recognised(twin_file: TwinFile, tmp_path: Path
     declare(path, rcmalli_vgg16.RULES)
     command = "run vox2face convert rcmalli --variant vgg16"
     with open_weights(path) as file, pytest.raises(MappingError, match=command):
-        chain.paired(entry("vggface.serengil"), file)
+        assemble.paired(entry("vggface.serengil"), file)
 
 
 def declare(path: Path, rules: object) -> None:
@@ -347,7 +348,7 @@ with atomic_directory(Path({str(folder / "out")!r})) as partial:
 
 def test_an_interrupt_leaves_nothing(tmp_path: Path, twin: Twin, twin_file: TwinFile) -> None:
     def interrupt(stage: str, done: int, total: int) -> None:
-        if stage == "read back":
+        if stage == "write" and done == total:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -375,7 +376,7 @@ def test_an_unwritable_place_is_named(twin: Twin, twin_file: TwinFile, tmp_path:
 def test_without_the_onnx_extra_torch_is_proven_and_one_line_says_so(
     twin: Twin, twin_file: TwinFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export, "available", lambda: False)
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
     said: list[str] = []
     entry, file = twin("vggface.serengil"), twin_file("vggface.serengil")
     done = convert(entry, file, tmp_path / "out", feedback=Feedback(say=said.append))
@@ -389,7 +390,7 @@ def test_without_the_onnx_extra_torch_is_proven_and_one_line_says_so(
 def test_verify_keras_without_tensorflow_names_the_extra(
     twin: Twin, twin_file: TwinFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keras_twin, "find_spec", lambda name: None)
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match="'keras' extra"):
         convert(twin("vggface.serengil"), twin_file("vggface.serengil"), verify="keras")
 

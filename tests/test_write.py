@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from safetensors.torch import load_file as load_torch
 
 from vox2face.converters import write as writing
 from vox2face.converters.mapping import Rule
-from vox2face.converters.write import Move, read_back, write
+from vox2face.converters.write import Move, compare, write
 from vox2face.errors import Vox2FaceError, WeightFileError
 
 RNG = np.random.default_rng(3)
@@ -39,8 +40,9 @@ def test_tensors_equal_numpys_transposition(
     monkeypatch.setattr(writing, "BLOCK", block)
     path, written = tmp_path / "model.safetensors", moves()
     seen: list[tuple[int, int]] = []
-    write(written, path, {"entry": "test"}, lambda *at: seen.append(at))
-    read_back(written, path, silent)
+    digest = write(written, path, {"entry": "test"}, lambda *at: seen.append(at))
+    assert digest == hashlib.sha256(path.read_bytes()).hexdigest()
+    compare(written, path, silent)
     found = load_file(path)
     assert list(found) and {m.rule.target for m in written} == set(found)
     for move in written:
@@ -59,7 +61,7 @@ def test_blocks_of_the_full_network_stay_below_16_mb() -> None:
     from vox2face.converters.maps.serengil import RULES
 
     empty = [Move(rule, np.broadcast_to(np.float32(0), rule.shape)) for rule in RULES]
-    sizes = [(b.stop - b.start) * writing.row_bytes(b) for b in writing.cut(empty, 0)]
+    sizes = [block.nbytes for block in writing.cut(empty, 0)]
     assert max(sizes) <= 16 << 20
     assert sum(sizes) == 4 * 145_002_878
 
@@ -72,16 +74,16 @@ def test_nan_and_infinite_values_are_refused_with_their_place(tmp_path: Path, ba
         write(made, tmp_path / "model.safetensors", {}, silent)
 
 
-def test_read_back_notices_a_single_changed_bit(tmp_path: Path) -> None:
+def test_compare_notices_a_single_changed_bit(tmp_path: Path) -> None:
     path, written = tmp_path / "model.safetensors", moves()
     write(written, path, {}, silent)
     content = bytearray(path.read_bytes())
     content[-3] ^= 1
     path.write_bytes(content)
     with pytest.raises(Vox2FaceError, match=r"fc8\.weight"):
-        read_back(written, path, silent)
+        compare(written, path, silent)
     with pytest.raises(Vox2FaceError, match="other tensors"):
-        read_back(written[1:], path, silent)
+        compare(written[1:], path, silent)
 
 
 def test_negative_zero_and_denormals_survive(tmp_path: Path) -> None:

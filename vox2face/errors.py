@@ -49,8 +49,3 @@ class BundleError(Vox2FaceError):
 
 class ImageError(Vox2FaceError):
     """A picture cannot be decoded or has an unusable shape."""
-
-
-def missing_extra(what: str, extra: str) -> UsageError:
-    """Return the error for a feature whose optional packages are not installed."""
-    return UsageError(f"{what} needs the {extra!r} extra: run pip install 'vox2face[{extra}]'.")

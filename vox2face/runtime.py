@@ -131,10 +131,8 @@ def progress_bars() -> Any:
 def onnx_of(bundle: Bundle) -> Path:
     """Return the bundle's ONNX file, exporting it on first use."""
     if not bundle.onnx.is_file():
-        from vox2face.converters import export
         from vox2face.converters.deliver import add_onnx
 
-        export.require("backend='onnx'")
         with FileLock(bundle.path / ".lock"):
             if not bundle.onnx.is_file():
                 add_onnx(bundle)

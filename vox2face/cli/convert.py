@@ -83,7 +83,6 @@ def run(
     force: bool,
 ) -> Any:
     """Convert and print what was proven and written; return the `Converted`."""
-    from vox2face.cli.report import print_report
     from vox2face.converters.chain import Feedback, convert
     from vox2face.files import size_text
     from vox2face.progress import Bars
@@ -107,6 +106,8 @@ def run(
         )
     finally:
         bars.close()
+    from vox2face.cli.report import print_report
+
     print_report(done.report)
     click.echo(f"Written to {done.path}:")
     for file in sorted(done.path.iterdir()):

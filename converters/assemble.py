@@ -1,0 +1,133 @@
+"""Build a bundle from a weight file: read, map, write, export, prove, and only then keep it."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from concurrent.futures import Executor, Future
+from pathlib import Path
+from typing import Any
+
+from vox2face import bundle
+from vox2face.converters.card import model_card
+from vox2face.converters.chain import Converted, Job
+from vox2face.converters.deliver import write_onnx
+from vox2face.converters.mapping import Rule, StoredArray, WeightMap
+from vox2face.converters.ops import Array
+from vox2face.converters.read import WeightFile, open_weights
+from vox2face.converters.write import Move, write
+from vox2face.errors import MappingError, ParityError, Vox2FaceError
+from vox2face.files import atomic_directory, require_space, sha256
+from vox2face.parity import Report
+from vox2face.spec import Entry, resolve
+from vox2face.zoo.catalog import ENTRIES
+
+
+def assemble(job: Job, pool: Executor, digest: Future[str], expected: str | None) -> Converted:
+    """Carry out a conversion; `digest` is the source's sha256 to come, `expected` a fetched one's.
+
+    Everything is written to a hidden folder that becomes the bundle at the end.
+    """
+    entry = job.entry
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(open_weights(job.source))
+        pairs = paired(entry, file)
+        size = sum(array.nbytes for _, array in pairs)
+        require_space(job.target.parent, size * (2 if job.onnx else 1), "The bundle")
+        folder = stack.enter_context(atomic_directory(job.target, job.force))
+        spool = stack.enter_context(tempfile.TemporaryFile(dir=folder))
+        moves = [Move(rule, file.open(array, spool)) for rule, array in pairs]
+        weights, onnx = folder / bundle.WEIGHTS, folder / bundle.ONNX
+        written = write(moves, weights, tensor_metadata(entry), job.feedback.progress("write"))
+        source = provenance(entry, job.source, digest.result())
+        if expected not in (None, source["sha256"]):
+            raise Vox2FaceError(f"{job.source} changed since its download: delete it, try again.")
+        job.feedback.say(identity(source))
+        config = bundle.describe(entry, entry.preprocess, source)
+        bundle.add_file(config, weights, written)
+        if job.onnx:
+            write_onnx(entry, weights, onnx, config)
+            exported = pool.submit(sha256, onnx)
+        report = proven(job, moves, weights, onnx if job.onnx else None)
+        if job.onnx:
+            bundle.add_file(config, onnx, exported.result())
+        finish(entry, folder, config, report)
+    return Converted(job.target, report, source)
+
+
+def paired(entry: Entry, file: WeightFile) -> list[tuple[Rule, StoredArray]]:
+    """Pair the arrays of a weight file with the entry's rules."""
+    table: WeightMap = resolve(entry.table)
+    try:
+        return table.pair(file.arrays)
+    except MappingError as error:
+        raise MappingError(f"{file.path}: {error}{hint(entry, file)}") from None
+
+
+def hint(entry: Entry, file: WeightFile) -> str:
+    """Name the command for which a refused file would be right, if there is one."""
+    for other in ENTRIES:
+        with contextlib.suppress(MappingError):
+            if other.name != entry.name and resolve(other.table).pair(file.arrays):
+                return f" It fits {other.name}: run {other.command} --weights {file.path}"
+    return ""
+
+
+def tensor_metadata(entry: Entry) -> dict[str, str]:
+    """Return what model.safetensors says about itself; all values are text."""
+    return {
+        "format": "pt",
+        "entry": entry.name,
+        "preset": entry.preprocess,
+        "licence": entry.source.licence.name,
+    }
+
+
+def provenance(entry: Entry, path: Path, digest: str) -> dict[str, Any]:
+    """Return the facts about the source file that the bundle records.
+
+    `published` is True or False, or None where the publisher states no hash.
+    """
+    known = entry.source.sha256
+    return {
+        "key": entry.source.key,
+        "file": path.name,
+        "size": path.stat().st_size,
+        "sha256": digest,
+        "published": None if known is None else digest == known,
+        "matched": f"by {resolve(entry.table).match} and shape",
+        "addresses": list(entry.source.urls),
+    }
+
+
+def identity(source: dict[str, Any]) -> str:
+    """Say whether the source is the published file."""
+    words = {
+        True: "the published file",
+        False: "NOT the published file",
+        None: "(its publisher states no hash to compare with)",
+    }
+    return f"{source['file']}: sha256 {source['sha256']}, {words[source['published']]}."
+
+
+def proven(job: Job, moves: list[Move], weights: Path, onnx: Path | None) -> Report:
+    """Return the proof of a bundle in the making; raise `ParityError` if it fails."""
+    if job.verify == "none":
+        return Report(verify="none")
+    from vox2face.converters.prove import prove
+
+    arrays: dict[str, Array] = {move.rule.source: move.array for move in moves}
+    keras = (job.source, resolve(job.entry.table).match) if job.verify == "keras" else None
+    report = prove(job.entry, job.entry.preprocess, arrays, weights, onnx, keras)
+    if not report.ok:
+        raise ParityError(f"{report.verdict()} No bundle was written.", report)
+    return report
+
+
+def finish(entry: Entry, folder: Path, config: dict[str, Any], report: Report) -> None:
+    """Write what describes the weights: parity.json, the model card and config.json."""
+    report.hashes = {config["source"]["file"]: config["source"]["sha256"]}
+    report.hashes |= {name: facts["sha256"] for name, facts in config["files"].items()}
+    (folder / bundle.PARITY).write_text(report.to_json(), encoding="utf-8")
+    (folder / bundle.CARD).write_text(model_card(entry, config, report), encoding="utf-8")
+    bundle.write_config(folder, config)

@@ -1,0 +1,72 @@
+"""What README and CONTRIBUTING tell people to type exists."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+
+from vox2face.cli import main
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
+SHELL = [
+    shlex.split(line, comments=True)
+    for language, block in BLOCKS
+    if language == "sh"
+    for line in block.splitlines()
+]
+
+
+@pytest.mark.parametrize("line", [x for x in SHELL if x[:1] == ["vox2face"]], ids=" ".join)
+def test_every_command_line_of_the_readme_is_understood(line: list[str]) -> None:
+    arguments, command, context = line[1:], main, click.Context(main)
+    while isinstance(command, click.Group):
+        found = command.get_command(context, arguments[0])
+        assert found is not None, arguments[0]
+        command, arguments = found, arguments[1:]  # type: ignore[assignment]
+    made = command.make_context(line[0], list(arguments))
+    assert made.params
+
+
+def test_every_make_target_of_the_readme_exists() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^(\w+):", makefile, re.MULTILINE))
+    named = {line[1] for line in SHELL if line[:1] == ["make"]}
+    assert named >= {"demo", "test"} and named <= targets
+    assert {"demo", "test", "lint", "types", "bench"} <= targets
+
+
+def test_the_python_of_the_readme_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import numpy as np
+
+    from vox2face import runtime
+    from vox2face.image import samples
+
+    (code,) = [block for language, block in BLOCKS if language == "python"]
+    assert len(code.strip().splitlines()) <= 5
+    import PIL.Image
+
+    for name, pixels in zip(("a.png", "b.png"), samples().values(), strict=True):
+        PIL.Image.fromarray(pixels).save(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    real = runtime.load
+    monkeypatch.setattr(runtime, "load", lambda name: real(name, pretrained=False))
+    space: dict[str, object] = {}
+    exec(code, space)
+    embeddings = space["embeddings"]
+    assert isinstance(embeddings, np.ndarray) and embeddings.shape == (2, 4096)
+
+
+def test_files_the_readme_links_to_exist() -> None:
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", README)
+    assert links and all((ROOT / link).exists() for link in links)
+
+
+def test_the_readme_states_what_people_must_know() -> None:
+    assert "non-commercial research" in README
+    assert "unrelated to the paper of 2026" in README

@@ -1,0 +1,24 @@
+"""The optional parts of an installation: whether they are there, and what to run if not."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from vox2face.errors import UsageError
+
+# What shows that an extra is installed; see optional-dependencies in pyproject.toml.
+EXTRAS: dict[str, tuple[str, ...]] = {
+    "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "keras": ("tensorflow",),
+}
+
+
+def has(extra: str) -> bool:
+    """Whether the packages of an extra are installed."""
+    return all(find_spec(package) is not None for package in EXTRAS[extra])
+
+
+def require(extra: str, what: str) -> None:
+    """Raise `UsageError`, naming the command to run, unless an extra is installed."""
+    if not has(extra):
+        raise UsageError(f"{what} needs the {extra!r} extra: run pip install 'vox2face[{extra}]'.")
