@@ -10,7 +10,7 @@ import numpy as np
 from vox2face import bundle as bundles
 from vox2face import extras
 from vox2face.bundle import Bundle
-from vox2face.converters import export
+from vox2face.converters import export, run_onnx
 from vox2face.converters.ops import Array
 from vox2face.converters.write import shapes
 from vox2face.errors import ParityError, UsageError
@@ -92,8 +92,8 @@ def compared(entry: Entry, weights: Path, path: Path, preset: FacePreset, fronte
     """Run an ONNX file and the torch module on two pictures and compare all outputs."""
     pixels, prepared = pictures(preset)
     expected = torch_outputs(entry, weights, prepared)
-    session = export.session(path)
-    values = export.run(session, pixels if frontend else prepared)
+    session = run_onnx.session(path)
+    values = run_onnx.run(session, pixels if frontend else prepared)
     names = [output.name for output in session.get_outputs()]
     rows = [
         compare("onnx file", name, value, expected[name], entry.atol, entry.rtol)

@@ -72,16 +72,16 @@ def prove(
 
 def load_session(path: Path) -> onnxruntime.InferenceSession:
     """Load a finished ONNX file, fully optimised."""
-    from vox2face.converters import export
+    from vox2face.converters import run_onnx
 
-    return export.session(path)
+    return run_onnx.session(path)
 
 
 def outputs(session: onnxruntime.InferenceSession, x: Array) -> dict[str, Array]:
     """Run a session; return its outputs by name."""
-    from vox2face.converters import export
+    from vox2face.converters import run_onnx
 
-    return dict(zip([o.name for o in session.get_outputs()], export.run(session, x), strict=True))
+    return dict(zip([o.name for o in session.get_outputs()], run_onnx.run(session, x), strict=True))
 
 
 def reference_taps(entry: Entry, arrays: Mapping[str, Array], x: Array) -> dict[str, Array]:
@@ -136,10 +136,10 @@ def onnx_rows(
     rows: list[Parity],
 ) -> None:
     """Compare ONNX Runtime's taps, then the outputs the finished file gave fully optimised."""
-    from vox2face.converters import export
+    from vox2face.converters import run_onnx
 
     graph = resolve(entry.graph)(shapes(weights))
-    for tap, value in export.run_taps(graph, weights, entry.input, x[:1]).items():
+    for tap, value in run_onnx.run_taps(graph, weights, entry.input, x[:1]).items():
         rows.append(row(entry, "onnx", tap, channels_last(value), wanted[tap]))
     taps = {name: tap for tap, name in graph.taps.items()}
     for name, value in finished.items():

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from vox2face.converters.mapping import Rule, WeightMap
+from vox2face.converters.ops import OPS, Op
 from vox2face.converters.write_keras import random_layers, write_keras
 from vox2face.spec import Entry, resolve
 from vox2face.zoo.registry import entry as find_entry
@@ -73,6 +74,18 @@ def twin_file(tmp_path: Path, twin: Callable[[str], Entry]) -> Callable[[str], P
         return path
 
     return make
+
+
+@pytest.fixture
+def forget_fc6_order(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Return a function that makes the public re-implementation's mistake: fc6 as it lies."""
+
+    def forget() -> None:
+        name = "hwc_rows_to_oihw_7x7"
+        wrong = Op(name, lambda a: a.T.reshape(a.shape[1], -1, 7, 7), OPS[name].inverse)
+        monkeypatch.setitem(OPS, name, wrong)
+
+    return forget
 
 
 Layers = Sequence[tuple[str, Mapping[str, Any]]]

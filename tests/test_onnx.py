@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from vox2face import bundle as bundles
-from vox2face.converters import deliver, export
+from vox2face.converters import deliver, export, run_onnx
 from vox2face.converters.chain import convert
 from vox2face.errors import ParityError, UsageError, Vox2FaceError
 from vox2face.image import samples
@@ -135,7 +135,7 @@ def test_damaged_onnx_files_and_wrong_names_get_one_sentence(
         deliver.export_file(bundle, tmp_path / "model.pt")
     (tmp_path / "bad.onnx").write_bytes(b"\x00\x01nonsense")
     with pytest.raises(Vox2FaceError, match="cannot load"):
-        export.session(tmp_path / "bad.onnx")
+        run_onnx.session(tmp_path / "bad.onnx")
 
 
 @pytest.mark.parametrize("number", [0, 1, 127, 128, 300, 2**31, 2**40])

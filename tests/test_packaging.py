@@ -35,8 +35,12 @@ WALLS = {
     "tensorflow": {"vox2face.converters.keras_twin"},
     "tf_keras": {"vox2face.converters.keras_twin"},
     "keras": {"vox2face.converters.keras_twin"},
-    "onnx": {"vox2face.converters.export"},
-    "onnxruntime": {"vox2face.converters.export", "vox2face.runtime", "vox2face.converters.prove"},
+    "onnx": {"vox2face.converters.export", "vox2face.converters.run_onnx"},
+    "onnxruntime": {
+        "vox2face.converters.run_onnx",
+        "vox2face.converters.prove",  # names its type
+        "vox2face.runtime",
+    },
     "h5py": {"vox2face.converters.read", "vox2face.converters.write_keras"},
     "click": {"vox2face.cli"},
     "requests": {"vox2face.fetch"},

@@ -54,9 +54,9 @@ def load(
     entry = registry.entry(bundle.entry_name)
     chosen = preset or bundle.preset
     if backend == "onnx":
-        from vox2face.converters import export
+        from vox2face.converters import run_onnx
 
-        return FaceEncoder(entry, chosen, device, session=export.session(onnx_of(bundle), device))
+        return FaceEncoder(entry, chosen, device, session=run_onnx.session(onnx_of(bundle), device))
     module = on_device(registry.load_module(entry, bundle.weights), device)
     return FaceEncoder(entry, chosen, device, module=module)
 
@@ -231,9 +231,9 @@ class FaceEncoder:
         import torch
 
         if self.session is not None:
-            from vox2face.converters import export
+            from vox2face.converters import run_onnx
 
-            return export.run(self.session, x.numpy())[0]
+            return run_onnx.run(self.session, x.numpy())[0]
         with torch.inference_mode():
             embeddings: Embeddings = self.module(x).cpu().numpy()
         return embeddings
