@@ -118,7 +118,8 @@ def proven(job: Job, moves: list[Move], weights: Path, onnx: Path | None) -> Rep
 
     arrays: dict[str, Array] = {move.rule.source: move.array for move in moves}
     keras = (job.source, resolve(job.entry.table).match) if job.verify == "keras" else None
-    report = prove(job.entry, job.entry.preprocess, arrays, weights, onnx, keras)
+    progress = job.feedback.progress("prove")
+    report = prove(job.entry, job.entry.preprocess, arrays, weights, onnx, keras, progress)
     if not report.ok:
         raise ParityError(f"{report.verdict()} No bundle was written.", report)
     return report

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from vox2face import bundle, extras
 from vox2face.errors import UsageError
 from vox2face.fetch import fetch
-from vox2face.files import require_absent, sha256
+from vox2face.files import require_absent, require_weight_file, sha256
 from vox2face.spec import Entry
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ def convert(
         if not entry.source.sha256:
             feedback.say(f"No hash is published; pinned sha256 {fetched.sha256}.")
     path = weights or (fetched.path if fetched else Path())
+    require_weight_file(path)
     stop = threading.Event()
     with ThreadPoolExecutor(1) as pool:  # hashes files beside the work
         try:

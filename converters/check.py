@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +17,17 @@ from vox2face.converters.prove import prove
 from vox2face.converters.read import mapped, open_weights
 from vox2face.converters.write import Move, compare, layout, shapes
 from vox2face.errors import BundleError
+from vox2face.files import Progress
 from vox2face.parity import Report
 from vox2face.spec import resolve
 from vox2face.zoo.registry import entry
 
 
-def check(bundle: Bundle, original: Path | None = None) -> Report:
+def check(
+    bundle: Bundle,
+    original: Path | None = None,
+    advance: Callable[[str, int, int], None] = lambda stage, done, total: None,
+) -> Report:
     """Prove a bundle again and return the report.
 
     The arrays of the original layout come back through the inverse of the weight map, so the
@@ -31,11 +38,12 @@ def check(bundle: Bundle, original: Path | None = None) -> Report:
         raise BundleError(f"{bundle.path}: {'; '.join(problems)}. Convert again with --force.")
     model = entry(bundle.entry_name)
     if original is not None:
-        compare_with(bundle, original)
+        compare_with(bundle, original, partial(advance, "compare"))
     table: WeightMap = resolve(model.table)
     arrays = table.invert(stored(bundle.weights))
     onnx = bundle.onnx if bundle.onnx.is_file() else None
-    return prove(model, bundle.preset, arrays, bundle.weights, onnx)
+    progress = partial(advance, "prove")
+    return prove(model, bundle.preset, arrays, bundle.weights, onnx, progress=progress)
 
 
 def stored(weights: Path) -> dict[str, Array]:
@@ -47,9 +55,9 @@ def stored(weights: Path) -> dict[str, Array]:
     }
 
 
-def compare_with(bundle: Bundle, original: Path) -> None:
+def compare_with(bundle: Bundle, original: Path, progress: Progress) -> None:
     """Raise unless the bundle holds exactly the values of an original file."""
     with open_weights(original) as file, tempfile.TemporaryFile() as spool:
         pairs = paired(entry(bundle.entry_name), file)
         moves = [Move(rule, file.open(array, spool)) for rule, array in pairs]
-        compare(moves, bundle.weights, lambda done, total: None)
+        compare(moves, bundle.weights, progress)

@@ -15,6 +15,7 @@ import numpy as np
 from vox2face import __version__
 from vox2face.converters.ops import Array
 from vox2face.converters.write import release, shapes
+from vox2face.files import Progress
 from vox2face.parity import Parity, Report, compare
 from vox2face.spec import Entry, resolve
 from vox2face.zoo.registry import load_module
@@ -43,12 +44,15 @@ def prove(
     weights: Path,
     onnx: Path | None,
     keras: tuple[Path, str] | None = None,
+    progress: Progress = lambda done, total: None,
 ) -> Report:
     """Run every implementation on a photograph and compare each layer with the reference.
 
     `arrays` are the original file's arrays in its own layout. `keras` is the original file and
-    how its owner loads it, to run the owner's graph as well.
+    how its owner loads it, to run the owner's graph as well. `progress` gets steps done and total.
     """
+    steps = 3 + bool(onnx) + bool(keras)
+    progress(0, steps)
     with ThreadPoolExecutor(1) as pool:
         # ONNX Runtime loads for seconds on one core; torch is imported meanwhile. The reference
         # waits, since both together would take too much memory.
@@ -56,10 +60,13 @@ def prove(
         x = probe(entry, preset)
         finished = outputs(session.result(), x) if session else {}
         session = None
+    progress(1, steps)
     nhwc = np.ascontiguousarray(x[:1].transpose(0, 2, 3, 1))
     wanted = reference_taps(entry, arrays, nhwc)
+    progress(2, steps)
     report = Report(versions=versions(), verify="keras" if keras else "reference")
     mirrored = torch_rows(entry, weights, x, wanted, report.rows)
+    progress(3, steps)
     if onnx is not None:
         onnx_rows(entry, weights, x, wanted, finished, mirrored, report.rows)
     if keras is not None:
@@ -67,6 +74,7 @@ def prove(
 
         for tap, value in keras_twin.taps(*keras, nhwc):
             report.rows.append(row(entry, "keras", tap, value, wanted[tap]))
+    progress(steps, steps)
     return report
 
 

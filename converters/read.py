@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from vox2face.converters.mapping import StoredArray
 from vox2face.errors import WeightFileError
-from vox2face.files import identify
+from vox2face.files import identify, require_weight_file
 
 MAX_NAMES = 100_000
 MAX_ATTRIBUTE_BYTES = 1 << 24
@@ -77,10 +77,7 @@ def open_weights(path: Path) -> Iterator[WeightFile]:
     Raises `WeightFileError` in one sentence for what is no such file, is damaged, or uses what a
     weight file has no business using: links, external or virtual storage, foreign filters.
     """
-    if not path.exists():
-        raise WeightFileError(f"There is no file {path}: check the path given with --weights.")
-    if path.is_dir():
-        raise WeightFileError(f"{path} is a folder: name the Keras HDF5 file (.h5) itself.")
+    require_weight_file(path)
     try:
         kind = identify(path)
     except OSError as error:

@@ -217,3 +217,23 @@ def test_the_names_reported_for_the_real_file_convert(
         layers.append((f"zero_padding2d_{layer}", {}))
     done = convert(dataclasses.replace(entry), handmade(layers), tmp_path / "out")
     assert done.report.ok
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_command_asked_to_stop_cleans_up(
+    full_serengil: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    folder = tmp_path / "made"
+    command = [str(Path(sys.executable).with_name("vox2face")), "convert", "serengil"]
+    command += ["--weights", str(full_serengil), "--out", str(folder / "out"), "--no-onnx"]
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
+        while not list(folder.glob(".out.partial-*/model.safetensors")):
+            assert process.poll() is None, "it ended before it could be stopped"
+            time.sleep(0.005)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == {signal.SIGTERM: 143, signal.SIGINT: 1}[number]
+    assert "Traceback" not in said
+    assert list(folder.iterdir()) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import tempfile
 import zipfile
@@ -150,6 +151,9 @@ def test_zip_folder_and_missing_file_are_named(tmp_path: Path) -> None:
     assert "a zip archive" in refused(tmp_path / "model.keras")
     assert "folder" in refused(tmp_path)
     assert "no file" in refused(tmp_path / "nowhere.h5")
+    assert "a device" in refused(Path("/dev/zero"))
+    os.mkfifo(tmp_path / "pipe.h5")
+    assert "a pipe" in refused(tmp_path / "pipe.h5")
 
 
 def test_hdf5_without_layer_names_is_no_weight_file(tmp_path: Path) -> None:

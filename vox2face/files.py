@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from vox2face.errors import UsageError, Vox2FaceError
+from vox2face.errors import UsageError, Vox2FaceError, WeightFileError
 
 BLOCK = 1 << 20
 Progress = Callable[[int, int], None]
@@ -54,6 +54,16 @@ def sha256(path: Path, progress: Progress | None = None) -> str:
             if progress:
                 progress(done, total)
     return digest.hexdigest()
+
+
+def require_weight_file(path: Path) -> None:
+    """Raise `WeightFileError` unless a path names a regular file, which alone can be mapped."""
+    if not path.exists():
+        raise WeightFileError(f"There is no file {path}: check the path given with --weights.")
+    if path.is_dir():
+        raise WeightFileError(f"{path} is a folder: name the Keras HDF5 file (.h5) itself.")
+    if not path.is_file():
+        raise WeightFileError(f"{path} is a pipe or a device: name a Keras HDF5 file (.h5).")
 
 
 def identify(path: Path) -> str:

@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 
+FEW = 1000
+
+
 class Bars:
     """One bar a stage on standard error; silent when that is no terminal."""
 
@@ -18,7 +21,7 @@ class Bars:
         self.bar: tqdm[Any] | None = None
 
     def advance(self, stage: str, done: int, total: int) -> None:
-        """Show that `done` of `total` bytes of a stage are done."""
+        """Show that `done` of `total` of a stage is done: bytes, or steps if there are few."""
         if not self.shown:
             return
         if self.bar is None or stage != self.stage:
@@ -26,8 +29,9 @@ class Bars:
 
             self.close()
             self.stage = stage
+            unit = "B" if total > FEW else " steps"
             self.bar = tqdm(
-                total=total, initial=done, unit="B", unit_scale=True, desc=stage, leave=False
+                total=total, initial=done, unit=unit, unit_scale=True, desc=stage, leave=False
             )
         self.bar.update(done - self.bar.n)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import sys
 from importlib import import_module
 from typing import Any
@@ -66,3 +68,5 @@ def main() -> None:
 
     Start with `vox2face convert serengil`, or try `vox2face demo`.
     """
+    with contextlib.suppress(ValueError):  # only the main thread may set a handler
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))

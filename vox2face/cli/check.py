@@ -24,8 +24,13 @@ def command(bundle: Path, weights: Path | None) -> None:
     from vox2face.cli.report import print_report
     from vox2face.converters.check import check
     from vox2face.errors import ParityError
+    from vox2face.progress import Bars
 
-    report = check(read(bundle), weights)
+    bars = Bars()
+    try:
+        report = check(read(bundle), weights, bars.advance)
+    finally:
+        bars.close()
     if not report.ok:
         raise ParityError(f"{bundle} does not compute what its original computes.", report)
     if weights:
