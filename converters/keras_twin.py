@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -39,13 +39,12 @@ def convolutional(
     k: Any, channels: tuple[int, ...] = CHANNELS, hidden: int = 4096, classes: int = 2622
 ) -> tuple[Any, dict[str, Any]]:
     """deepface's base_model(): zero padding, convolutions to the end (deepface VGGFace.py)."""
-    layers, outputs = k.layers, {}
-    x = start = k.Input((224, 224, 3))
-    for number, (stage, width) in enumerate(zip(STAGES, channels, strict=True), start=1):
-        for name in stage:
-            x = layers.Conv2D(width, 3, activation="relu")(layers.ZeroPadding2D(1)(x))
-            outputs[name] = x
-        x = outputs[f"pool{number}"] = layers.MaxPooling2D(2, strides=2)(x)
+    layers = k.layers
+
+    def conv(x: Any, name: str, width: int) -> Any:
+        return layers.Conv2D(width, 3, activation="relu")(layers.ZeroPadding2D(1)(x))
+
+    start, x, outputs = trunk(k, channels, conv)
     x = outputs["fc6"] = layers.Conv2D(hidden, 7, activation="relu")(x)
     x = outputs["fc7"] = layers.Conv2D(hidden, 1, activation="relu")(x)
     outputs["fc8"] = layers.Conv2D(classes, 1)(x)
@@ -56,16 +55,29 @@ def dense(
     k: Any, channels: tuple[int, ...] = CHANNELS, hidden: int = 4096, classes: int = 2622
 ) -> tuple[Any, dict[str, Any]]:
     """keras-vggface's VGG16 with top: Flatten and Dense (keras_vggface/models.py)."""
-    layers, outputs = k.layers, {}
-    x = start = k.Input((224, 224, 3))
-    for number, (stage, width) in enumerate(zip(STAGES, channels, strict=True), start=1):
-        for name in stage:
-            x = layers.Conv2D(width, 3, padding="same", activation="relu", name=name)(x)
-            outputs[name] = x
-        x = outputs[f"pool{number}"] = layers.MaxPooling2D(2, strides=2, name=f"pool{number}")(x)
+    layers = k.layers
+
+    def conv(x: Any, name: str, width: int) -> Any:
+        return layers.Conv2D(width, 3, padding="same", activation="relu", name=name)(x)
+
+    start, x, outputs = trunk(k, channels, conv)
     x = layers.Dense(hidden, name="fc6")(layers.Flatten(name="flatten")(x))
     x = outputs["fc6"] = layers.Activation("relu", name="fc6_relu")(x)
     x = layers.Dense(hidden, name="fc7")(x)
     x = outputs["fc7"] = layers.Activation("relu", name="fc7_relu")(x)
     outputs["fc8"] = layers.Dense(classes, name="fc8")(x)
     return k.Model(start, outputs["fc8"]), outputs
+
+
+def trunk(
+    k: Any, channels: tuple[int, ...], conv: Callable[[Any, str, int], Any]
+) -> tuple[Any, Any, dict[str, Any]]:
+    """The five stages of convolutions and pools: (input, last map, outputs by tap)."""
+    outputs: dict[str, Any] = {}
+    x = start = k.Input((224, 224, 3))
+    for number, (stage, width) in enumerate(zip(STAGES, channels, strict=True), start=1):
+        for name in stage:
+            x = outputs[name] = conv(x, name, width)
+        pool = f"pool{number}"
+        x = outputs[pool] = k.layers.MaxPooling2D(2, strides=2, name=pool)(x)
+    return start, x, outputs
