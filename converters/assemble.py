@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import tempfile
 from concurrent.futures import Executor, Future
 from pathlib import Path
@@ -33,7 +34,9 @@ def assemble(job: Job, pool: Executor, digest: Future[str], expected: str | None
         file = stack.enter_context(open_weights(job.source))
         pairs = paired(entry, file)
         size = sum(array.nbytes for _, array in pairs)
-        require_space(job.target.parent, size * (2 if job.onnx else 1), "The bundle")
+        spooled = sum(array.nbytes for _, array in pairs if array.offset is None)
+        needed = size * (2 if job.onnx else 1) + spooled
+        require_space(job.target.resolve().parent, needed, "The bundle")
         folder = stack.enter_context(atomic_directory(job.target, job.force))
         spool = stack.enter_context(tempfile.TemporaryFile(dir=folder))
         moves = [Move(rule, file.open(array, spool)) for rule, array in pairs]
@@ -91,7 +94,7 @@ def provenance(entry: Entry, path: Path, digest: str) -> dict[str, Any]:
     known = entry.source.sha256
     return {
         "key": entry.source.key,
-        "file": path.name,
+        "file": os.fsencode(path.name).decode("utf-8", "replace"),
         "size": path.stat().st_size,
         "sha256": digest,
         "published": None if known is None else digest == known,
@@ -105,7 +108,7 @@ def identity(source: dict[str, Any]) -> str:
     words = {
         True: "the published file",
         False: "NOT the published file",
-        None: "(its publisher states no hash to compare with)",
+        None: "whose publisher states no hash to compare with",
     }
     return f"{source['file']}: sha256 {source['sha256']}, {words[source['published']]}."
 

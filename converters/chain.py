@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vox2face import bundle, extras
-from vox2face.errors import UsageError
-from vox2face.fetch import fetch
+from vox2face.errors import MappingError, UsageError, WeightFileError
+from vox2face.fetch import discard, fetch
 from vox2face.files import require_absent, require_weight_file, sha256
 from vox2face.spec import Entry
 
@@ -89,6 +89,11 @@ def convert(
 
             job = Job(entry, path, target, onnx, verify, force, feedback)
             return assemble(job, pool, digest, fetched.sha256 if fetched else None)
+        except (WeightFileError, MappingError) as error:
+            if not fetched:
+                raise
+            discard(fetched)
+            raise type(error)(f"{error} The download was discarded: try again.") from error
         finally:
             stop.set()
 

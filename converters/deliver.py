@@ -76,9 +76,7 @@ def export_file(
     `logits` it has the class scores as a second output. Raises `ParityError`, and keeps nothing,
     if ONNX Runtime computes something else than torch.
     """
-    if path.suffix != ".onnx":
-        raise UsageError(f"{path} does not end in .onnx: name the file to write, as FILE.onnx.")
-    extras.require("onnx", "ONNX export")
+    require_exportable(path, preset)
     entry, chosen = find_entry(target.entry_name), face_preset(preset or target.preset)
     with atomic_file(path) as partial:
         write_onnx(entry, target.weights, partial, target.config, chosen, frontend, logits)
@@ -86,6 +84,17 @@ def export_file(
         if not report.ok:
             raise ParityError(f"{report.verdict()} {path} was not written.", report)
     return report
+
+
+def require_exportable(path: Path, preset: str | None) -> None:
+    """Raise `UsageError` for what an export can be refused for before any work."""
+    if path.suffix != ".onnx":
+        raise UsageError(f"{path} does not end in .onnx: name the file to write, as FILE.onnx.")
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder: name the file to write, as FILE.onnx.")
+    if preset is not None:
+        face_preset(preset)
+    extras.require("onnx", "ONNX export")
 
 
 def compared(entry: Entry, weights: Path, path: Path, preset: FacePreset, frontend: bool) -> Report:

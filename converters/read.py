@@ -183,7 +183,7 @@ def child(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset | None:
     if link is None:
         return None
     if not isinstance(link, h5py.HardLink):
-        raise WeightFileError(f"{name!r} in {group.name} is a {type(link).__name__}")
+        raise WeightFileError(f"{name!r} in {group.name} is a link ({type(link).__name__})")
     return group[name]
 
 
@@ -195,7 +195,9 @@ def checked(dataset: h5py.Dataset, layer: str, name: str, path: str, size: int) 
     layout = creation.get_layout()
     if layout not in (h5py.h5d.CONTIGUOUS, h5py.h5d.CHUNKED, h5py.h5d.COMPACT):
         raise WeightFileError(f"{path} is a virtual dataset")
-    if dataset.dtype.kind != "f" or dataset.dtype.itemsize != 4:
+    stored = dataset.id.get_type()  # the dtype alone would hide an unusual layout of the bits
+    little = stored.equal(h5py.h5t.IEEE_F32LE)
+    if not little and not stored.equal(h5py.h5t.IEEE_F32BE):
         raise WeightFileError(f"{path} holds {dataset.dtype} values: expected is float32")
     if dataset.shape is None or 0 in dataset.shape:
         raise WeightFileError(f"{path} is empty")
@@ -209,7 +211,6 @@ def checked(dataset: h5py.Dataset, layer: str, name: str, path: str, size: int) 
             raise WeightFileError(
                 f"{path} declares {array.nbytes} bytes that the file does not hold"
             )
-    little = dataset.dtype.newbyteorder("=") == np.dtype("<f4") and dataset.dtype.str[0] in "<="
     return StoredArray(layer, name, path, shape, offset if little else None)
 
 
@@ -246,7 +247,7 @@ def names_attribute(group: h5py.Group, attribute: str) -> list[str]:
 def name_list(group: h5py.Group, attribute: str) -> list[str]:
     """Return one attribute as strings, after checking that it is a list of modest size."""
     facts = group.attrs.get_id(attribute)
-    if not bounded(int(np.prod(facts.shape, dtype=np.float64))):
+    if facts.shape is None or not bounded(int(np.prod(facts.shape, dtype=np.float64))):
         return []
     if facts.get_storage_size() > MAX_ATTRIBUTE_BYTES:
         raise WeightFileError(f"the attribute {attribute} of {group.name} is oversized")

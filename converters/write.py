@@ -17,11 +17,11 @@ from math import prod
 from pathlib import Path
 
 import numpy as np
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from vox2face.converters.mapping import Rule
 from vox2face.converters.ops import OPS, Array, fill
-from vox2face.errors import Vox2FaceError, WeightFileError
+from vox2face.errors import BundleError, Vox2FaceError, WeightFileError
 from vox2face.files import Progress
 
 BLOCK = 1 << 23  # bytes of a block; two threads hold two blocks each at most
@@ -124,8 +124,11 @@ def layout(path: Path) -> dict[str, int]:
 
 def shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """Return name -> shape of every tensor in a safetensors file, as its library reads it."""
-    with safe_open(path, framework="numpy") as file:
-        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
+    except SafetensorError as error:
+        raise BundleError(f"{path} is no whole safetensors file ({error}).") from error
 
 
 def header(moves: Sequence[Move], metadata: dict[str, str]) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from vox2face import bundle as bundles
 from vox2face.converters import write as writing
 from vox2face.converters.chain import Feedback, convert
 from vox2face.errors import ParityError, UsageError, Vox2FaceError
+from vox2face.files import atomic_directory
 from vox2face.spec import Entry
 
 Twin = Callable[[str], Entry]
@@ -154,8 +156,61 @@ def test_an_unwritable_place_is_named(twin: Twin, twin_file: TwinFile, tmp_path:
 def test_leftovers_of_running_processes_are_not_swept(tmp_path: Path) -> None:
     from vox2face.files import partial_path, sweep
 
-    mine = partial_path(tmp_path / "out")
-    mine.mkdir()
+    target = tmp_path / "out"
+    mine = partial_path(target).name
+    running = tmp_path / mine.replace(f"-{os.getpid()}-", f"-{os.getppid()}-")
+    gone = tmp_path / mine.replace(f"-{os.getpid()}-", "-999999999-")
+    reused = tmp_path / mine  # of an earlier process that had our number
+    for folder in (running, gone, reused):
+        folder.mkdir()
+    with atomic_directory(target) as active:
+        sweep(target)
+        assert active.exists()
+    assert sorted(tmp_path.iterdir()) == sorted([running, target])
+
+
+def test_a_bundle_retired_by_a_killed_run_comes_back(tmp_path: Path) -> None:
+    from vox2face.files import sweep
+
+    old = tmp_path / f".out.partial-{socket.gethostname()}-999999999-00-old"
+    old.mkdir()
+    (old / "config.json").write_text("{}")
     sweep(tmp_path / "out")
-    assert mine.exists()
-    assert str(os.getpid()) in mine.name
+    assert (tmp_path / "out" / "config.json").read_text() == "{}"
+
+
+def test_force_replaces_a_bundle_but_no_folder_with_other_files(tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "config.json").write_text("{}")
+    (project / "thesis.tex").write_text("years of work")
+    with pytest.raises(UsageError, match="other files"), atomic_directory(project, replace=True):
+        pass
+    assert (project / "thesis.tex").exists()
+
+
+def test_behind_a_link_the_folder_itself_is_written(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "big")
+    for content in ("first", "second"):
+        with atomic_directory(tmp_path / "link", replace=True) as folder:
+            (folder / "config.json").write_text(content)
+        assert (tmp_path / "link").is_symlink()
+        assert (tmp_path / "big" / "config.json").read_text() == content
+    assert sorted(p.name for p in tmp_path.iterdir() if p.name != "home") == ["big", "link"]
+
+
+def test_the_current_folder_and_mount_points_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for place in (Path("."), tmp_path, Path("/proc")):
+        with pytest.raises(UsageError, match="inside it"), atomic_directory(place):
+            pass
+
+
+def test_a_target_that_appears_meanwhile_is_not_replaced(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    with pytest.raises(UsageError, match="exists already"), atomic_directory(target):
+        target.mkdir()
+        (target / "config.json").write_text("faster")
+    assert (target / "config.json").read_text() == "faster"

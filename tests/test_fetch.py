@@ -6,17 +6,18 @@ import dataclasses
 import errno
 import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from vox2face import fetch as fetching
-from vox2face.errors import FetchError, Vox2FaceError
+from vox2face.converters.chain import convert
+from vox2face.errors import FetchError, Vox2FaceError, WeightFileError
 from vox2face.fetch import fetch
 from vox2face.files import HDF5_MAGIC, home
-from vox2face.spec import Source
+from vox2face.spec import Entry, Source
 from vox2face.zoo.sources import SERENGIL_VGG_FACE
 
 BODY = HDF5_MAGIC + bytes(range(256)) * 12_000  # 3 MB
@@ -120,17 +121,17 @@ def resumed_at(requested: str | None) -> int:
 
 def test_a_later_run_resumes_what_an_earlier_one_left(server: Server, source: Source) -> None:
     server.files["/first/w.h5"] = BODY
-    server.cuts = [100_000] * fetching.ATTEMPTS
+    server.cuts = [500_000, *[0] * fetching.ATTEMPTS]
     with pytest.raises(FetchError, match="gave up after"):
         fetch(dataclasses.replace(source, urls=source.urls[:1]))
     server.requests.clear()
     assert fetch(source).path.read_bytes() == BODY
-    assert resumed_at(server.requests[0][1]) >= fetching.BLOCK * fetching.ATTEMPTS
+    assert 0 <= 500_000 - resumed_at(server.requests[0][1]) < fetching.BLOCK
 
 
 def test_a_file_that_changed_in_between_is_started_anew(server: Server, source: Source) -> None:
     server.files["/first/w.h5"] = BODY[::-1]
-    server.cuts = [1_000_000] * fetching.ATTEMPTS
+    server.cuts = [1_000_000, *[0] * fetching.ATTEMPTS]
     with pytest.raises(FetchError):
         fetch(dataclasses.replace(source, urls=source.urls[:1]))
     server.files["/first/w.h5"] = BODY
@@ -209,6 +210,28 @@ def test_without_a_published_hash_the_first_download_is_pinned(
     server.files["/first/w.h5"] = HDF5_MAGIC + b"replaced"
     with pytest.raises(FetchError, match=SHA):
         fetch(unknown)
+
+
+def test_hopeless_addresses_are_not_tried_again(
+    source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(fetching.time, "sleep", slept.append)
+    for url in ("ftp://127.0.0.1/w.h5", "localhost:1/w.h5", "http://exämple..com/w.h5"):
+        with pytest.raises(FetchError, match=r"w\.h5|vgg_face"):
+            fetch(dataclasses.replace(source, urls=(url,)))
+        assert slept == []
+
+
+def test_a_download_with_the_wrong_structure_is_forgotten_with_its_pin(
+    server: Server, source: Source, twin: Callable[[str], Entry]
+) -> None:
+    entry = twin("vggface.rcmalli")
+    unknown = dataclasses.replace(source, sha256=None, urls=source.urls[:1])
+    server.files["/first/w.h5"] = BODY  # the magic of HDF5 and nothing behind it
+    with pytest.raises(WeightFileError, match="discarded"):
+        convert(dataclasses.replace(entry, source=unknown), onnx=False)
+    assert leftovers() == []
 
 
 def test_offline_no_request_is_made(

@@ -212,6 +212,25 @@ def test_other_types_are_refused(handmade: Make, dtype: str) -> None:
     assert "expected is float32" in refused(handmade([("conv", {"kernel:0": values})]))
 
 
+def test_an_unusual_layout_of_float_bits_is_refused(handmade: Make) -> None:
+    path = handmade([CONV])
+    with h5py.File(path, "r+") as file:
+        del file["conv/conv/bias:0"]
+        odd = h5py.h5t.IEEE_F32LE.copy()
+        odd.set_fields(0, 1, 8, 9, 23)
+        h5py.h5d.create(file["conv"].id, b"conv/bias:0", odd, h5py.h5s.create_simple((4,)))
+    assert "expected is float32" in refused(path)
+
+
+def test_a_large_user_block_is_read_and_an_empty_list_is_no_weight_file(
+    handmade: Make, tmp_path: Path
+) -> None:
+    assert len(contents(handmade([CONV], userblock=1 << 16))) == 2
+    with h5py.File(tmp_path / "empty.h5", "w") as file:
+        file.attrs["layer_names"] = h5py.Empty("S1")
+    assert contents(tmp_path / "empty.h5") == {}
+
+
 def test_sizes_the_file_does_not_hold_are_refused(handmade: Make) -> None:
     for storage in ({}, {"chunks": (1024,)}):
         path = handmade([CONV])

@@ -114,6 +114,16 @@ def test_module_takes_the_presets_output_and_gives_the_embedding(converted: Path
     assert "preset='deepface'" in repr(encoder)
 
 
+def test_the_module_trains_like_any_other(converted: Path) -> None:
+    encoder = vox2face.load(NAME, device=torch.device("cpu"))
+    before = (converted / bundles.WEIGHTS).read_bytes()
+    module = encoder.module.requires_grad_(True)
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+    module(encoder.preprocess(samples()["head.png"])).sum().backward()
+    optimizer.step()
+    assert (converted / bundles.WEIGHTS).read_bytes() == before
+
+
 def test_a_preset_can_be_chosen_and_changes_the_result(converted: Path) -> None:
     pixels = samples()["head.png"]
     own, other = vox2face.load(NAME), vox2face.load(NAME, preset="speech-to-face")
@@ -212,6 +222,8 @@ def test_what_is_no_picture_gets_one_sentence(converted: Path, tmp_path: Path) -
         (cut, "cannot be decoded"),
         (np.zeros((8, 8, 3)), "float64"),
         (np.zeros((8, 8), np.uint8), "uint8"),
+        (5, "not <class 'int'>"),
+        (torch.zeros(3, 8, 8), "Tensor"),
         (np.zeros((0, 8, 3), np.uint8), "0"),
         (Image.new("I;16", (8, 8)), "more than 8 bits"),
         (np.zeros((1, 300, 3), np.uint8), "too narrow"),

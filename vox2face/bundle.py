@@ -86,11 +86,11 @@ def read(path: Path) -> Bundle:
     try:
         config = json.loads((path / CONFIG).read_text(encoding="utf-8"))
         version = config["format"]
-        complete = all(isinstance(config[k], str) for k in ("entry", "preset"))
-        complete = complete and isinstance(config["files"], dict)
-    except (ValueError, KeyError, TypeError) as error:
+        if version == FORMAT and not complete(config):
+            raise ValueError("facts are missing")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BundleError(f"{path / CONFIG} is damaged ({error}): convert again.") from error
-    if version != FORMAT or not complete:
+    if version != FORMAT:
         raise BundleError(
             f"{path / CONFIG} has format {version!r}, this vox2face reads {FORMAT}: "
             "convert again or install the version that wrote it."
@@ -98,6 +98,15 @@ def read(path: Path) -> Bundle:
     if not (path / WEIGHTS).is_file():
         raise BundleError(f"{path} lacks {WEIGHTS}: convert again with --force.")
     return Bundle(path, config)
+
+
+def complete(config: dict[str, Any]) -> bool:
+    """Whether a config.json has all that loading and checking need."""
+    texts = (config["entry"], config["preset"], config["vox2face"], config["source"]["sha256"])
+    files = (config["files"][WEIGHTS], *config["files"].values())
+    return all(isinstance(text, str) for text in texts) and all(
+        isinstance(facts["size"], int) and isinstance(facts["sha256"], str) for facts in files
+    )
 
 
 def describe(entry: Entry, preset: str, source: dict[str, Any]) -> dict[str, Any]:

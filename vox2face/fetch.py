@@ -16,6 +16,7 @@ from vox2face import __version__
 from vox2face.errors import FetchError
 from vox2face.files import (
     Progress,
+    atomic_file,
     full_disk_explained,
     home,
     identify,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     import requests
 
 BLOCK = 1 << 16  # bytes; what a cut connection can lose
-ATTEMPTS = 5
+ATTEMPTS = 4  # in a row without a byte more
 PAUSE = 1.0  # seconds before the second attempt; doubled each time
 TIMEOUT = (10.0, 30.0)  # seconds to connect, and without a byte arriving
 RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -76,8 +77,15 @@ def fetch(source: Source, progress: Progress | None = None) -> Fetched:
             return Fetched(target, pin.read_text().strip(), first=False)
         expected = source.sha256 or (pin.read_text().strip() if pin.is_file() else None)
         digest = download(source, target, expected, progress)
-        pin.write_text(digest + "\n")
+        with atomic_file(pin) as half:
+            half.write_text(digest + "\n")
     return Fetched(target, digest, first=True)
+
+
+def discard(fetched: Fetched) -> None:
+    """Forget a download, and its pinned hash, that turned out not to be what its name says."""
+    fetched.path.unlink(missing_ok=True)
+    fetched.path.with_name(f"{fetched.path.name}.sha256").unlink(missing_ok=True)
 
 
 def download(source: Source, target: Path, expected: str | None, progress: Progress | None) -> str:
@@ -108,21 +116,34 @@ def download(source: Source, target: Path, expected: str | None, progress: Progr
 def persist(url: str, partial: Path, progress: Progress | None) -> None:
     """Download one address to `partial`, resuming and retrying until it is whole."""
     import requests
+    from urllib3.exceptions import HTTPError
 
-    for attempt in range(ATTEMPTS):
-        if attempt:
-            time.sleep(PAUSE * 2 ** (attempt - 1))
+    kinds = requests.exceptions
+    hopeless = (kinds.InvalidURL, kinds.InvalidSchema, kinds.MissingSchema, kinds.TooManyRedirects)
+    failures, reason = 0, ""
+    while failures < ATTEMPTS:
+        if failures:
+            time.sleep(PAUSE * 2 ** (failures - 1))
+        before = size_of(partial)
         try:
             with requests.Session() as session:
                 receive(session, url, partial, progress)
             return
         except Interrupted as failure:
             reason = str(failure)
-        except requests.exceptions.InvalidURL as failure:
+        except hopeless as failure:
             raise Unusable(str(failure)) from failure
         except requests.RequestException as failure:
             reason = f"{type(failure).__name__} ({innermost(failure)})"
+        except HTTPError as failure:  # of urllib3, for an address that is none
+            raise Unusable(str(failure)) from failure
+        failures = 1 if size_of(partial) > before else failures + 1
     raise Interrupted(f"gave up after {ATTEMPTS} attempts: {reason}")
+
+
+def size_of(path: Path) -> int:
+    """Return the bytes of a file, 0 if there is none."""
+    return path.stat().st_size if path.is_file() else 0
 
 
 def innermost(error: BaseException) -> str:
@@ -135,11 +156,13 @@ def innermost(error: BaseException) -> str:
 def receive(session: requests.Session, url: str, partial: Path, progress: Progress | None) -> None:
     """Ask for what is still missing of a file and append it."""
     note = read_note(partial)
-    have = partial.stat().st_size if partial.is_file() and note.get("validator") else 0
+    have = size_of(partial) if note.get("validator") else 0
     headers = {"Accept-Encoding": "identity", "User-Agent": f"vox2face/{__version__}"}
     if have:
         headers |= {"Range": f"bytes={have}-", "If-Range": note["validator"]}
     with session.get(url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
+        if answer.status_code == 416 and answer.headers.get("Content-Range") == f"bytes */{have}":
+            return  # it was whole already
         if answer.status_code == 416:  # the partial file is no beginning of what is there now
             partial.unlink(missing_ok=True)
             raise Interrupted("the file changed on the server")
@@ -149,7 +172,8 @@ def receive(session: requests.Session, url: str, partial: Path, progress: Progre
             raise Unusable(f"the server answered {answer.status_code} {answer.reason}")
         if answer.status_code == 200:
             have = 0
-        total = have + int(answer.headers.get("Content-Length", 0))
+        length = answer.headers.get("Content-Length", "")
+        total = have + (int(length) if length.isdecimal() else 0)
         require_space(partial.parent, total - have, "The download")
         validator = answer.headers.get("ETag", "W/")
         if validator.startswith("W/"):  # a weak tag cannot vouch for a resumed download

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import secrets
 import shutil
 import socket
 from collections.abc import Callable, Iterator
@@ -15,6 +16,11 @@ from vox2face.errors import UsageError, Vox2FaceError, WeightFileError
 
 BLOCK = 1 << 20
 Progress = Callable[[int, int], None]
+
+# What a bundle may hold; a folder with anything else in it is never replaced.
+BUNDLE_FILES = {"config.json", "model.safetensors", "model.onnx", "parity.json", "README.md"}
+RETIRED = "-old"
+ACTIVE: set[Path] = set()  # hidden files and folders that this process is writing
 
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 # What the first bytes of a file say it is, in the words an error message uses.
@@ -32,7 +38,10 @@ def home() -> Path:
     """Return the folder for downloads and bundles: `$VOX2FACE_HOME`, or the platform's cache."""
     override = os.environ.get("VOX2FACE_HOME")
     if override:
-        return Path(override).expanduser()
+        try:
+            return Path(override).expanduser()
+        except RuntimeError as error:
+            raise UsageError(f"VOX2FACE_HOME={override} names no folder ({error}).") from error
     from platformdirs import user_cache_path
 
     return user_cache_path("vox2face", appauthor=False)
@@ -72,13 +81,11 @@ def identify(path: Path) -> str:
         head = file.read(512)
         if not head:
             return "an empty file"
-        if (known := identify_bytes(head)) != "data of an unknown kind":
-            return known
-        for offset in (512, 1024, 2048, 4096, 8192):  # HDF5 allows a user block in front
-            file.seek(offset)
+        for power in range(9, 21):  # HDF5 allows a user block of 512, 1024, ... bytes in front
+            file.seek(1 << power)
             if file.read(8) == HDF5_MAGIC:
                 return "HDF5"
-    return "data of an unknown kind"
+    return identify_bytes(head)
 
 
 def identify_bytes(head: bytes) -> str:
@@ -137,8 +144,16 @@ def sweep(target: Path) -> None:
     mark = f".{target.name}.partial-{socket.gethostname()}-"
     for stale in target.parent.glob(f"{glob_escape(mark)}*"):
         owner = stale.name[len(mark) :].partition("-")[0]
-        if owner.isdigit() and not process_runs(int(owner)):
-            shutil.rmtree(stale) if stale.is_dir() else stale.unlink(missing_ok=True)
+        if stale in ACTIVE or not owner.isdigit():
+            continue
+        if int(owner) != os.getpid() and process_runs(int(owner)):
+            continue
+        if stale.name.endswith(RETIRED) and not target.exists():
+            os.replace(stale, target)  # killed between the two renames: the old one comes back
+        elif stale.is_dir() and not stale.is_symlink():
+            shutil.rmtree(stale)
+        else:
+            stale.unlink(missing_ok=True)
 
 
 def glob_escape(text: str) -> str:
@@ -161,7 +176,8 @@ def process_runs(pid: int) -> bool:
 
 def partial_path(target: Path) -> Path:
     """Return the hidden sibling that this process writes before it becomes `target`."""
-    return target.with_name(f".{target.name}.partial-{socket.gethostname()}-{os.getpid()}")
+    owner = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+    return target.with_name(f".{target.name}.partial-{owner}")
 
 
 @contextmanager
@@ -169,13 +185,17 @@ def atomic_file(target: Path) -> Iterator[Path]:
     """Yield a temporary path that becomes `target` on success and vanishes on any failure."""
     with full_disk_explained(target):
         target.parent.mkdir(parents=True, exist_ok=True)
+        if target.is_dir():
+            raise UsageError(f"{target} is a folder: name the file to write.")
         sweep(target)
         partial = partial_path(target)
+        ACTIVE.add(partial)
         try:
             yield partial
             os.replace(partial, target)
         finally:
             partial.unlink(missing_ok=True)
+            ACTIVE.discard(partial)
 
 
 @contextmanager
@@ -184,15 +204,18 @@ def atomic_directory(target: Path, replace: bool = False) -> Iterator[Path]:
 
     An existing `target` is an error unless `replace`; it stays whole until the new one is ready.
     """
+    target = target.resolve()  # behind a link, the folder itself is replaced
     require_absent(target, replace)
     with full_disk_explained(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         sweep(target)
         partial = partial_path(target)
+        retired = partial.with_name(f"{partial.name}{RETIRED}")
+        ACTIVE.update((partial, retired))
         partial.mkdir()
-        retired = partial.with_name(f"{partial.name}-old")
         try:
             yield partial
+            require_absent(target, replace)  # another process may have been faster
             if target.exists():
                 os.replace(target, retired)
             os.replace(partial, target)
@@ -201,14 +224,23 @@ def atomic_directory(target: Path, replace: bool = False) -> Iterator[Path]:
                 os.replace(retired, target)
             shutil.rmtree(partial, ignore_errors=True)
             shutil.rmtree(retired, ignore_errors=True)
+            ACTIVE.difference_update((partial, retired))
 
 
 def require_absent(target: Path, replace: bool) -> None:
     """Raise if `target` exists and may not be replaced, or is no folder."""
     if target.is_file():
         raise UsageError(f"{target} is a file; a bundle is a folder: choose another place.")
-    if target.exists() and any(target.iterdir()):
+    if target.is_mount() or target.resolve() == Path.cwd():
+        raise UsageError(
+            f"{target} is a mount point or the current folder, which cannot be replaced as a "
+            f"whole: name a folder inside it."
+        )
+    if target.exists() and (content := {path.name for path in target.iterdir()}):
         if not replace:
             raise UsageError(f"{target} exists already: add --force to replace it.")
-        if not (target / "config.json").is_file():
-            raise UsageError(f"{target} is a folder but no bundle, so --force does not replace it.")
+        if "config.json" not in content or content - BUNDLE_FILES:
+            raise UsageError(
+                f"{target} is no bundle or holds other files too, so --force does not replace it: "
+                "choose another place."
+            )

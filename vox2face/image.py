@@ -15,6 +15,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from vox2face.errors import ImageError
 
 Picture = str | os.PathLike[str] | Image.Image | NDArray[np.uint8]
+# Formats of photographs; others, such as EPS, would start programs on files nobody vouches for.
+FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "BMP", "GIF", "TIFF", "PPM", "TGA", "JPEG2000")
 SAMPLES = ("astronaut.png", "head.png")
 
 
@@ -28,11 +30,20 @@ def decode(picture: Picture) -> NDArray[np.uint8]:
         return checked(picture)
     if isinstance(picture, Image.Image):
         return to_rgb(picture, "the Pillow image")
-    path = Path(os.fspath(picture))
+    try:
+        path = Path(os.fspath(picture))
+    except TypeError:
+        raise ImageError(
+            f"A picture is a path, a Pillow image or a uint8 RGB array, not {type(picture)}."
+        ) from None
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise ImageError(f"{path} is a pipe or a device: name picture files.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as opened:
+            Image.init()
+            known = [name for name in FORMATS if name in Image.OPEN]
+            with Image.open(path, formats=known) as opened:
                 return to_rgb(opened, str(path))
     except FileNotFoundError:
         raise ImageError(f"There is no picture {path}: check the path.") from None
@@ -42,7 +53,9 @@ def decode(picture: Picture) -> NDArray[np.uint8]:
         raise ImageError(f"{path} is no picture that Pillow can read: convert it to PNG.") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ImageError(f"{path} declares too many pixels: crop the face and try again.") from None
-    except (OSError, SyntaxError, ValueError) as error:
+    except ImageError:
+        raise
+    except Exception as error:  # decoders raise kinds of their own on damaged files
         raise ImageError(f"{path} cannot be decoded ({error}): the file is damaged.") from error
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from filelock import FileLock
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 from vox2face import bundle as bundles
 from vox2face.bundle import Bundle
 from vox2face.errors import FetchError, ImageError, UsageError, Vox2FaceError
+from vox2face.files import home
 from vox2face.image import Picture, decode
 from vox2face.spec import Entry
 from vox2face.zoo import registry
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 Embeddings = NDArray[np.float32]
+LOG = logging.getLogger("vox2face")
 BACKENDS = ("torch", "onnx")
 DEEPFACE_EPSILON = 1e-10  # added to the norm, as deepface modules/verification.py does
 
@@ -32,7 +36,7 @@ DEEPFACE_EPSILON = 1e-10  # added to the norm, as deepface modules/verification.
 def load(
     name: str | os.PathLike[str],
     backend: str = "torch",
-    device: str = "cpu",
+    device: str | torch.device = "cpu",
     preset: str | None = None,
     pretrained: bool = True,
 ) -> FaceEncoder:
@@ -46,6 +50,7 @@ def load(
     """
     if backend not in BACKENDS:
         raise UsageError(f"There is no backend {backend!r}: use 'torch' or 'onnx'.")
+    device = str(device)
     if preset is not None:
         face_preset(preset)
     if not pretrained:
@@ -71,6 +76,8 @@ def untrained(entry: Entry, backend: str, device: str, preset: str | None) -> Fa
 
 def on_device(module: nn.Module, device: str) -> nn.Module:
     """Move a module, or say why the device cannot be used."""
+    if device.partition(":")[0] == "meta":
+        raise UsageError("device='meta' holds no values: use 'cpu' or 'cuda'.")
     try:
         return module.to(device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
@@ -89,6 +96,13 @@ def locate(name: str | os.PathLike[str]) -> Bundle:
     return bundles.read(path)
 
 
+def existing(name: str) -> Bundle:
+    """Return the bundle of a folder or of a registry name; nothing is fetched or converted."""
+    if is_path(name):
+        return bundles.read(Path(name))
+    return bundles.read(bundles.default_path(registry.entry(name)))
+
+
 def is_path(name: str | os.PathLike[str]) -> bool:
     """Whether a name means a folder rather than a registry entry."""
     text = str(name)
@@ -102,30 +116,24 @@ def is_path(name: str | os.PathLike[str]) -> bool:
 
 def convert_once(entry: Entry, path: Path) -> None:
     """Fetch and convert the published weights of an entry; one process at a time."""
-    from vox2face.converters.chain import convert
+    from vox2face.converters.chain import Feedback, convert
+    from vox2face.progress import Bars
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(f".{path.name}.lock")):
         if bundles.is_bundle(path):  # another process was faster
             return
+        bars = Bars()
         try:
-            convert(entry, onnx=False, feedback=progress_bars())
+            convert(entry, onnx=False, feedback=Feedback(LOG.info, bars.advance))
         except FetchError as error:
             raise Vox2FaceError(
                 f"{entry.name} has not been converted yet and its weights cannot be fetched here: "
                 f"run '{entry.command} --weights FILE' with a copy of {entry.source.filename}. "
                 f"({error})"
             ) from error
-
-
-def progress_bars() -> Any:
-    """Return the feedback of a conversion inside `load`: sentences to the log, bars if watched."""
-    import logging
-
-    from vox2face.converters.chain import Feedback
-    from vox2face.progress import Bars
-
-    return Feedback(say=logging.getLogger("vox2face").warning, advance=Bars().advance)
+        finally:
+            bars.close()
 
 
 def onnx_of(bundle: Bundle) -> Path:
@@ -133,7 +141,10 @@ def onnx_of(bundle: Bundle) -> Path:
     if not bundle.onnx.is_file():
         from vox2face.converters.deliver import add_onnx
 
-        with FileLock(bundle.path / ".lock"):
+        locks = home() / "locks"
+        locks.mkdir(parents=True, exist_ok=True)
+        key = hashlib.sha256(os.fsencode(bundle.path.resolve())).hexdigest()[:16]
+        with FileLock(locks / key):
             if not bundle.onnx.is_file():
                 add_onnx(bundle)
     return bundle.onnx
@@ -210,7 +221,7 @@ class FaceEncoder:
         """Return what the network takes, float32 (n, 3, 224, 224), after the preset."""
         import torch
 
-        with torch.inference_mode():
+        with torch.no_grad():  # not inference_mode: one may train on the result
             return torch.cat([self.prepared(decode(p)) for p in listed(pictures)])
 
     def prepared(self, picture: NDArray[np.uint8]) -> torch.Tensor:
@@ -246,7 +257,9 @@ def listed(pictures: Picture | Iterable[Picture]) -> list[Picture]:
     if isinstance(pictures, (str, os.PathLike, Image.Image)):
         return [pictures]
     if isinstance(pictures, np.ndarray):
-        return [pictures] if pictures.ndim == 3 else list(pictures)
+        return [pictures] if pictures.ndim != 4 else list(pictures)
+    if not isinstance(pictures, Iterable) or isinstance(pictures, bytes):
+        return [pictures]  # decode says what is wrong with it
     return list(pictures)
 
 

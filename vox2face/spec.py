@@ -64,7 +64,7 @@ class Entry:
 
     `build`, `table`, `graph` and `reference` are "module:object" strings, so that listing
     entries imports nothing: the torch module class, the weight map, the ONNX graph and the
-    independent forward pass on the original file's arrays. `arguments` go to `build`.
+    independent forward pass on the original file's arrays.
     Values agree with the original when the largest difference is at most
     `atol + rtol * largest original value`.
     """

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import os
 import signal
 import sys
 from importlib import import_module
@@ -53,11 +55,22 @@ class LazyGroup(click.Group):
             sys.exit(1)
         except OSError as error:
             fail(f"{error.filename or 'The system'}: {error.strerror or error}.", 1)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            if os.environ.get("VOX2FACE_DEBUG"):
+                raise
+            fail(
+                f"Something unforeseen happened ({type(error).__name__}: {error}). Please report "
+                "it; VOX2FACE_DEBUG=1 shows where.",
+                1,
+            )
 
 
 def fail(message: str, code: int) -> None:
     """Print an error as one line and exit."""
-    click.echo(f"Error: {' '.join(message.split())}", err=True)
+    line = " ".join(message.split())  # and no control characters out of a foreign file
+    click.echo(f"Error: {''.join(c if c.isprintable() else '?' for c in line)}", err=True)
     sys.exit(code)
 
 
@@ -68,5 +81,8 @@ def main() -> None:
 
     Start with `vox2face convert serengil`, or try `vox2face demo`.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of files need not be Unicode
+            stream.reconfigure(errors="backslashreplace")
     with contextlib.suppress(ValueError):  # only the main thread may set a handler
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))

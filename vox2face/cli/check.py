@@ -8,27 +8,27 @@ import click
 
 
 @click.command(name="check")
-@click.argument("bundle", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("bundle", metavar="NAME|DIR")
 @click.option(
     "--weights",
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="The original Keras file, to compare every value with it bit for bit.",
 )
-def command(bundle: Path, weights: Path | None) -> None:
+def command(bundle: str, weights: Path | None) -> None:
     """Prove a bundle again.
 
     Its files must be unaltered, and every layer must compute what the original computes.
     """
-    from vox2face.bundle import read
     from vox2face.cli.report import print_report
     from vox2face.converters.check import check
     from vox2face.errors import ParityError
     from vox2face.progress import Bars
+    from vox2face.runtime import existing
 
     bars = Bars()
     try:
-        report = check(read(bundle), weights, bars.advance)
+        report = check(existing(bundle), weights, bars.advance)
     finally:
         bars.close()
     if not report.ok:

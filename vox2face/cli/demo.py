@@ -30,7 +30,7 @@ RANDOM = (
     metavar="DIR",
     default="vox2face-demo",
     show_default=True,
-    help="Where the files go (1.7 GB).",
+    help="Where the files go (2.2 GB).",
 )
 def command(weights: Path | None, out: Path) -> None:
     """Run the main job on a full-size file.
@@ -42,7 +42,7 @@ def command(weights: Path | None, out: Path) -> None:
 
     start = time.perf_counter()
     if weights is None:
-        weights = out / "vgg_face_weights.h5"
+        weights = out / "random_weights.h5"
         with step(f"1. Keras file: {weights}"):
             make_weights(weights)
             click.echo(RANDOM)

@@ -46,6 +46,8 @@ def command(
     """Embed cropped faces, one vector each."""
     if output != "-" and Path(output).suffix not in WRITERS:
         raise UsageError(f"--output {output}: the name must end in .npz or .csv, or be -.")
+    if Path(output).is_dir():
+        raise UsageError(f"--output {output} is a folder: name the file to write.")
     from vox2face.image import decode
     from vox2face.runtime import load
 

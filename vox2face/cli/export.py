@@ -30,10 +30,11 @@ def command(
 
     The file is self-contained; it is run and compared with torch before it is kept.
     """
-    from vox2face.converters.deliver import export_file
+    from vox2face.converters.deliver import export_file, require_exportable
     from vox2face.files import size_text
     from vox2face.runtime import locate
 
+    require_exportable(output, preset)
     report = export_file(locate(model), output, preset, with_frontend, logits)
     for row in report.rows:
         click.echo(
