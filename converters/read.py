@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vox2face.converters.mapping import StoredArray
+from vox2face.converters.rehearse import rehearse
 from vox2face.errors import WeightFileError
 from vox2face.files import identify, require_weight_file
 
@@ -84,12 +85,19 @@ def open_weights(path: Path) -> Iterator[WeightFile]:
         raise WeightFileError(f"{path} cannot be read ({error.strerror}).") from error
     if kind != "HDF5":
         raise WeightFileError(f"{path} is {kind}: expected is a Keras HDF5 weight file (.h5).")
+    rehearse(path, structure)
     with explained(path):
         file = h5py.File(path, "r")
     with file:
         with explained(path):
             weights = WeightFile(path, file)
         yield weights
+
+
+def structure(path: Path) -> None:
+    """Read everything about a weight file but its weights."""
+    with h5py.File(path, "r") as file:
+        WeightFile(path, file)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from filelock import FileLock
@@ -254,13 +254,13 @@ def listed(pictures: Picture | Iterable[Picture]) -> list[Picture]:
     """Return pictures as a list; one picture becomes a list of one."""
     from PIL import Image
 
-    if isinstance(pictures, (str, os.PathLike, Image.Image)):
-        return [pictures]
-    if isinstance(pictures, np.ndarray):
-        return [pictures] if pictures.ndim != 4 else list(pictures)
-    if not isinstance(pictures, Iterable) or isinstance(pictures, bytes):
-        return [pictures]  # decode says what is wrong with it
-    return list(pictures)
+    given: Any = pictures
+    if isinstance(given, np.ndarray):
+        return list(given) if given.ndim == 4 else [given]
+    single = isinstance(given, (str, bytes, os.PathLike, Image.Image))
+    if single or not isinstance(given, Iterable):
+        return [given]  # decode says what is wrong with it
+    return list(given)
 
 
 def normalized(embeddings: Embeddings) -> Embeddings:
