@@ -11,6 +11,7 @@ from vox2face import bundle as bundles
 from vox2face import extras
 from vox2face.bundle import Bundle
 from vox2face.converters import export, run_onnx
+from vox2face.converters.card import model_card
 from vox2face.converters.ops import Array
 from vox2face.converters.write import shapes
 from vox2face.errors import ParityError, UsageError
@@ -57,9 +58,17 @@ def write_onnx(
 
 
 def add_onnx(target: Bundle) -> None:
-    """Add model.onnx to a bundle that has none, checked, and record it in config.json."""
-    export_file(target, target.onnx)
-    bundles.add_file(target.config, target.onnx, sha256(target.onnx))
+    """Add model.onnx, checked against torch, to a bundle that has none, and to its records."""
+    added = export_file(target, target.onnx)
+    digest = sha256(target.onnx)
+    bundles.add_file(target.config, target.onnx, digest)
+    report = Report.from_json((target.path / bundles.PARITY).read_text(encoding="utf-8"))
+    report.rows += added.rows
+    report.hashes[bundles.ONNX] = digest
+    card = model_card(find_entry(target.entry_name), target.config, report)
+    for name, content in ((bundles.PARITY, report.to_json()), (bundles.CARD, card)):
+        with atomic_file(target.path / name) as partial:
+            partial.write_text(content, encoding="utf-8")
     bundles.write_config(target.path, target.config)
 
 

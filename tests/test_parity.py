@@ -49,6 +49,8 @@ def test_the_verdict_names_the_first_failure_and_an_empty_report_proves_nothing(
     assert "FAILED at fc6 (torch)" in Report([good, bad, bad]).verdict()
     assert "PROVEN at 1 layers" in Report([good]).verdict()
     assert not Report().ok and "NOT PROVEN" in Report(verify="none").verdict()
+    report = Report([good, bad], {"numpy": "2"}, {"a.h5": "00"})
+    assert Report.from_json(report.to_json()) == report
     content = json.loads(Report([good, bad], {"numpy": "2"}, {"a.h5": "00"}).to_json())
     assert content["ok"] is False and len(content["rows"]) == 2
     assert content["rows"][1]["tap"] == "fc6" and content["hashes"] == {"a.h5": "00"}

@@ -20,6 +20,7 @@ from vox2face import runtime
 from vox2face.converters.chain import convert
 from vox2face.errors import ImageError, UsageError, Vox2FaceError
 from vox2face.image import samples
+from vox2face.parity import Report
 from vox2face.spec import Entry
 
 Twin = Callable[[str], Entry]
@@ -57,6 +58,10 @@ def test_onnx_is_exported_on_first_use_and_agrees(converted: Path) -> None:
     by_onnx = vox2face.load(NAME, backend="onnx")
     assert (converted / bundles.ONNX).exists()
     assert bundles.read(converted).altered() == []
+    report = Report.from_json((converted / bundles.PARITY).read_text())
+    assert report.ok and report.stages == ["torch", "onnx file"]
+    assert "model.onnx" in report.hashes
+    assert "\n- onnx\n" in (converted / bundles.CARD).read_text()
     by_torch = vox2face.load(NAME)
     pictures = list(samples().values())
     np.testing.assert_allclose(by_onnx(pictures), by_torch(pictures), rtol=0, atol=1e-5)

@@ -90,7 +90,7 @@ class Report:
 
     def verdict(self) -> str:
         """Say in one line whether everything agrees, and how well."""
-        if not self.rows:
+        if not self.rows or self.verify == "none":
             return "NOT PROVEN: verification was switched off."
         if (bad := self.first_failure) is not None:
             return (
@@ -104,6 +104,13 @@ class Report:
             f"PROVEN at {layers} layers: {', '.join(parts)} of the largest activation; "
             f"lowest cosine {min(row.cosine for row in self.rows):.9f}."
         )
+
+    @classmethod
+    def from_json(cls, text: str) -> Report:
+        """Return the report that `to_json` wrote."""
+        content = json.loads(text)
+        rows = [Parity(**{**row, "shape": tuple(row["shape"])}) for row in content["rows"]]
+        return cls(rows, content["versions"], content["hashes"], content["verify"])
 
     def to_json(self) -> str:
         """Return the report as indented JSON text."""
