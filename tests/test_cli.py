@@ -187,9 +187,9 @@ def test_embed_writes_csv_npz_and_prints(bundle: Path, tmp_path: Path) -> None:
         done = CliRunner().invoke(main, command)
         assert done.exit_code == 0 and "2 embeddings of 256 values" in done.output
     assert (tmp_path / "e.csv").read_text() == printed.output
-    stored = np.load(tmp_path / "e.npz")
-    assert np.array_equal(stored["embeddings"], want)
-    assert list(stored["images"]) == images and str(stored["preset"]) == "deepface"
+    with np.load(tmp_path / "e.npz") as stored:
+        assert np.array_equal(stored["embeddings"], want)
+        assert list(stored["images"]) == images and str(stored["preset"]) == "deepface"
     by_onnx = ["embed", *images, "--model", str(bundle), "--backend", "onnx", "--normalize"]
     rows = list(csv.reader(io.StringIO(CliRunner().invoke(main, by_onnx).output)))
     lengths = np.linalg.norm(np.array([row[1:] for row in rows[1:]], float), axis=1)

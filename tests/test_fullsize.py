@@ -78,7 +78,8 @@ def embeddings(vox2face: Run, model: Path, backend: str, *more: str) -> np.ndarr
         "embed", *PICTURES, "--model", model, "--backend", backend, "--output", output, *more
     )
     assert done.returncode == 0, done.stderr
-    return np.load(output)["embeddings"]
+    with np.load(output) as stored:
+        return np.asarray(stored["embeddings"])
 
 
 def assert_equal(got: np.ndarray, want: np.ndarray) -> None:
