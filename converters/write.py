@@ -24,7 +24,7 @@ from vox2face.converters.ops import OPS, Array, fill
 from vox2face.errors import BundleError, Vox2FaceError, WeightFileError
 from vox2face.files import Progress
 
-BLOCK = 1 << 23  # bytes of a block; two threads hold two blocks each at most
+BLOCK = 1 << 23  # bytes of a block, of which each thread holds one
 PIECE = 1 << 20  # bytes read at a time to compare or hash what was written
 ALIGNMENT = 64  # where the values begin, so that a memory map of them is aligned
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import os
 import secrets
@@ -142,7 +143,7 @@ def full_disk_explained(path: Path) -> Iterator[None]:
 def sweep(target: Path) -> None:
     """Remove what killed runs left behind while they were writing `target`."""
     mark = f".{target.name}.partial-{socket.gethostname()}-"
-    for stale in target.parent.glob(f"{glob_escape(mark)}*"):
+    for stale in target.parent.glob(f"{glob.escape(mark)}*"):
         owner = stale.name[len(mark) :].partition("-")[0]
         if stale in ACTIVE or not owner.isdigit():
             continue
@@ -154,11 +155,6 @@ def sweep(target: Path) -> None:
             shutil.rmtree(stale)
         else:
             stale.unlink(missing_ok=True)
-
-
-def glob_escape(text: str) -> str:
-    """Escape the characters that mean something in a glob pattern."""
-    return "".join(f"[{c}]" if c in "*?[" else c for c in text)
 
 
 def process_runs(pid: int) -> bool:
