@@ -42,7 +42,7 @@ def assemble(job: Job, pool: Executor, digest: Future[str], expected: str | None
         moves = [Move(rule, file.open(array, spool)) for rule, array in pairs]
         weights, onnx = folder / bundle.WEIGHTS, folder / bundle.ONNX
         written = write(moves, weights, tensor_metadata(entry), job.feedback.progress("write"))
-        source = provenance(entry, job.source, digest.result())
+        source = provenance(entry, file, digest.result())
         if expected not in (None, source["sha256"]):
             raise Vox2FaceError(f"{job.source} changed since its download: delete it, try again.")
         job.feedback.say(identity(source))
@@ -86,21 +86,30 @@ def tensor_metadata(entry: Entry) -> dict[str, str]:
     }
 
 
-def provenance(entry: Entry, path: Path, digest: str) -> dict[str, Any]:
+def provenance(entry: Entry, file: WeightFile, digest: str) -> dict[str, Any]:
     """Return the facts about the source file that the bundle records.
 
-    `published` is True or False, or None where the publisher states no hash.
+    `published` is True or False, or None where the publisher states no hash. `parts` are the
+    sha256 of further files that belong to it.
     """
     known = entry.source.sha256
+    parts = {printable(path): sha256(path) for path in file.parts}
     return {
         "key": entry.source.key,
-        "file": os.fsencode(path.name).decode("utf-8", "replace"),
-        "size": path.stat().st_size,
+        "file": printable(file.path),
+        "format": file.format,
+        **({"parts": parts} if parts else {}),
+        "size": file.size,
         "sha256": digest,
         "published": None if known is None else digest == known,
         "matched": f"by {resolve(entry.table).match} and shape",
         "addresses": list(entry.source.urls),
     }
+
+
+def printable(path: Path) -> str:
+    """Return a file's name as text that can be written anywhere."""
+    return os.fsencode(path.name).decode("utf-8", "replace")
 
 
 def identity(source: dict[str, Any]) -> str:

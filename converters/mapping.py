@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
+from pathlib import Path
 
 import numpy as np
 
@@ -18,7 +19,8 @@ class StoredArray:
     """One weight array as a file declares it: not read yet.
 
     `offset` is where its bytes start in the file, or None if they are chunked, compressed or
-    big-endian and have to be spooled first.
+    big-endian and have to be spooled first. `file` is the part that holds them, if a weight file
+    has several.
     """
 
     layer: str
@@ -26,6 +28,7 @@ class StoredArray:
     path: str
     shape: tuple[int, ...]
     offset: int | None = None
+    file: Path | None = None
 
     @property
     def nbytes(self) -> int:

@@ -16,7 +16,7 @@ from pathlib import Path
 from vox2face.errors import WeightFileError
 
 SECONDS = 5.0
-MEMORY = 256 << 20  # bytes; reading the names and shapes of a real file takes a few MB
+MEMORY = 64 << 20  # bytes; reading the names and shapes of a real file takes a few MB
 GREEDY = 3  # exit code
 
 

@@ -41,7 +41,7 @@ WALLS = {
         "vox2face.converters.prove",  # names its type
         "vox2face.runtime",
     },
-    "h5py": {"vox2face.converters.read", "vox2face.converters.write_keras"},
+    "h5py": {"vox2face.converters.readers", "vox2face.converters.write_keras"},
     "click": {"vox2face.cli"},
     "requests": {"vox2face.fetch"},
     "tqdm": {"vox2face.progress"},

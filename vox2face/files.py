@@ -6,6 +6,7 @@ import errno
 import glob
 import hashlib
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -23,15 +24,24 @@ BUNDLE_FILES = {"config.json", "model.safetensors", "model.onnx", "parity.json",
 RETIRED = "-old"
 ACTIVE: set[Path] = set()  # hidden files and folders that this process is writing
 
+UNKNOWN, ZIP = "data of an unknown kind", "a zip archive"
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 # What the first bytes of a file say it is, in the words an error message uses.
 SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (HDF5_MAGIC, "HDF5"),
     (b"version https://git-lfs", "a Git LFS pointer, not the file it points to"),
-    (b"PK\x03\x04", "a zip archive"),
+    (b"PK\x03\x04", ZIP),
+    (b"PK\x05\x06", "an empty zip archive"),
     (b"\x1f\x8b", "a gzip archive"),
-    (b"\x80\x02", "a Python pickle"),
-    (b"\x80\x04", "a Python pickle"),
+    *((b"\x80" + bytes([protocol]), "a Python pickle") for protocol in range(2, 6)),
+    (b"\x93NUMPY", "a NumPy array"),
+)
+TAR_MAGIC = b"ustar"  # at byte 257
+CHECKPOINT_MAGIC = bytes.fromhex("57fb808b247547db")  # the last bytes of a .index file
+# What is read as weights, in the words an error message uses.
+ACCEPTED = (
+    "a weight file of Keras (.h5, .weights.h5, .keras, .weights.json), PyTorch (.pth), "
+    "safetensors or TensorFlow.js (weights manifest)"
 )
 
 
@@ -70,23 +80,38 @@ def require_weight_file(path: Path) -> None:
     """Raise `WeightFileError` unless a path names a regular file, which alone can be mapped."""
     if not path.exists():
         raise WeightFileError(f"There is no file {path}: check the path given with --weights.")
+    if (path / "saved_model.pb").is_file():
+        raise WeightFileError(
+            f"{path} is a SavedModel folder: load it in Keras and save the model's weights; "
+            f"expected is {ACCEPTED}."
+        )
     if path.is_dir():
-        raise WeightFileError(f"{path} is a folder: name the Keras HDF5 file (.h5) itself.")
+        raise WeightFileError(f"{path} is a folder: name the file itself, {ACCEPTED}.")
     if not path.is_file():
-        raise WeightFileError(f"{path} is a pipe or a device: name a Keras HDF5 file (.h5).")
+        raise WeightFileError(f"{path} is a pipe or a device: name a file, {ACCEPTED}.")
 
 
 def identify(path: Path) -> str:
-    """Say what a file is by its first bytes: "HDF5", or words such as "a web page (HTML)"."""
+    """Say what a file is by its bytes: "HDF5", or words such as "a web page (HTML)"."""
     with path.open("rb") as file:
         head = file.read(512)
         if not head:
             return "an empty file"
+        kind = identify_bytes(head)
+        if kind == ZIP:  # may hold an HDF5 file, at any place
+            return kind
         for power in range(9, 21):  # HDF5 allows a user block of 512, 1024, ... bytes in front
             file.seek(1 << power)
             if file.read(8) == HDF5_MAGIC:
                 return "HDF5"
-    return identify_bytes(head)
+        file.seek(max(0, file.seek(0, 2) - 8))
+        ending = file.read(8)
+    if kind == UNKNOWN:
+        if ending == CHECKPOINT_MAGIC or re.search(r"\.data-\d{5}-of-\d{5}$", path.name):
+            return "a TensorFlow checkpoint"
+        if path.name == "saved_model.pb":
+            return "a SavedModel's graph"
+    return kind
 
 
 def identify_bytes(head: bytes) -> str:
@@ -99,9 +124,13 @@ def identify_bytes(head: bytes) -> str:
         return "a web page (HTML)"
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 100_000_000:
         return "a safetensors file"
+    if re.match(rb"[{\[]\s*[\[{\"}\]]", start):
+        return "a JSON file"
+    if head[257:262] == TAR_MAGIC:
+        return "a tar archive"
     if start and all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head):
         return "plain text"
-    return "data of an unknown kind"
+    return UNKNOWN
 
 
 def require_space(folder: Path, needed: int, what: str) -> None:
