@@ -104,16 +104,15 @@ def declared(weights: Sequence[Any], files: Sequence[Path]) -> Iterator[tuple[St
 def encoding(name: str, weight: Mapping[str, Any]) -> Packed:
     """Return how the values of a weight are encoded."""
     if weight.get("dtype") not in ("float32", NO_WEIGHT):
-        kind = str(weight.get("dtype"))[:50]
-        raise WeightFileError(f"{name} holds {kind} values: expected is float32")
+        found = str(weight.get("dtype"))[:50]
+        raise WeightFileError(f"{name} holds {found} values: expected is float32")
     facts: Any = weight.get("quantization")
     if facts is None:
         return Packed((), FLOAT32)
-    if isinstance(facts, dict) and facts.get("dtype") in [*QUANTISED]:
-        scale: Any = facts.get("scale")
-        minimum: Any = facts.get("min")
-        if finite(scale) and finite(minimum):
-            return Packed((), QUANTISED[facts["dtype"]], float(scale), float(minimum))
+    if isinstance(facts, dict) and finite(facts.get("scale")) and finite(facts.get("min")):
+        dtype = QUANTISED.get(str(facts.get("dtype")))
+        if dtype is not None:
+            return Packed((), dtype, float(facts["scale"]), float(facts["min"]))
     raise WeightFileError(f"{name} is quantised in an unknown way")
 
 
