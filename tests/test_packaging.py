@@ -28,8 +28,8 @@ FOLDERS = {
 # Each may import those to its left, and within itself.
 ORDER = (
     "vox2face.errors vox2face.spec vox2face.files vox2face.parity vox2face.bundle vox2face.image "
-    "vox2face.fetch vox2face.progress vox2face.extras | vox2face.zoo | vox2face.converters | "
-    "vox2face.runtime | vox2face.train | vox2face.cli vox2face.__main__"
+    "vox2face.fetch vox2face.progress vox2face.extras | vox2face.zoo | vox2face.labels | "
+    "vox2face.converters | vox2face.runtime | vox2face.train | vox2face.cli vox2face.__main__"
 )
 WALLS = {
     "tensorflow": {"vox2face.converters.keras_twin"},

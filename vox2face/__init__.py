@@ -11,7 +11,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["FaceEncoder", "Vox2FaceError", "entry", "list_models", "load"]
+__all__ = [
+    "FaceEncoder",
+    "Vox2FaceError",
+    "decode_predictions",
+    "entry",
+    "list_models",
+    "load",
+]
 
 if importlib.util.find_spec("vox2face.zoo") is None:
     raise ImportError(
@@ -21,12 +28,14 @@ if importlib.util.find_spec("vox2face.zoo") is None:
 
 if TYPE_CHECKING:
     from vox2face.errors import Vox2FaceError
+    from vox2face.labels import decode_predictions
     from vox2face.runtime import FaceEncoder, load
     from vox2face.zoo.registry import entry, list_models
 
 _HOMES = {
     "FaceEncoder": "vox2face.runtime",
     "Vox2FaceError": "vox2face.errors",
+    "decode_predictions": "vox2face.labels",
     "entry": "vox2face.zoo.registry",
     "list_models": "vox2face.zoo.registry",
     "load": "vox2face.runtime",

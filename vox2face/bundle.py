@@ -42,6 +42,11 @@ class Bundle:
         return str(self.config["preset"])
 
     @property
+    def outputs(self) -> list[str]:
+        """The names of what the network computes; "logits" is among them if it has classes."""
+        return [str(spec["name"]) for spec in self.config["outputs"]]
+
+    @property
     def weights(self) -> Path:
         """The safetensors file."""
         return self.path / WEIGHTS
@@ -103,6 +108,7 @@ def read(path: Path) -> Bundle:
 def complete(config: dict[str, Any]) -> bool:
     """Whether a config.json has all that loading and checking need."""
     texts = (config["entry"], config["preset"], config["vox2face"], config["source"]["sha256"])
+    texts += tuple(spec["name"] for spec in config["outputs"])
     files = (config["files"][WEIGHTS], *config["files"].values())
     return all(isinstance(text, str) for text in texts) and all(
         isinstance(facts["size"], int) and isinstance(facts["sha256"], str) for facts in files

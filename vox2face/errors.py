@@ -28,7 +28,7 @@ class FetchError(Vox2FaceError):
 
 
 class WeightFileError(Vox2FaceError):
-    """A weight file is damaged, hostile or of another format."""
+    """A file of weights or class names is damaged, hostile or of another format."""
 
 
 class MappingError(Vox2FaceError):

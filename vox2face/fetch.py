@@ -68,7 +68,7 @@ def fetch(source: Source, progress: Progress | None = None) -> Fetched:
     if offline():
         raise FetchError(
             f"{source.filename} is not in {folder} and VOX2FACE_OFFLINE forbids downloads: "
-            "unset it, or name a file of your own with --weights FILE."
+            f"unset it, or name a file of your own with {source.option} FILE."
         )
     with full_disk_explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -97,7 +97,7 @@ def download(source: Source, target: Path, expected: str | None, progress: Progr
         partial = target.with_name(f"{target.name}.{hashlib.sha256(url.encode()).hexdigest()[:8]}")
         try:
             persist(url, partial, progress)
-            digest = accept(partial, expected)
+            digest = accept(partial, expected, source.kind)
             os.replace(partial, target)
             note_of(partial).unlink(missing_ok=True)
             return digest
@@ -109,7 +109,7 @@ def download(source: Source, target: Path, expected: str | None, progress: Progr
             failures.append(f"{url}: {failure}")
     raise FetchError(
         f"{source.filename} could not be downloaded ({'; '.join(failures)}). "
-        "Try again later, or name a file of your own with --weights FILE."
+        f"Try again later, or name a file of your own with {source.option} FILE."
     )
 
 
@@ -199,12 +199,12 @@ def append(
         raise Interrupted(f"the connection ended after {have} of {total} bytes")
 
 
-def accept(partial: Path, expected: str | None) -> str:
+def accept(partial: Path, expected: str | None, wanted: str) -> str:
     """Return the sha256 of a whole download; raise `Unusable` if it is not the file meant."""
     kind, digest = identify(partial), sha256(partial)
-    if expected in (None, digest) and kind == "HDF5":
+    if expected in (None, digest) and kind == wanted:
         return digest
-    if kind != "HDF5":
+    if kind != wanted:
         raise Unusable(f"what arrived is {kind}")
     raise Unusable(f"what arrived has sha256 {digest}, expected is {expected}; it was discarded")
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,8 @@ from numpy.typing import NDArray
 
 from vox2face import bundle as bundles
 from vox2face.bundle import Bundle
-from vox2face.errors import FetchError, ImageError, UsageError, Vox2FaceError
-from vox2face.files import home
+from vox2face.errors import BundleError, FetchError, ImageError, UsageError, Vox2FaceError
+from vox2face.files import home, sha256
 from vox2face.image import Picture, decode
 from vox2face.spec import Entry
 from vox2face.zoo import registry
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     import onnxruntime
     import torch
     from torch import Tensor, nn
+
+    from vox2face.labels import Named
 
 Embeddings = NDArray[np.float32]
 LOG = logging.getLogger("vox2face")
@@ -61,9 +64,10 @@ def load(
     if backend == "onnx":
         from vox2face.converters import run_onnx
 
-        return FaceEncoder(entry, chosen, device, session=run_onnx.session(onnx_of(bundle), device))
+        session = run_onnx.session(onnx_of(bundle), device)
+        return FaceEncoder(entry, chosen, device, session=session, bundle=bundle)
     module = on_device(registry.load_module(entry, bundle.weights), device)
-    return FaceEncoder(entry, chosen, device, module=module)
+    return FaceEncoder(entry, chosen, device, module=module, bundle=bundle)
 
 
 def untrained(entry: Entry, backend: str, device: str, preset: str | None) -> FaceEncoder:
@@ -150,6 +154,30 @@ def onnx_of(bundle: Bundle) -> Path:
     return bundle.onnx
 
 
+def exported(bundle: Bundle, logits: bool = False) -> Path:
+    """Return an ONNX file of a bundle's network outside the bundle, exporting it on first use.
+
+    It lies in the cache folder, below the sha256 of the weights; with `logits` the class scores
+    are its second output. Raises `BundleError` if the weights are not those that were recorded.
+    """
+    recorded = str(bundle.config["files"][bundles.WEIGHTS]["sha256"])
+    folder = home() / "exports" / recorded
+    path = folder / ("logits.onnx" if logits else bundles.ONNX)
+    if re.fullmatch(r"[0-9a-f]{64}", recorded) and path.is_file():
+        return path
+    if sha256(bundle.weights) != recorded:  # what others find there must be what its name says
+        raise BundleError(
+            f"{bundle.weights} has changed since it was written (sha256 differs): convert again."
+        )
+    from vox2face.converters.deliver import export_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / f"{path.name}.lock"):
+        if not path.is_file():
+            export_file(bundle, path, logits=logits)
+    return path
+
+
 class FaceEncoder:
     """A face encoder with its preprocessing: pictures in, float32 embeddings (n, width) out.
 
@@ -157,6 +185,7 @@ class FaceEncoder:
     `module(x)` takes what the preset produces, float32 (n, 3, 224, 224) in the colour order of
     the weights, and returns the embedding; `module.logits(x)` returns the class scores. On the
     onnx backend `session` is the ONNX Runtime session, whose output holds the same values.
+    `bundle` is where the weights came from, None where they are random.
     """
 
     def __init__(
@@ -167,12 +196,14 @@ class FaceEncoder:
         *,
         module: nn.Module | None = None,
         session: onnxruntime.InferenceSession | None = None,
+        bundle: Bundle | None = None,
     ) -> None:
         from vox2face.zoo.frontends import FaceInput
 
         self.entry, self.preset, self.device = entry, preset, device
         self.backend = "torch" if session is None else "onnx"
-        self._module, self.session = module, session
+        self._module, self.session, self.bundle = module, session, bundle
+        self._logits_session: onnxruntime.InferenceSession | None = None
         # With ONNX Runtime on the GPU torch may be without one, so pictures are prepared here.
         where = device if session is None else "cpu"
         self.frontend = FaceInput(face_preset(preset), int(entry.input.shape[-1])).to(where)
@@ -187,6 +218,14 @@ class FaceEncoder:
     def width(self) -> int:
         """The length of an embedding."""
         return self.entry.width
+
+    @property
+    def classes(self) -> int:
+        """The number of classes the network tells apart; 0 for weights without a classifier."""
+        widths = {spec.name: int(spec.shape[-1]) for spec in self.entry.outputs}
+        if self.bundle is not None and "logits" not in self.bundle.outputs:
+            return 0
+        return widths.get("logits", 0)
 
     @property
     def module(self) -> nn.Module:
@@ -207,15 +246,62 @@ class FaceEncoder:
         `normalize=True` divides each embedding by its length + 1e-10, as deepface does. Raises
         `ImageError` for what is no picture.
         """
+        embeddings = self.batched(self.embed, self.width, pictures, batch_size)
+        return normalized(embeddings) if normalize else embeddings
+
+    def logits(
+        self, pictures: Picture | Sequence[Picture], batch_size: int = 8
+    ) -> NDArray[np.float32]:
+        """Return the class scores of cropped faces before softmax, float32 (n, classes).
+
+        Raises `UsageError` for weights without a classifier, `ImageError` for what is no picture.
+        """
+        self.require_classes()
+        return self.batched(self.score, self.classes, pictures, batch_size)
+
+    def classify(
+        self,
+        pictures: Picture | Sequence[Picture],
+        top: int = 5,
+        labels: Sequence[str] | None = None,
+        batch_size: int = 8,
+    ) -> list[list[Named]]:
+        """Return for each cropped face the `top` most probable names, as (name, probability).
+
+        `labels` are the names of the classes; without them the model's published list is used,
+        and fetched the first time. Raises as `logits` does, and `FetchError` without names.
+        """
+        from vox2face import labels as names
+
+        self.require_classes()
+        wanted = names.checked_top(top, self.classes)
+        known = names.names_for(self.entry.labels, self.classes, labels)
+        return names.decode_predictions(self.logits(pictures, batch_size), wanted, known)
+
+    def require_classes(self) -> None:
+        """Raise `UsageError` unless the network has a classifier."""
+        if not self.classes:
+            raise UsageError(
+                f"These weights of {self.entry.name} have no classifier, so there are no class "
+                "scores: convert a weight file that was saved with its top."
+            )
+
+    def batched(
+        self,
+        run: Callable[[Tensor], NDArray[np.float32]],
+        width: int,
+        pictures: Picture | Sequence[Picture],
+        batch_size: int,
+    ) -> NDArray[np.float32]:
+        """Return what `run` makes of pictures, prepared `batch_size` at a time: (n, width)."""
         items = listed(pictures)
         if batch_size < 1:
             raise UsageError(f"batch_size is {batch_size}: it must be at least 1.")
         parts = [
-            self.embed(self.preprocess(items[start : start + batch_size]))
+            run(self.preprocess(items[start : start + batch_size]))
             for start in range(0, len(items), batch_size)
         ]
-        embeddings = np.concatenate(parts) if parts else np.empty((0, self.width), np.float32)
-        return normalized(embeddings) if normalize else embeddings
+        return np.concatenate(parts) if parts else np.empty((0, width), np.float32)
 
     def preprocess(self, pictures: Picture | Sequence[Picture]) -> Tensor:
         """Return what the network takes, float32 (n, 3, 224, 224), after the preset."""
@@ -248,6 +334,30 @@ class FaceEncoder:
         with torch.inference_mode():
             embeddings: Embeddings = self.module(x).cpu().numpy()
         return embeddings
+
+    def score(self, x: Tensor) -> NDArray[np.float32]:
+        """Return the class scores of preprocessed pictures, float32 (n, classes)."""
+        import torch
+
+        if self.session is not None:
+            from vox2face.converters import run_onnx
+
+            return run_onnx.run(self.logits_session(), x.numpy())[-1]
+        network: Any = self.module
+        with torch.inference_mode():
+            scores: NDArray[np.float32] = network.logits(x).cpu().numpy()
+        return scores
+
+    def logits_session(self) -> onnxruntime.InferenceSession:
+        """Return the ONNX Runtime session with class scores, loaded when first needed."""
+        from vox2face.converters import run_onnx
+
+        if self._logits_session is None:
+            if self.bundle is None:
+                raise UsageError("Class scores on the onnx backend need a bundle: use load().")
+            path = exported(self.bundle, logits=True)
+            self._logits_session = run_onnx.session(path, self.device)
+        return self._logits_session
 
 
 def listed(pictures: Picture | Iterable[Picture]) -> list[Picture]:

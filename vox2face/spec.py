@@ -38,10 +38,11 @@ class Licence:
 
 @dataclass(frozen=True)
 class Source:
-    """A published weight file: where it is, how to recognise it, whose it is.
+    """A published file of weights or class names: where it is, how to recognise it, whose it is.
 
     `sha256` and `size` (bytes) are None where no publisher states them. `cite` says where
-    these facts were read.
+    these facts were read. `kind` is what `files.identify` says of the file; `option` is the
+    command's option that takes a copy of one's own.
     """
 
     key: str
@@ -51,6 +52,8 @@ class Source:
     format: str
     licence: Licence
     cite: str
+    kind: str = "HDF5"
+    option: str = "--weights"
 
     @property
     def filename(self) -> str:
@@ -64,7 +67,8 @@ class Entry:
 
     `build`, `table`, `graph` and `reference` are "module:object" strings, so that listing
     entries imports nothing: the torch module class, the weight map, the ONNX graph and the
-    independent forward pass on the original file's arrays.
+    independent forward pass on the original file's arrays. `labels` is the published list of the
+    names of the classes, in the order of the scores.
     Values agree with the original when the largest difference is at most
     `atol + rtol * largest original value`.
     """
@@ -85,6 +89,7 @@ class Entry:
     parameters: int = 0
     atol: float = 0.0
     rtol: float = 1e-4
+    labels: Source | None = None
 
     @property
     def width(self) -> int:

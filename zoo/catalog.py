@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from vox2face.spec import Entry, TensorSpec
-from vox2face.zoo.sources import RCMALLI_VGG_FACE, SERENGIL_VGG_FACE
+from vox2face.spec import Entry, Source, TensorSpec
+from vox2face.zoo.sources import (
+    RCMALLI_NAMES_V1,
+    RCMALLI_NAMES_V2,
+    RCMALLI_VGG_FACE,
+    SERENGIL_VGG_FACE,
+)
 
 FACE_PICTURE = TensorSpec(
     name="input",
@@ -27,6 +32,12 @@ IDENTITIES = TensorSpec(
     meaning="fc8 before softmax, one score for each identity of the VGG Face dataset",
 )
 
+# The published names by the number of classes, as keras-vggface's decode_predictions chooses them
+LABELS: dict[int, Source] = {
+    2622: RCMALLI_NAMES_V1,
+    8631: RCMALLI_NAMES_V2,
+}
+
 ENTRIES: tuple[Entry, ...] = (
     Entry(
         name="vggface.serengil",
@@ -43,6 +54,7 @@ ENTRIES: tuple[Entry, ...] = (
         command="vox2face convert serengil",
         aliases=("VGGFace_serengil",),
         parameters=145_002_878,
+        labels=RCMALLI_NAMES_V1,  # taken to be in the same order; not verified on the real file
     ),
     Entry(
         name="vggface.rcmalli",
@@ -59,5 +71,6 @@ ENTRIES: tuple[Entry, ...] = (
         command="vox2face convert rcmalli --variant vgg16",
         aliases=("VGGFace16_rcmalli",),
         parameters=145_002_878,
+        labels=RCMALLI_NAMES_V1,
     ),
 )

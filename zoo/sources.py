@@ -41,3 +41,44 @@ RCMALLI_VGG_FACE = Source(
     licence=VGG_FACE_TERMS,
     cite="address: rcmalli/keras-vggface keras_vggface/utils.py",
 )
+
+NAMES_TERMS = Licence(
+    identifier="other",
+    name="keras-vggface-names",
+    url="https://github.com/rcmalli/keras-vggface",
+    notice=(
+        "The lists of names come with keras-vggface, whose code is under the MIT licence; the "
+        "names are those of the VGG Face and VGGFace2 datasets, whose terms apply. vox2face "
+        "fetches them and ships none."
+    ),
+)
+
+RCMALLI_NAMES_V1 = Source(
+    key="rcmalli-vggface-labels-v1",
+    urls=(
+        "https://github.com/rcmalli/keras-vggface/releases/download/v2.0/"
+        "rcmalli_vggface_labels_v1.npy",
+    ),
+    sha256=None,
+    size=None,
+    format="NumPy array of 2622 names, VGG Face",
+    licence=NAMES_TERMS,
+    cite="address and number: rcmalli/keras-vggface keras_vggface/utils.py",
+    kind="a NumPy array",
+    option="--labels",
+)
+
+RCMALLI_NAMES_V2 = Source(
+    key="rcmalli-vggface-labels-v2",
+    urls=(
+        "https://github.com/rcmalli/keras-vggface/releases/download/v2.0/"
+        "rcmalli_vggface_labels_v2.npy",
+    ),
+    sha256=None,
+    size=None,
+    format="NumPy array of 8631 names, VGGFace2",
+    licence=NAMES_TERMS,
+    cite="address and number: rcmalli/keras-vggface keras_vggface/utils.py",
+    kind="a NumPy array",
+    option="--labels",
+)
