@@ -2,54 +2,93 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+from vox2face.bundle import ONNX
 from vox2face.parity import Report
-from vox2face.spec import Entry
+from vox2face.spec import Entry, Licence
 
 TEMPLATE = """\
 ---
-license: {licence_id}
-license_name: {licence_name}
-license_link: {licence_url}
-library_name: vox2face
-pipeline_tag: image-feature-extraction
-tags:
-- face-recognition
-- vgg-face
-- safetensors{onnx_tag}
+{metadata}
 ---
 
 # {name}
 
-{summary}. Converted from `{file}` (sha256 `{sha256}`), {published}.
+{summary}: a network that turns a picture of a face into a vector of {width} numbers, converted to
+{formats} with [vox2face](https://github.com/vox2face/vox2face) and compared with the original
+layer by layer.
 
 ## Use
 
 ```python
 import vox2face
 
-encoder = vox2face.load("path/to/this/folder")
-embeddings = encoder(["face.png"])  # float32 (1, {width})
+encoder = vox2face.load("hf:user/repo")  # or "path/to/this/folder"
+embeddings = encoder(["face.png"], normalize=True)  # float32 (1, {width})
 ```
 
-- {input}. Preset `{preset}`: {preset_meaning}.
-- {output}.
+Pictures are cropped faces; the preprocessing below is part of the model and done by the encoder.
+
+| | |
+|---|---|
+| Preset | `{preset}`: {preset_meaning} |
+| Input | {input} |
+{outputs}
+| Parameters | {parameters:,} |
+
+## Intended use
+
+Research on faces and voices: comparing faces, and as the target or the input of speech-to-face
+models that were trained on these embeddings.
+
+## Out of scope, and limits
+
+- Deciding about people: identification, surveillance, access. Face networks differ in accuracy
+  between groups of people, and this one was trained on photographs of celebrities.
+- Whole photographs: crop the face first.
+- Comparing embeddings that were made with different presets or different models.
 
 ## Parity with the original
 
-{verdict} `parity.json` has the figures of every comparison with an independent
-forward pass on the original file's own arrays.
+{verdict}
+{parity}
+Each figure compares with an independent computation on the original file's own arrays; all of
+them are in `parity.json`. Differences are relative to the largest value of the layer.
 
-## Intended use and limits
+## Provenance
 
-Research on faces and voices. Crop the face first; embeddings made with different presets do not
-compare. Face networks differ in accuracy between groups of people: do not use this one to decide
-about persons.
+| | |
+|---|---|
+| Original | {repository} |
+| File | `{file}`, {published} |
+| sha256 | `{sha256}` |
+| Converted by | vox2face {version} |
 
 ## Licence
 
-{notice}
+{notice} The terms: {licence_url}
+{citation}"""
+
+PIPELINES = {"face-encoder": "image-feature-extraction"}  # the hub's tasks, by kind of model
+PUBLISHED = {
+    True: "which is the published file",
+    False: "which is not the published file",
+    None: "whose publisher states no hash",
+}
+PARITY_HEAD = """
+| Computed with | Layers compared | Largest relative difference | Lowest cosine |
+|---|---|---|---|
+"""
+CITATION = """
+## Citation
+
+The network and its training are described in:
+
+```bibtex
+{paper}
+```
 """
 
 
@@ -57,29 +96,61 @@ def model_card(entry: Entry, config: dict[str, Any], report: Report) -> str:
     """Return the text of README.md for a bundle."""
     from vox2face.zoo.presets import face_preset
 
-    source, licence = config["source"], entry.source.licence
+    source, origin = config["source"], entry.source
+    onnx = ONNX in config["files"]
     return TEMPLATE.format(
-        licence_id=licence.identifier,
-        licence_name=licence.name,
-        licence_url=licence.url,
-        onnx_tag="\n- onnx" if "model.onnx" in config["files"] else "",
+        metadata="\n".join(metadata(entry, onnx)),
         name=entry.name,
         summary=entry.summary,
-        file=source["file"],
-        sha256=source["sha256"],
-        published=PUBLISHED[source["published"]],
+        formats="safetensors and ONNX" if onnx else "safetensors",
         width=entry.width,
-        input=entry.input,
         preset=config["preset"],
         preset_meaning=face_preset(config["preset"]).meaning,
-        output=entry.outputs[0],
+        input=f"`{entry.input.name}`{str(entry.input).removeprefix(entry.input.name)}",
+        outputs="\n".join(
+            f"| Output | `{spec.name}`{str(spec).removeprefix(spec.name)} |"
+            for spec in entry.outputs
+        ),
+        parameters=entry.parameters,
         verdict=report.verdict(),
-        notice=licence.notice,
+        parity=parity_table(report),
+        repository=origin.repository,
+        file=source["file"],
+        published=PUBLISHED[source["published"]],
+        sha256=source["sha256"],
+        version=config["vox2face"],
+        notice=origin.licence.notice,
+        licence_url=origin.licence.url,
+        citation=CITATION.format(paper=origin.paper) if origin.paper else "",
     )
 
 
-PUBLISHED = {
-    True: "which is the published file",
-    False: "which is not the published file",
-    None: "a file whose publisher states no hash",
-}
+def metadata(entry: Entry, onnx: bool) -> Iterator[str]:
+    """Yield the lines of YAML that the hub reads."""
+    yield from licence_lines(entry.source.licence)
+    yield "library_name: vox2face"
+    yield f"pipeline_tag: {PIPELINES[entry.kind]}"
+    if entry.source.hub_id:
+        yield f"base_model: {entry.source.hub_id}"
+    yield "tags:"
+    yield from (f"- {tag}" for tag in (*entry.tags, "safetensors", *(["onnx"] if onnx else [])))
+    yield "inference: false"
+
+
+def licence_lines(licence: Licence) -> Iterator[str]:
+    """Yield the licence; the hub wants a name and an address for one it does not know."""
+    yield f"license: {licence.identifier}"
+    if licence.identifier == "other":
+        yield f"license_name: {licence.name}"
+        yield f"license_link: {licence.url}"
+
+
+def parity_table(report: Report) -> str:
+    """Return one row for each computation that was compared, or nothing if none was."""
+    rows = [
+        f"| {stage} | {sum(row.stage == stage for row in report.rows)} "
+        f"| {report.worst(stage).max_rel:.1e} "
+        f"| {min(row.cosine for row in report.rows if row.stage == stage):.9f} |\n"
+        for stage in report.stages
+    ]
+    return f"{PARITY_HEAD}{''.join(rows)}" if rows else ""

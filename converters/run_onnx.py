@@ -26,6 +26,7 @@ def run_taps(graph: Graph, weights: Path, source: TensorSpec, x: Array) -> dict[
     import onnxruntime
 
     options = session_options("none")
+    weights = weights.resolve()  # ONNX Runtime follows no link out of the folder
     # Folder of external weights for a model given as bytes
     options.add_session_config_entry(
         "session.model_external_initializers_file_folder_path", str(weights.parent)

@@ -24,9 +24,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from damage import damaged
-
 import numpy as np
+from damage import damaged
 
 from vox2face.converters.read import open_weights, row_blocks
 from vox2face.errors import Vox2FaceError

@@ -72,6 +72,7 @@ def test_the_names_and_options_promised_are_there() -> None:
         ("embed",): {"--model", "--backend", "--preset", "--output"},
         ("export",): {"--output", "--with-frontend"},
         ("check",): {"--weights"},
+        ("push",): {"--private", "--revision", "--i-may-redistribute", "--message", "--force"},
     }
     for path, options in promised.items():
         text = CliRunner().invoke(main, [*path, "--help"]).output
@@ -88,13 +89,15 @@ try:
 except SystemExit:
     pass
 heavy = {"torch", "numpy", "h5py", "onnx", "onnxruntime", "tensorflow", "PIL", "requests", "tqdm"}
+heavy |= {"huggingface_hub"}
 print("HEAVY", sorted(heavy & sys.modules.keys()))
 """
     assert python(script, *arguments).splitlines()[-1] == "HEAVY []"
 
 
 def test_importing_the_package_imports_nothing_heavy(python: Callable[..., str]) -> None:
-    script = "import sys, vox2face; print({'torch', 'numpy', 'click'} & sys.modules.keys())"
+    heavy = "{'torch', 'numpy', 'click', 'huggingface_hub'}"
+    script = f"import sys, vox2face; print({heavy} & sys.modules.keys())"
     assert python(script).strip() == "set()"
 
 

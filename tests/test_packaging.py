@@ -29,7 +29,8 @@ FOLDERS = {
 ORDER = (
     "vox2face.errors vox2face.spec vox2face.files vox2face.parity vox2face.bundle vox2face.image "
     "vox2face.fetch vox2face.progress vox2face.extras | vox2face.zoo | vox2face.labels | "
-    "vox2face.converters | vox2face.runtime | vox2face.train | vox2face.cli vox2face.__main__"
+    "vox2face.converters | vox2face.hub_errors vox2face.hub | vox2face.locate | "
+    "vox2face.runtime | vox2face.train | vox2face.cli vox2face.__main__"
 )
 WALLS = {
     "tensorflow": {"vox2face.converters.keras_twin"},
@@ -43,6 +44,7 @@ WALLS = {
     },
     "h5py": {"vox2face.converters.readers", "vox2face.converters.write_keras"},
     "click": {"vox2face.cli"},
+    "huggingface_hub": {"vox2face.hub"},
     "requests": {"vox2face.fetch"},
     "tqdm": {"vox2face.progress"},
 }
@@ -129,13 +131,15 @@ def requirements(extra: str) -> set[str]:
 
 def test_no_extra_brings_both_onnx_runtimes() -> None:
     extras = PROJECT["project"]["optional-dependencies"]
-    assert {"onnx", "onnx-gpu", "keras", "voice", "train", "app", "all", "dev"} <= set(extras)
+    assert {"onnx", "onnx-gpu", "hub", "keras", "voice", "train", "app", "all", "dev"} <= set(
+        extras
+    )
     for extra in extras:
         assert not {"onnxruntime", "onnxruntime-gpu"} <= requirements(extra), extra
     assert requirements("dev") >= set().union(
-        *(requirements(e) for e in ("onnx", "voice", "train", "keras"))
+        *(requirements(e) for e in ("onnx", "hub", "voice", "train", "keras"))
     )
-    assert requirements("all") >= requirements("onnx")
+    assert requirements("all") >= requirements("onnx") | requirements("hub")
     assert "onnxruntime-gpu" not in requirements("all") | requirements("dev")
 
 

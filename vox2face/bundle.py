@@ -10,6 +10,8 @@ README.md          a model card for people and for the Hugging Face hub
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,14 +24,19 @@ from vox2face.spec import Entry
 FORMAT = 1
 CONFIG, WEIGHTS, ONNX = "config.json", "model.safetensors", "model.onnx"
 PARITY, CARD = "parity.json", "README.md"
+HASH = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """An existing bundle folder and what its config.json says."""
+    """An existing bundle folder and what its config.json says.
+
+    `borrowed` means that the folder is another program's cache, into which nothing is written.
+    """
 
     path: Path
     config: dict[str, Any]
+    borrowed: bool = False
 
     @property
     def entry_name(self) -> str:
@@ -56,10 +63,15 @@ class Bundle:
         """The ONNX file, which need not exist."""
         return self.path / ONNX
 
-    def altered(self) -> list[str]:
-        """Return a line for each file that is missing or not what config.json recorded."""
+    def altered(self, names: Collection[str] | None = None) -> list[str]:
+        """Return a line for each file that is missing or not what config.json recorded.
+
+        `names` restricts this to some of the recorded files.
+        """
         problems = []
         for name, facts in self.config["files"].items():
+            if names is not None and name not in names:
+                continue
             file = self.path / name
             if not file.is_file():
                 problems.append(f"{name} is missing")
@@ -88,8 +100,16 @@ def read(path: Path) -> Bundle:
         raise BundleError(f"{path} is no folder: name a bundle folder or a registry name.")
     if not is_bundle(path):
         raise BundleError(f"{path} has no {CONFIG}, so it is no bundle: convert weights first.")
+    config = read_config(path)
+    if not (path / WEIGHTS).is_file():
+        raise BundleError(f"{path} lacks {WEIGHTS}: convert again with --force.")
+    return Bundle(path, config)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Return what the config.json of a bundle folder says, or raise `BundleError`."""
     try:
-        config = json.loads((path / CONFIG).read_text(encoding="utf-8"))
+        config: dict[str, Any] = json.loads((path / CONFIG).read_text(encoding="utf-8"))
         version = config["format"]
         if version == FORMAT and not complete(config):
             raise ValueError("facts are missing")
@@ -100,9 +120,7 @@ def read(path: Path) -> Bundle:
             f"{path / CONFIG} has format {version!r}, this vox2face reads {FORMAT}: "
             "convert again or install the version that wrote it."
         )
-    if not (path / WEIGHTS).is_file():
-        raise BundleError(f"{path} lacks {WEIGHTS}: convert again with --force.")
-    return Bundle(path, config)
+    return config
 
 
 def complete(config: dict[str, Any]) -> bool:
@@ -111,7 +129,7 @@ def complete(config: dict[str, Any]) -> bool:
     texts += tuple(spec["name"] for spec in config["outputs"])
     files = (config["files"][WEIGHTS], *config["files"].values())
     return all(isinstance(text, str) for text in texts) and all(
-        isinstance(facts["size"], int) and isinstance(facts["sha256"], str) for facts in files
+        isinstance(facts["size"], int) and HASH.fullmatch(facts["sha256"]) for facts in files
     )
 
 
@@ -126,7 +144,12 @@ def describe(entry: Entry, preset: str, source: dict[str, Any]) -> dict[str, Any
         "preset": preset,
         "input": asdict(entry.input),
         "outputs": [asdict(spec) for spec in entry.outputs],
-        "licence": {"name": licence.name, "url": licence.url, "notice": licence.notice},
+        "licence": {
+            "name": licence.name,
+            "url": licence.url,
+            "notice": licence.notice,
+            "redistributable": licence.redistributable,
+        },
         "source": source,
         "files": {},
     }

@@ -9,6 +9,7 @@ from vox2face.errors import UsageError
 # What shows that an extra is installed; see optional-dependencies in pyproject.toml.
 EXTRAS: dict[str, tuple[str, ...]] = {
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "hub": ("huggingface_hub",),
     "keras": ("tensorflow",),
 }
 

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import logging
 import os
-import re
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 
-from vox2face import bundle as bundles
 from vox2face.bundle import Bundle
-from vox2face.errors import BundleError, FetchError, ImageError, UsageError, Vox2FaceError
-from vox2face.files import home, sha256
+from vox2face.errors import ImageError, UsageError
 from vox2face.image import Picture, decode
+from vox2face.locate import exported, locate, onnx_of
 from vox2face.spec import Entry
 from vox2face.zoo import registry
 from vox2face.zoo.presets import face_preset
@@ -31,7 +25,6 @@ if TYPE_CHECKING:
     from vox2face.labels import Named
 
 Embeddings = NDArray[np.float32]
-LOG = logging.getLogger("vox2face")
 BACKENDS = ("torch", "onnx")
 DEEPFACE_EPSILON = 1e-10  # added to the norm, as deepface modules/verification.py does
 
@@ -43,10 +36,11 @@ def load(
     preset: str | None = None,
     pretrained: bool = True,
 ) -> FaceEncoder:
-    """Load a face encoder by registry name, alias or bundle folder.
+    """Load a face encoder by registry name, alias, bundle folder or "hf:user/repo[@revision]".
 
     A registry name is looked for among the converted bundles first; where there is none, the
-    published weights are fetched, converted and proven. `preset` overrides the preprocessing of
+    published weights are fetched, converted and proven. From the Hugging Face hub only the files
+    needed are fetched, and their sha256 is checked. `preset` overrides the preprocessing of
     the bundle; `pretrained=False` gives random weights and needs no file. `device` is "cpu",
     "cuda" or "cuda:N". Raises `UsageError` for what cannot be meant, and `Vox2FaceError`, naming
     the command to run, where weights cannot be had.
@@ -58,7 +52,7 @@ def load(
         face_preset(preset)
     if not pretrained:
         return untrained(registry.entry(str(name)), backend, device, preset)
-    bundle = locate(name)
+    bundle = locate(name, onnx=backend == "onnx")
     entry = registry.entry(bundle.entry_name)
     chosen = preset or bundle.preset
     if backend == "onnx":
@@ -87,95 +81,6 @@ def on_device(module: nn.Module, device: str) -> nn.Module:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
         raise UsageError(f"device={device!r} cannot be used by this torch: {reason}.") from error
-
-
-def locate(name: str | os.PathLike[str]) -> Bundle:
-    """Return the bundle of a folder or of a registry name, converting on first use."""
-    if is_path(name):
-        return bundles.read(Path(name))
-    entry = registry.entry(str(name))
-    path = bundles.default_path(entry)
-    if not bundles.is_bundle(path):
-        convert_once(entry, path)
-    return bundles.read(path)
-
-
-def existing(name: str) -> Bundle:
-    """Return the bundle of a folder or of a registry name; nothing is fetched or converted."""
-    if is_path(name):
-        return bundles.read(Path(name))
-    return bundles.read(bundles.default_path(registry.entry(name)))
-
-
-def is_path(name: str | os.PathLike[str]) -> bool:
-    """Whether a name means a folder rather than a registry entry."""
-    text = str(name)
-    separators = {os.sep, os.altsep, "/"} - {None}
-    return (
-        not isinstance(name, str)
-        or any(s in text for s in separators if s)
-        or (bundles.is_bundle(Path(text)) or text in (".", ".."))
-    )
-
-
-def convert_once(entry: Entry, path: Path) -> None:
-    """Fetch and convert the published weights of an entry; one process at a time."""
-    from vox2face.converters.chain import Feedback, convert
-    from vox2face.progress import Bars
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_name(f".{path.name}.lock")):
-        if bundles.is_bundle(path):  # another process was faster
-            return
-        bars = Bars()
-        try:
-            convert(entry, onnx=False, feedback=Feedback(LOG.info, bars.advance))
-        except FetchError as error:
-            raise Vox2FaceError(
-                f"{entry.name} has not been converted yet and its weights cannot be fetched here: "
-                f"run '{entry.command} --weights FILE' with a copy of {entry.source.filename}. "
-                f"({error})"
-            ) from error
-        finally:
-            bars.close()
-
-
-def onnx_of(bundle: Bundle) -> Path:
-    """Return the bundle's ONNX file, exporting it on first use."""
-    if not bundle.onnx.is_file():
-        from vox2face.converters.deliver import add_onnx
-
-        locks = home() / "locks"
-        locks.mkdir(parents=True, exist_ok=True)
-        key = hashlib.sha256(os.fsencode(bundle.path.resolve())).hexdigest()[:16]
-        with FileLock(locks / key):
-            if not bundle.onnx.is_file():
-                add_onnx(bundle)
-    return bundle.onnx
-
-
-def exported(bundle: Bundle, logits: bool = False) -> Path:
-    """Return an ONNX file of a bundle's network outside the bundle, exporting it on first use.
-
-    It lies in the cache folder, below the sha256 of the weights; with `logits` the class scores
-    are its second output. Raises `BundleError` if the weights are not those that were recorded.
-    """
-    recorded = str(bundle.config["files"][bundles.WEIGHTS]["sha256"])
-    folder = home() / "exports" / recorded
-    path = folder / ("logits.onnx" if logits else bundles.ONNX)
-    if re.fullmatch(r"[0-9a-f]{64}", recorded) and path.is_file():
-        return path
-    if sha256(bundle.weights) != recorded:  # what others find there must be what its name says
-        raise BundleError(
-            f"{bundle.weights} has changed since it was written (sha256 differs): convert again."
-        )
-    from vox2face.converters.deliver import export_file
-
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / f"{path.name}.lock"):
-        if not path.is_file():
-            export_file(bundle, path, logits=logits)
-    return path
 
 
 class FaceEncoder:

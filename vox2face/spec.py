@@ -28,12 +28,16 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class Licence:
-    """The terms a weight file comes under; `identifier` is a Hugging Face licence id."""
+    """The terms a weight file comes under; `identifier` is a Hugging Face licence id.
+
+    `redistributable` says whether the terms let everybody pass converted weights on.
+    """
 
     identifier: str
     name: str
     url: str
     notice: str
+    redistributable: bool = False
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,9 @@ class Source:
 
     `sha256` and `size` (bytes) are None where no publisher states them. `cite` says where
     these facts were read. `kind` is what `files.identify` says of the file; `option` is the
-    command's option that takes a copy of one's own.
+    command's option that takes a copy of one's own. `repository` is the publisher's address,
+    `hub_id` its repository on the Hugging Face hub if it has one, `paper` the paper to cite, in
+    BibTeX.
     """
 
     key: str
@@ -54,6 +60,9 @@ class Source:
     cite: str
     kind: str = "HDF5"
     option: str = "--weights"
+    repository: str = ""
+    hub_id: str | None = None
+    paper: str = ""
 
     @property
     def filename(self) -> str:
@@ -70,7 +79,7 @@ class Entry:
     independent forward pass on the original file's arrays. `labels` is the published list of the
     names of the classes, in the order of the scores.
     Values agree with the original when the largest difference is at most
-    `atol + rtol * largest original value`.
+    `atol + rtol * largest original value`. `tags` are the model's own on the Hugging Face hub.
     """
 
     name: str
@@ -86,6 +95,7 @@ class Entry:
     source: Source
     command: str
     aliases: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
     parameters: int = 0
     atol: float = 0.0
     rtol: float = 1e-4

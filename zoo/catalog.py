@@ -53,6 +53,7 @@ ENTRIES: tuple[Entry, ...] = (
         source=SERENGIL_VGG_FACE,
         command="vox2face convert serengil",
         aliases=("VGGFace_serengil",),
+        tags=("face-recognition", "vgg-face", "deepface"),
         parameters=145_002_878,
         labels=RCMALLI_NAMES_V1,  # taken to be in the same order; not verified on the real file
     ),
@@ -70,6 +71,7 @@ ENTRIES: tuple[Entry, ...] = (
         source=RCMALLI_VGG_FACE,
         command="vox2face convert rcmalli --variant vgg16",
         aliases=("VGGFace16_rcmalli",),
+        tags=("face-recognition", "vgg-face", "keras-vggface"),
         parameters=145_002_878,
         labels=RCMALLI_NAMES_V1,
     ),

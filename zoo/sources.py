@@ -13,7 +13,16 @@ VGG_FACE_TERMS = Licence(
         "non-commercial research only. vox2face converts your own copy; do not redistribute "
         "converted weights without checking those terms."
     ),
+    redistributable=False,
 )
+
+VGG_FACE_PAPER = """\
+@inproceedings{parkhi2015deep,
+  author    = {Omkar M. Parkhi and Andrea Vedaldi and Andrew Zisserman},
+  title     = {Deep Face Recognition},
+  booktitle = {Proceedings of the British Machine Vision Conference},
+  year      = {2015}
+}"""
 
 SERENGIL_VGG_FACE = Source(
     key="serengil-vgg-face",
@@ -27,6 +36,9 @@ SERENGIL_VGG_FACE = Source(
     licence=VGG_FACE_TERMS,
     cite="addresses: serengil/deepface models/facial_recognition/VGGFace.py; "
     "sha256: serengil/deepface tests/test_verify.py at 074e81b",
+    repository="https://github.com/serengil/deepface",
+    hub_id="serengil/deepface",
+    paper=VGG_FACE_PAPER,
 )
 
 RCMALLI_VGG_FACE = Source(
@@ -40,6 +52,8 @@ RCMALLI_VGG_FACE = Source(
     format="Keras HDF5, weights only",
     licence=VGG_FACE_TERMS,
     cite="address: rcmalli/keras-vggface keras_vggface/utils.py",
+    repository="https://github.com/rcmalli/keras-vggface",
+    paper=VGG_FACE_PAPER,
 )
 
 NAMES_TERMS = Licence(

@@ -21,6 +21,7 @@ COMMANDS = {
     "demo": "demo",
     "embed": "embed",
     "export": "export",
+    "push": "push",
     "zoo": "zoo",
 }
 

@@ -8,7 +8,7 @@ import click
 
 
 @click.command(name="check")
-@click.argument("bundle", metavar="NAME|DIR")
+@click.argument("bundle", metavar="NAME|DIR|hf:USER/REPO")
 @click.option(
     "--weights",
     type=click.Path(path_type=Path),
@@ -23,8 +23,8 @@ def command(bundle: str, weights: Path | None) -> None:
     from vox2face.cli.report import print_report
     from vox2face.converters.check import check
     from vox2face.errors import ParityError
+    from vox2face.locate import existing
     from vox2face.progress import Bars
-    from vox2face.runtime import existing
 
     bars = Bars()
     try:

@@ -26,7 +26,12 @@ TOP = 5  # names a picture, unless --top says otherwise
 @click.argument(
     "images", nargs=-1, required=True, metavar="IMAGE...", type=click.Path(path_type=Path)
 )
-@click.option("--model", required=True, metavar="NAME|DIR", help="A registry name or a bundle.")
+@click.option(
+    "--model",
+    required=True,
+    metavar="NAME|DIR|hf:USER/REPO",
+    help="A registry name, a bundle, or one on the hub.",
+)
 @click.option("--backend", type=click.Choice(["torch", "onnx"]), default="torch", show_default=True)
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
 @click.option("--preset", metavar="P", help="Preprocessing other than the model's own.")

@@ -8,7 +8,7 @@ import click
 
 
 @click.command(name="export")
-@click.argument("model", metavar="NAME|DIR")
+@click.argument("model", metavar="NAME|DIR|hf:USER/REPO")
 @click.option(
     "--output",
     required=True,
@@ -32,7 +32,7 @@ def command(
     """
     from vox2face.converters.deliver import export_file, require_exportable
     from vox2face.files import size_text
-    from vox2face.runtime import locate
+    from vox2face.locate import locate
 
     require_exportable(output, preset)
     report = export_file(locate(model), output, preset, with_frontend, logits)

@@ -1,0 +1,76 @@
+"""The model card: metadata that the hub accepts, and a text that says what people must know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hub_server import card_problems
+from huggingface_hub import ModelCard, ModelCardData
+
+from vox2face.converters.chain import convert
+from vox2face.spec import Entry
+from vox2face.zoo.catalog import ENTRIES
+
+Cards = Callable[..., str]
+
+
+@pytest.fixture
+def card(twin: Callable[[str], Entry], twin_file: Callable[[str], Path], tmp_path: Path) -> Cards:
+    """Return a function that converts a narrow network and gives the card of its bundle."""
+
+    def make(name: str, **options: object) -> str:
+        out = tmp_path / f"{name}-{len(options)}"
+        folder = convert(twin(name), twin_file(name), out, **options).path  # type: ignore[arg-type]
+        return (folder / "README.md").read_text(encoding="utf-8")
+
+    return make
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
+def test_the_metadata_is_what_the_hub_expects(entry: Entry, card: Cards) -> None:
+    text = card(entry.name)
+    assert card_problems(text) == []
+    loaded = ModelCard(text, ignore_metadata_errors=False)
+    data = loaded.data
+    assert isinstance(data, ModelCardData)
+    assert data.license == "other" and data.license_name == "vgg-face-non-commercial"
+    assert data.license_link == entry.source.licence.url
+    assert data.library_name == "vox2face" and data.pipeline_tag == "image-feature-extraction"
+    assert data.tags == [*entry.tags, "safetensors", "onnx"]
+    assert data.base_model == entry.source.hub_id
+    assert data.to_dict()["inference"] is False
+    assert entry.source.repository in loaded.text
+
+
+def test_the_sources_on_the_hub_are_named_as_such() -> None:
+    ids = {entry.name: entry.source.hub_id for entry in ENTRIES}
+    assert ids == {"vggface.serengil": "serengil/deepface", "vggface.rcmalli": None}
+
+
+def test_a_stranger_reads_what_it_is_how_to_use_it_and_what_not(card: Cards) -> None:
+    text = card("vggface.serengil")
+    for words in (
+        'vox2face.load("hf:user/repo")  # or "path/to/this/folder"',
+        "float32 (1, 256)",
+        "| Preset | `deepface`: BGR",
+        "| Output | `logits`: float32 (batch, 163)",
+        "| torch | 21 | ",
+        "| onnx | 21 | ",
+        "PROVEN at 21 layers",
+        "## Intended use",
+        "## Out of scope, and limits",
+        "identification, surveillance",
+        "non-commercial research only",
+        "Deep Face Recognition",
+        "| File | `vggface.serengil.h5`, which is not the published file |",
+    ):
+        assert words in text, words
+    assert "None" not in text and "\n\n\n" not in text
+
+
+def test_without_onnx_and_proof_the_card_says_so(card: Cards) -> None:
+    text = card("vggface.rcmalli", onnx=False, verify="none")
+    assert "NOT PROVEN" in text and "Lowest cosine" not in text and "\n\n\n" not in text
+    assert "- onnx\n" not in text and "and ONNX with" not in text

@@ -1,0 +1,124 @@
+"""Find the bundle a name means: a folder, a registry name, or a repository on the hub."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from pathlib import Path
+
+from filelock import FileLock
+
+from vox2face import bundle as bundles
+from vox2face import hub
+from vox2face.bundle import Bundle
+from vox2face.errors import BundleError, FetchError, Vox2FaceError
+from vox2face.files import full_disk_explained, home, sha256
+from vox2face.spec import Entry
+from vox2face.zoo import registry
+
+LOG = logging.getLogger("vox2face")
+
+
+def locate(name: str | os.PathLike[str], onnx: bool = False) -> Bundle:
+    """Return the bundle a name means, converting or downloading on first use.
+
+    `name` is a bundle folder, a registry name or "hf:user/repo[@revision]"; with `onnx` the ONNX
+    file of a bundle on the hub is downloaded too.
+    """
+    if hub.is_address(name):
+        return hub.download(str(name), onnx)
+    if is_path(name):
+        return bundles.read(Path(name))
+    entry = registry.entry(str(name))
+    path = bundles.default_path(entry)
+    if not bundles.is_bundle(path):
+        convert_once(entry, path)
+    return bundles.read(path)
+
+
+def existing(name: str) -> Bundle:
+    """Return the whole bundle a name means; nothing is converted."""
+    if hub.is_address(name):
+        return hub.download(name, onnx=True)
+    if is_path(name):
+        return bundles.read(Path(name))
+    return bundles.read(bundles.default_path(registry.entry(name)))
+
+
+def is_path(name: str | os.PathLike[str]) -> bool:
+    """Whether a name means a folder rather than a registry entry."""
+    text = str(name)
+    separators = {os.sep, os.altsep, "/"} - {None}
+    return (
+        not isinstance(name, str)
+        or any(s in text for s in separators if s)
+        or (bundles.is_bundle(Path(text)) or text in (".", ".."))
+    )
+
+
+def convert_once(entry: Entry, path: Path) -> None:
+    """Fetch and convert the published weights of an entry; one process at a time."""
+    from vox2face.converters.chain import Feedback, convert
+    from vox2face.progress import Bars
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        if bundles.is_bundle(path):  # another process was faster
+            return
+        bars = Bars()
+        try:
+            convert(entry, onnx=False, feedback=Feedback(LOG.info, bars.advance))
+        except FetchError as error:
+            raise Vox2FaceError(
+                f"{entry.name} has not been converted yet and its weights cannot be fetched here: "
+                f"run '{entry.command} --weights FILE' with a copy of {entry.source.filename}. "
+                f"({error})"
+            ) from error
+        finally:
+            bars.close()
+
+
+def onnx_of(bundle: Bundle) -> Path:
+    """Return an ONNX file of the bundle, exporting it on first use.
+
+    It lies in the bundle, or beside our other files if nothing may be written there.
+    """
+    if bundle.borrowed:
+        return bundle.onnx if bundles.ONNX in bundle.config["files"] else exported(bundle)
+    if not bundle.onnx.is_file():
+        from vox2face.converters.deliver import add_onnx
+
+        key = hashlib.sha256(os.fsencode(bundle.path.resolve())).hexdigest()[:16]
+        with lock(key):
+            if not bundle.onnx.is_file():
+                add_onnx(bundle)
+    return bundle.onnx
+
+
+def exported(bundle: Bundle, logits: bool = False) -> Path:
+    """Return an ONNX file of the bundle's weights outside of it, exporting it on first use.
+
+    It is `exports/<sha256 of the weights>/embedding.onnx` in the cache folder; with `logits` it
+    is `logits.onnx`, which has the class scores as a second output. Raises `UsageError` without
+    the `onnx` extra, `BundleError` if the weights are not those that were recorded.
+    """
+    digest: str = bundle.config["files"][bundles.WEIGHTS]["sha256"]
+    path = home() / "exports" / digest / ("logits.onnx" if logits else "embedding.onnx")
+    if not path.is_file():
+        if sha256(bundle.weights) != digest:  # what lies under a hash must be what it says
+            raise BundleError(f"{bundle.weights} has changed since it was written: convert again.")
+        from vox2face.converters.deliver import export_file
+
+        with lock(f"{digest[:16]}-{path.stem}"):
+            if not path.is_file():
+                export_file(bundle, path, logits=logits)
+    return path
+
+
+def lock(key: str) -> FileLock:
+    """Return the lock by which one process at a time makes something."""
+    locks = home() / "locks"
+    with full_disk_explained(locks):
+        locks.mkdir(parents=True, exist_ok=True)
+    return FileLock(locks / key)
