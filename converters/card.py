@@ -16,9 +16,10 @@ TEMPLATE = """\
 
 # {name}
 
-{summary}: a network that turns a picture of a face into a vector of {width} numbers, converted to
-{formats} with [vox2face](https://github.com/vox2face/vox2face) and compared with the original
-layer by layer.
+{summary}.
+
+A network that turns a picture of a face into a vector of {width} numbers, converted from Keras to
+{formats} with [vox2face](https://github.com/vox2face/vox2face).
 
 ## Use
 
@@ -54,9 +55,6 @@ models that were trained on these embeddings.
 
 {verdict}
 {parity}
-Each figure compares with an independent computation on the original file's own arrays; all of
-them are in `parity.json`. Differences are relative to the largest value of the layer.
-
 ## Provenance
 
 | | |
@@ -77,9 +75,19 @@ PUBLISHED = {
     False: "which is not the published file",
     None: "whose publisher states no hash",
 }
-PARITY_HEAD = """
-| Computed with | Layers compared | Largest relative difference | Lowest cosine |
+STAGES = {
+    "torch": "PyTorch",
+    "onnx": "ONNX Runtime, every layer",
+    "onnx file": "ONNX Runtime, `model.onnx`",
+    "keras": "Keras, the original's own code",
+}
+PARITY = """
+| Computed with | Comparisons | Largest relative difference | Lowest cosine |
 |---|---|---|---|
+{rows}
+
+Each row compares with an independent computation on the original file's own arrays, layer by layer;
+differences are relative to the largest value of the layer. All figures are in `parity.json`.
 """
 CITATION = """
 ## Citation
@@ -99,7 +107,7 @@ def model_card(entry: Entry, config: dict[str, Any], report: Report) -> str:
     source, origin = config["source"], entry.source
     onnx = ONNX in config["files"]
     return TEMPLATE.format(
-        metadata="\n".join(metadata(entry, onnx)),
+        metadata="\n".join(metadata(entry, onnx, source["published"])),
         name=entry.name,
         summary=entry.summary,
         formats="safetensors and ONNX" if onnx else "safetensors",
@@ -125,12 +133,15 @@ def model_card(entry: Entry, config: dict[str, Any], report: Report) -> str:
     )
 
 
-def metadata(entry: Entry, onnx: bool) -> Iterator[str]:
-    """Yield the lines of YAML that the hub reads."""
+def metadata(entry: Entry, onnx: bool, published: bool | None) -> Iterator[str]:
+    """Yield the lines of YAML that the hub reads.
+
+    A base model is named only if the weights are those that it publishes.
+    """
     yield from licence_lines(entry.source.licence)
     yield "library_name: vox2face"
     yield f"pipeline_tag: {PIPELINES[entry.kind]}"
-    if entry.source.hub_id:
+    if entry.source.hub_id and published:
         yield f"base_model: {entry.source.hub_id}"
     yield "tags:"
     yield from (f"- {tag}" for tag in (*entry.tags, "safetensors", *(["onnx"] if onnx else [])))
@@ -148,9 +159,9 @@ def licence_lines(licence: Licence) -> Iterator[str]:
 def parity_table(report: Report) -> str:
     """Return one row for each computation that was compared, or nothing if none was."""
     rows = [
-        f"| {stage} | {sum(row.stage == stage for row in report.rows)} "
+        f"| {STAGES.get(stage, stage)} | {sum(row.stage == stage for row in report.rows)} "
         f"| {report.worst(stage).max_rel:.1e} "
-        f"| {min(row.cosine for row in report.rows if row.stage == stage):.9f} |\n"
+        f"| {min(row.cosine for row in report.rows if row.stage == stage):.9f} |"
         for stage in report.stages
     ]
-    return f"{PARITY_HEAD}{''.join(rows)}" if rows else ""
+    return PARITY.format(rows="\n".join(rows)) if rows else ""

@@ -303,8 +303,12 @@ def test_what_the_hub_refuses_is_one_sentence(hub: Hub, command: Command, plain:
     for bad in ("faces", "a/b/c", "owner/", "https://hub/owner/faces", "owner/a--b", "owner/a.git"):
         assert "USER/REPO" in command.refused("push", plain, bad, ALLOWED, code=2)
     assert "already" in command.refused("push", f"hf:{REPO}", REPO, code=2)
+    card = (plain / "README.md").read_text()
+    (plain / "README.md").write_text(card.replace("license: other", "license: mine"))
+    assert 'answered 400 ("license" must be one of' in command.refused(*push)
+    (plain / "README.md").write_text(card)
     hub.broken = 500
-    assert "answered 500 (out of order)" in command.refused(*push)
+    assert "answered 500 (out of order): try again" in command.refused(*push)
     assert hub.repos[REPO].messages == ["initial commit"]
 
 

@@ -73,7 +73,8 @@ def translated(error: BaseException, name: str, host: str, url: str) -> Vox2Face
         if key in kinds or key == status:
             return kind(sentence.format(name=name, host=host, url=url, said=said))
     if status:
-        return FetchError(f"{name}: {host} answered {status} ({said}): try again later.")
+        later = ": try again later" if status >= 500 else ""
+        return FetchError(f"{name}: {host} answered {status} ({said}){later}.")
     last = chain[-1]
     reason = f"{type(last).__name__}: {' '.join(str(last).split())[:160]}"
     return FetchError(f"{name}: {host} cannot be reached or broke off ({reason}): try again later.")
