@@ -12,11 +12,11 @@ from typing import Any
 from vox2face import bundle
 from vox2face.converters.card import model_card
 from vox2face.converters.chain import Converted, Job
-from vox2face.converters.deliver import write_onnx
+from vox2face.converters.deliver import offered, write_onnx
 from vox2face.converters.mapping import Rule, StoredArray, WeightMap
 from vox2face.converters.ops import Array
 from vox2face.converters.read import WeightFile, open_weights
-from vox2face.converters.write import Move, write
+from vox2face.converters.write import Move, shapes, write
 from vox2face.errors import MappingError, ParityError, Vox2FaceError
 from vox2face.files import atomic_directory, require_space, sha256
 from vox2face.parity import Report
@@ -42,11 +42,12 @@ def assemble(job: Job, pool: Executor, digest: Future[str], expected: str | None
         moves = [Move(rule, file.open(array, spool)) for rule, array in pairs]
         weights, onnx = folder / bundle.WEIGHTS, folder / bundle.ONNX
         written = write(moves, weights, tensor_metadata(entry), job.feedback.progress("write"))
-        source = provenance(entry, file, digest.result())
+        source = provenance(job, file, digest.result())
         if expected not in (None, source["sha256"]):
             raise Vox2FaceError(f"{job.source} changed since its download: delete it, try again.")
         job.feedback.say(identity(source))
-        config = bundle.describe(entry, entry.preprocess, source)
+        graph = resolve(entry.graph)(shapes(weights))
+        config = bundle.describe(entry, entry.preprocess, source, offered(entry, graph))
         bundle.add_file(config, weights, written)
         if job.onnx:
             write_onnx(entry, weights, onnx, config)
@@ -60,18 +61,25 @@ def assemble(job: Job, pool: Executor, digest: Future[str], expected: str | None
 
 def paired(entry: Entry, file: WeightFile) -> list[tuple[Rule, StoredArray]]:
     """Pair the arrays of a weight file with the entry's rules."""
-    table: WeightMap = resolve(entry.table)
     try:
-        return table.pair(file.arrays)
+        return fitting(entry, file).pair(file.arrays, file.named)
     except MappingError as error:
         raise MappingError(f"{file.path}: {error}{hint(entry, file)}") from None
+
+
+def fitting(entry: Entry, file: WeightFile) -> WeightMap:
+    """Return the entry's weight map in the layout of a file: Keras's, or that of its tensors."""
+    table: WeightMap = resolve(entry.table)
+    targets = {rule.target for rule in table.rules}
+    torch_names = any(array.path in targets for array in file.arrays)
+    return table.torch_layout(file.arrays) if torch_names else table
 
 
 def hint(entry: Entry, file: WeightFile) -> str:
     """Name the command for which a refused file would be right, if there is one."""
     for other in ENTRIES:
         with contextlib.suppress(MappingError):
-            if other.name != entry.name and resolve(other.table).pair(file.arrays):
+            if other.name != entry.name and fitting(other, file).pair(file.arrays, file.named):
                 return f" It fits {other.name}: run {other.command} --weights {file.path}"
     return ""
 
@@ -86,24 +94,25 @@ def tensor_metadata(entry: Entry) -> dict[str, str]:
     }
 
 
-def provenance(entry: Entry, file: WeightFile, digest: str) -> dict[str, Any]:
+def provenance(job: Job, file: WeightFile, digest: str) -> dict[str, Any]:
     """Return the facts about the source file that the bundle records.
 
     `published` is True or False, or None where the publisher states no hash. `parts` are the
     sha256 of further files that belong to it.
     """
-    known = entry.source.sha256
+    published = job.published
+    known = published.sha256
     parts = {printable(path): sha256(path) for path in file.parts}
     return {
-        "key": entry.source.key,
+        "key": published.key,
         "file": printable(file.path),
         "format": file.format,
         **({"parts": parts} if parts else {}),
         "size": file.size,
         "sha256": digest,
-        "published": None if known is None else digest == known,
-        "matched": f"by {resolve(entry.table).match} and shape",
-        "addresses": list(entry.source.urls),
+        "published": None if known is None else digest == known and parts == dict(published.parts),
+        "matched": f"by {fitting(job.entry, file).match} and shape",
+        "addresses": list(published.urls),
     }
 
 
@@ -128,13 +137,24 @@ def proven(job: Job, moves: list[Move], weights: Path, onnx: Path | None) -> Rep
         return Report(verify="none")
     from vox2face.converters.prove import prove
 
-    arrays: dict[str, Array] = {move.rule.source: move.array for move in moves}
-    keras = (job.source, resolve(job.entry.table).match) if job.verify == "keras" else None
+    keras = job.source if job.verify == "keras" else None
+    arrays = original(job.entry, moves)
     progress = job.feedback.progress("prove")
     report = prove(job.entry, job.entry.preprocess, arrays, weights, onnx, keras, progress)
     if not report.ok:
         raise ParityError(f"{report.verdict()} No bundle was written.", report)
     return report
+
+
+def original(entry: Entry, moves: list[Move]) -> dict[str, Array]:
+    """Return the arrays of the source in the layout the reference computes in.
+
+    Those of a Keras file are taken as they lie; tensors in torch's layout are turned back.
+    """
+    table: WeightMap = resolve(entry.table)
+    if {move.rule.source for move in moves} <= {rule.source for rule in table.rules}:
+        return {move.rule.source: move.array for move in moves}
+    return table.invert({move.rule.target: move.view for move in moves})
 
 
 def finish(entry: Entry, folder: Path, config: dict[str, Any], report: Report) -> None:

@@ -13,7 +13,7 @@ from vox2face import bundle, extras
 from vox2face.errors import MappingError, UsageError, WeightFileError
 from vox2face.fetch import discard, fetch
 from vox2face.files import require_absent, require_weight_file, sha256
-from vox2face.spec import Entry
+from vox2face.spec import Entry, Source
 
 if TYPE_CHECKING:
     from vox2face.parity import Report
@@ -38,6 +38,7 @@ class Job:
     """One conversion, all questions settled."""
 
     entry: Entry
+    published: Source
     source: Path
     target: Path
     onnx: bool
@@ -63,21 +64,25 @@ def convert(
     onnx: bool | None = None,
     verify: str = "auto",
     force: bool = False,
+    top: bool = True,
     feedback: Feedback | None = None,
 ) -> Converted:
-    """Turn a Keras weight file into a proven bundle.
+    """Turn a weight file into a proven bundle.
 
-    Without `weights` the published file is fetched; without `out` the bundle goes where
-    `vox2face.load(name)` finds it. `onnx=None` writes model.onnx if the `onnx` extra is there;
-    True insists. Raises a `Vox2FaceError`, leaving nothing behind, if anything is wrong.
+    Without `weights` the published file is fetched, the one without the classifier if not `top`;
+    without `out` the bundle goes where `vox2face.load(name)` finds it. `onnx=None` writes
+    model.onnx if the `onnx` extra is there; True insists. Raises a `Vox2FaceError`, leaving
+    nothing behind, if anything is wrong.
     """
     feedback = feedback or Feedback()
     target = out or bundle.default_path(entry)
-    onnx = decide(target, onnx, verify, force, feedback)
-    fetched = None if weights else fetch(entry.source, feedback.progress("download"))
+    published = choose(entry, weights, top)
+    onnx = decide(entry, target, onnx, verify, force, feedback)
+    weights = weights or published.embedded
+    fetched = None if weights else fetch(published, feedback.progress("download"))
     if fetched and fetched.first:
-        feedback.say(entry.source.licence.notice)
-        if not entry.source.sha256:
+        feedback.say(published.licence.notice)
+        if not published.sha256:
             feedback.say(f"No hash is published; pinned sha256 {fetched.sha256}.")
     path = weights or (fetched.path if fetched else Path())
     require_weight_file(path)
@@ -87,7 +92,7 @@ def convert(
             digest = pool.submit(sha256, path, lambda done, total: cancel_if(stop))
             from vox2face.converters.assemble import assemble  # imports while the hash runs
 
-            job = Job(entry, path, target, onnx, verify, force, feedback)
+            job = Job(entry, published, path, target, onnx, verify, force, feedback)
             return assemble(job, pool, digest, fetched.sha256 if fetched else None)
         except (WeightFileError, MappingError) as error:
             if not fetched:
@@ -104,7 +109,25 @@ def cancel_if(stop: threading.Event) -> None:
         raise CancelledError
 
 
-def decide(target: Path, onnx: bool | None, verify: str, force: bool, feedback: Feedback) -> bool:
+def choose(entry: Entry, weights: Path | None, top: bool) -> Source:
+    """Return the published file that is meant: with the classifier or without."""
+    if top:
+        return entry.source
+    if entry.notop is None:
+        raise UsageError(f"{entry.name} is published with its classifier only: leave out --no-top.")
+    if weights is not None:
+        raise UsageError("--no-top chooses the file to fetch: leave it out where --weights does.")
+    return entry.notop
+
+
+def decide(
+    entry: Entry,
+    target: Path,
+    onnx: bool | None,
+    verify: str,
+    force: bool,
+    feedback: Feedback,
+) -> bool:
     """Check everything that can be refused before any work; return whether to write ONNX."""
     if verify not in VERIFICATIONS:
         known = ", ".join(VERIFICATIONS)
@@ -112,6 +135,8 @@ def decide(target: Path, onnx: bool | None, verify: str, force: bool, feedback: 
     require_absent(target, force)
     if verify == "keras":
         extras.require("keras", "--verify keras")
+        if not entry.twin:
+            raise UsageError(f"{entry.name} has no owner's graph in Keras: use --verify reference.")
     if onnx:
         extras.require("onnx", "--onnx")
     if onnx is None and not extras.has("onnx"):

@@ -12,6 +12,7 @@ from vox2face import extras
 from vox2face.bundle import Bundle
 from vox2face.converters import export, run_onnx
 from vox2face.converters.card import model_card
+from vox2face.converters.graphs.graph import Graph
 from vox2face.converters.ops import Array
 from vox2face.converters.write import shapes
 from vox2face.errors import ParityError, UsageError
@@ -51,10 +52,19 @@ def write_onnx(
         "weights_sha256": config["files"][bundles.WEIGHTS]["sha256"],
         "vox2face": config["vox2face"],
     }
-    outputs = entry.outputs if logits else entry.outputs[:1]
     graph = resolve(entry.graph)(shapes(weights))
+    outputs = offered(entry, graph)
+    if not logits:
+        outputs = outputs[:1]
+    elif len(outputs) < 2:
+        raise UsageError(f"{entry.name} has no class scores in these weights: leave out --logits.")
     specs = (entry.input, *outputs)
     export.write(path, graph, weights, specs, metadata, preset if frontend else None)
+
+
+def offered(entry: Entry, graph: Graph) -> tuple[TensorSpec, ...]:
+    """Return the outputs of an entry that these weights have: without a classifier no logits."""
+    return tuple(spec for spec in entry.outputs if spec.name in graph.taps.values())
 
 
 def add_onnx(target: Bundle) -> None:
@@ -108,7 +118,7 @@ def require_exportable(path: Path, preset: str | None) -> None:
 
 def compared(entry: Entry, weights: Path, path: Path, preset: FacePreset, frontend: bool) -> Report:
     """Run an ONNX file and the torch module on two pictures and compare all outputs."""
-    pixels, prepared = pictures(preset)
+    pixels, prepared = pictures(preset, entry.size)
     expected = torch_outputs(entry, weights, prepared)
     session = run_onnx.session(path)
     values = run_onnx.run(session, pixels if frontend else prepared)
@@ -120,7 +130,7 @@ def compared(entry: Entry, weights: Path, path: Path, preset: FacePreset, fronte
     return Report(rows)
 
 
-def pictures(preset: FacePreset) -> tuple[np.ndarray[Any, Any], Array]:
+def pictures(preset: FacePreset, size: int) -> tuple[np.ndarray[Any, Any], Array]:
     """Return two photographs that are not square, as pixels and preprocessed by the module."""
     import torch
 
@@ -130,17 +140,18 @@ def pictures(preset: FacePreset) -> tuple[np.ndarray[Any, Any], Array]:
     picture = samples()["astronaut.png"][10:, 30:190]
     pixels = np.stack([picture, picture[:, ::-1]])
     with torch.inference_mode():
-        prepared: Array = FaceInput(preset)(torch.from_numpy(pixels)).numpy()
+        prepared: Array = FaceInput(preset, size)(torch.from_numpy(pixels)).numpy()
     return pixels, prepared
 
 
 def torch_outputs(entry: Entry, weights: Path, x: Array) -> dict[str, Array]:
-    """Return what the torch module gives for preprocessed pictures, by output name."""
+    """Return all activations of the torch module for preprocessed pictures, by ONNX name."""
     import torch
 
     from vox2face.zoo.registry import load_module
 
     module: Any = load_module(entry, weights)
+    names = resolve(entry.graph)(shapes(weights)).taps
     with torch.inference_mode():
-        values = (module(torch.from_numpy(x)), module.logits(torch.from_numpy(x)))
-    return {s.name: v.numpy() for s, v in zip(entry.outputs, values, strict=True)}
+        taps = module.taps(torch.from_numpy(x))
+        return {names[tap]: value.numpy() for tap, value in taps}

@@ -17,7 +17,7 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vox2face.converters.graphs import Graph
+from vox2face.converters.graphs.graph import Graph
 from vox2face.converters.write import layout
 from vox2face.errors import UsageError, Vox2FaceError
 from vox2face.spec import TensorSpec

@@ -10,8 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from vox2face.converters.ops import Array
-from vox2face.converters.reference import STAGES
+from vox2face.converters.read import open_weights
+from vox2face.converters.reference.vggface import STAGES
+from vox2face.errors import UsageError
+from vox2face.spec import Entry, resolve
 
+RESIDUAL_STAGES = ((2, 3), (3, 4), (4, 6), (5, 3))
 CHANNELS = (64, 128, 256, 512, 512)
 
 
@@ -21,15 +25,25 @@ def keras() -> Any:
     return import_module("tf_keras" if find_spec("tf_keras") else "keras")
 
 
-def taps(path: Path, match: str, x: Array) -> Iterator[tuple[str, Array]]:
+def taps(entry: Entry, path: Path, x: Array) -> Iterator[tuple[str, Array]]:
     """Yield (tap, activation) of the owner's graph, loaded by Keras itself from the file.
 
-    `match` is how the owner loads: "order" builds deepface's graph of convolutions, "name" that
-    of keras-vggface with Dense layers. `x` is float32 (n, 224, 224, 3); maps come as NHWC.
+    `x` is float32 (n, height, width, 3); maps come as NHWC. Raises `UsageError` where Keras cannot
+    load the file or build the graph.
     """
     k = keras()
-    model, outputs = (convolutional if match == "order" else dense)(k)
-    model.load_weights(str(path), **({"by_name": True} if match == "name" else {}))
+    table = resolve(entry.table)
+    with open_weights(path) as file:
+        classes = {} if any(a.layer in table.optional for a in file.arrays) else {"classes": 0}
+    try:
+        model, outputs = resolve(entry.twin)(k, **(classes if table.optional else {}))
+        model.load_weights(str(path), **({"by_name": True} if table.match == "name" else {}))
+    except ValueError as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(
+            f"{k.__name__} {k.__version__} cannot load {path} into its owner's graph ({reason}): "
+            "use --verify reference."
+        ) from error
     tapped = k.Model(model.inputs, list(outputs.values()))
     for tap, value in zip(outputs, tapped.predict_on_batch(x), strict=True):
         yield tap, value.reshape(len(x), -1) if tap.startswith("fc") else value
@@ -81,3 +95,53 @@ def trunk(
         pool = f"pool{number}"
         x = outputs[pool] = k.layers.MaxPooling2D(2, strides=2, name=pool)(x)
     return start, x, outputs
+
+
+def resnet50(k: Any, **options: int) -> tuple[Any, dict[str, Any]]:
+    """keras-vggface's RESNET50(), the classifier without its softmax."""
+    return residual(k, squeeze=False, epsilon=1e-3, **options)
+
+
+def senet50(k: Any, **options: int) -> tuple[Any, dict[str, Any]]:
+    """keras-vggface's SENET50(), the classifier without its softmax."""
+    return residual(k, squeeze=True, epsilon=1e-4, **options)
+
+
+def residual(
+    k: Any, squeeze: bool, epsilon: float, stem: int = 64, classes: int = 8631
+) -> tuple[Any, dict[str, Any]]:
+    """Either network; `stem` is its first width, of which all others are multiples."""
+    layers = k.layers
+
+    def convolution(x: Any, name: str, width: int, size: int, stride: int = 1) -> Any:
+        same = {"padding": "same"} if size > 1 else {}
+        x = layers.Conv2D(width, size, strides=stride, use_bias=False, name=name, **same)(x)
+        return layers.BatchNormalization(epsilon=epsilon, name=f"{name}/bn")(x)
+
+    def excited(x: Any, name: str, width: int) -> Any:
+        y = layers.Reshape((1, 1, width))(layers.GlobalAveragePooling2D()(x))
+        y = layers.Conv2D(width // 16, 1, activation="relu", name=f"{name}_1x1_down")(y)
+        y = layers.Conv2D(width, 1, activation="sigmoid", name=f"{name}_1x1_up")(y)
+        return layers.multiply([x, y])
+
+    outputs: dict[str, Any] = {}
+    start = k.Input((224, 224, 3))
+    x = layers.ReLU()(convolution(start, "conv1/7x7_s2", stem, 7, 2))
+    outputs["conv1"] = x
+    x = outputs["pool1"] = layers.MaxPooling2D(3, strides=2)(x)
+    for stage, depth in RESIDUAL_STAGES:
+        width = stem * 2 ** (stage - 2)
+        for number in range(1, depth + 1):
+            name, stride = f"conv{stage}_{number}", 2 if stage > 2 and number == 1 else 1
+            y = layers.ReLU()(convolution(x, f"{name}_1x1_reduce", width, 1, stride))
+            y = layers.ReLU()(convolution(y, f"{name}_3x3", width, 3))
+            y = convolution(y, f"{name}_1x1_increase", 4 * width, 1)
+            y = excited(y, name, 4 * width) if squeeze else y
+            if number == 1:
+                x = convolution(x, f"{name}_1x1_proj", 4 * width, 1, stride)
+            x = outputs[name] = layers.ReLU()(layers.add([y, x]))
+    x = layers.AveragePooling2D(7, name="avg_pool")(x)
+    x = outputs["avg_pool"] = layers.Flatten()(x)
+    if classes:
+        x = outputs["classifier"] = layers.Dense(classes, name="classifier")(x)
+    return k.Model(start, x), outputs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 
@@ -56,19 +56,34 @@ class WeightMap:
     """A bijection between a file's arrays and a network's tensors.
 
     `match` is "order" (arrays pair with rules by position, and the full list of shapes must be
-    equal: for files whose names are irregular) or "name". `ignore` lists layers that may be in
-    the file and are not used. `like` says in words whose files these are.
+    equal: for files whose names are irregular) or "name"; `unnamed` is how files pair that do not
+    name their layers, None if positions would not be safe. `ignore` lists layers that may be in
+    the file and are not used, `optional` those that may be missing, all together. `like` says in
+    words whose files these are.
     """
 
     like: str
     match: str
     rules: tuple[Rule, ...]
     ignore: frozenset[str] = frozenset()
+    optional: frozenset[str] = frozenset()
+    unnamed: str | None = None
 
-    def pair(self, arrays: Sequence[StoredArray]) -> list[tuple[Rule, StoredArray]]:
+    def pair(
+        self, arrays: Sequence[StoredArray], named: bool = True
+    ) -> list[tuple[Rule, StoredArray]]:
         """Return (rule, array) for every rule, or raise `MappingError` with all problems."""
+        match = self.match if named or self.match == "order" else self.unnamed
+        if match is None:
+            raise MappingError(
+                f"The file does not name its layers, and those of {self.like} cannot be told apart "
+                "by position: save the model again as .keras, or as .weights.h5 with Keras 3.6 "
+                "or newer, which keep the names."
+            )
         used = [array for array in arrays if array.layer not in self.ignore]
-        pairs, problems = PAIRINGS[self.match](self.rules, used)
+        present = {array.layer for array in used}
+        rules = self.rules if present & self.optional else self.required()
+        pairs, problems = PAIRINGS[match](rules, used)
         problems += [
             f"{rule.source} has shape {array.shape} in the file, expected is {rule.shape}"
             for rule, array in pairs
@@ -78,20 +93,50 @@ class WeightMap:
             raise MappingError(summary(self.like, problems))
         return pairs
 
+    def required(self) -> tuple[Rule, ...]:
+        """Return the rules of the layers that every file has."""
+        return tuple(
+            r
+            for r, layer in zip(self.rules, layers_of(self.rules), strict=True)
+            if layer not in self.optional
+        )
+
+    def torch_layout(self, arrays: Sequence[StoredArray]) -> WeightMap:
+        """Return the map for a file that holds the tensors under the torch module's own names.
+
+        Matrices may be there as 1x1 convolutions, as in deepface's vgg_face_weights.pth.
+        """
+        shapes = {array.path: array.shape for array in arrays}
+        rules = []
+        for rule in self.rules:
+            name, shape = rule.target, rule.target_shape
+            as_convolution = shapes.get(name) == (*shape, 1, 1)
+            rules.append(
+                Rule(
+                    "/".join(name.rsplit(".", 1)),
+                    name,
+                    "oi11_to_oi" if as_convolution else "copy",
+                    (*shape, 1, 1) if as_convolution else shape,
+                )
+            )
+        return replace(self, match="name", rules=tuple(rules))
+
     def invert(self, tensors: Mapping[str, Array]) -> dict[str, Array]:
         """Return the file's arrays by source name, from a network's tensors."""
-        missing = sorted({r.target for r in self.rules} - tensors.keys())
-        extra = sorted(tensors.keys() - {r.target for r in self.rules})
+        optional = {r.target for r in self.rules} - {r.target for r in self.required()}
+        rules = self.rules if optional & tensors.keys() else self.required()
+        missing = sorted({r.target for r in rules} - tensors.keys())
+        extra = sorted(tensors.keys() - {r.target for r in rules})
         problems = [f"the tensor {name} is missing" for name in missing]
         problems += [f"the tensor {name} is not part of the network" for name in extra]
         problems += [
             f"{rule.target} has shape {tensors[rule.target].shape}, expected {rule.target_shape}"
-            for rule in self.rules
+            for rule in rules
             if rule.target in tensors and tensors[rule.target].shape != rule.target_shape
         ]
         if problems:
             raise MappingError(summary(self.like, problems))
-        return {r.source: OPS[r.op].inverse(tensors[r.target]) for r in self.rules}
+        return {r.source: OPS[r.op].inverse(tensors[r.target]) for r in rules}
 
 
 def summary(like: str, problems: Sequence[str]) -> str:
@@ -101,6 +146,14 @@ def summary(like: str, problems: Sequence[str]) -> str:
     if len(problems) > len(told):
         told.append(f"and {len(problems) - len(told)} more")
     return f"These are not the weights of {like} ({count}): {'; '.join(told)}."
+
+
+def key(name: str) -> str:
+    """Return a name under which "conv1/7x7_s2/bn" and "conv1_7x7_s2_bn" are one.
+
+    Keras 3 allows no slash in the name of a layer, so copies made with it have underscores.
+    """
+    return name.replace("/", "_")
 
 
 def canonical(array: StoredArray) -> str:
@@ -116,17 +169,21 @@ def pair_by_name(
     rules: Sequence[Rule], arrays: Sequence[StoredArray]
 ) -> tuple[list[tuple[Rule, StoredArray]], list[str]]:
     """Pair by "layer/weight"; what is missing, unknown or doubled is a problem."""
-    by_name = {canonical(array): array for array in arrays}
-    known = {rule.source for rule in rules}
-    counts = Counter(canonical(array) for array in arrays)
-    problems = [f"{name} is in the file {n} times" for name, n in counts.items() if n > 1]
-    problems += [f"{rule.source} is missing" for rule in rules if rule.source not in by_name]
+    by_name = {key(canonical(array)): array for array in arrays}
+    known = {key(rule.source): rule for rule in rules}
+    counts = Counter(key(canonical(array)) for array in arrays)
+    problems = [
+        f"{canonical(by_name[name])} is in the file {n} times"
+        for name, n in counts.items()
+        if n > 1
+    ]
+    problems += [f"{rule.source} is missing" for name, rule in known.items() if name not in by_name]
     problems += [
         f"{array.path} {array.shape} is not part of the network"
         for name, array in by_name.items()
         if name not in known
     ]
-    return [(rule, by_name[rule.source]) for rule in rules if rule.source in by_name], problems
+    return [(rule, by_name[name]) for name, rule in known.items() if name in by_name], problems
 
 
 def pair_by_order(

@@ -32,6 +32,8 @@ OPS: dict[str, Op] = {op.name: op for op in (
     Op("hwio_to_oihw", lambda a: a.transpose(3, 2, 0, 1), lambda a: a.transpose(2, 3, 1, 0)),
     # a 1x1 Conv2D (1, 1, in, out) <-> torch Linear (out, in)
     Op("hwio_to_oi", lambda a: a[0, 0].T, lambda a: a.T[None, None]),
+    # a torch 1x1 Conv2d (out, in, 1, 1) <-> torch Linear (out, in)
+    Op("oi11_to_oi", lambda a: a[:, :, 0, 0], lambda a: a[:, :, None, None]),
     # Keras Dense (in, out) <-> torch Linear (out, in)
     Op("io_to_oi", lambda a: a.T, lambda a: a.T),
     # Dense behind a Flatten of 7x7xC, rows in H, W, C order <-> torch Conv2d (out, C, 7, 7)

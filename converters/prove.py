@@ -43,13 +43,13 @@ def prove(
     arrays: Mapping[str, Array],
     weights: Path,
     onnx: Path | None,
-    keras: tuple[Path, str] | None = None,
+    keras: Path | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Report:
     """Run every implementation on a photograph and compare each layer with the reference.
 
-    `arrays` are the original file's arrays in its own layout. `keras` is the original file and
-    how its owner loads it, to run the owner's graph as well. `progress` gets steps done and total.
+    `arrays` are the original file's arrays in its own layout. `keras` is the original file, to run
+    the owner's graph as well. `progress` gets steps done and total.
     """
     steps = 3 + bool(onnx) + bool(keras)
     progress(0, steps)
@@ -72,7 +72,7 @@ def prove(
     if keras is not None:
         from vox2face.converters import keras_twin
 
-        for tap, value in keras_twin.taps(*keras, nhwc):
+        for tap, value in keras_twin.taps(entry, keras, nhwc):
             report.rows.append(row(entry, "keras", tap, value, wanted[tap]))
     progress(steps, steps)
     return report
@@ -97,14 +97,14 @@ def reference_taps(entry: Entry, arrays: Mapping[str, Array], x: Array) -> dict[
     wanted = {}
     for tap, value in resolve(entry.reference)(arrays, x):
         wanted[tap] = value
-        for weight in ("kernel", "bias"):
-            if f"{tap}/{weight}" in arrays:
-                release(arrays[f"{tap}/{weight}"])
+        for name, array in arrays.items():
+            if name.startswith(f"{tap}/"):
+                release(array)
     return wanted
 
 
 def probe(entry: Entry, preset: str) -> Array:
-    """Return the proof's input, float32 (2, 3, 224, 224): a photograph and its mirror image."""
+    """Return the proof's input, float32 (2, 3, size, size): a photograph and its mirror image."""
     import torch
 
     from vox2face.image import samples
@@ -113,8 +113,9 @@ def probe(entry: Entry, preset: str) -> Array:
 
     picture = samples()["astronaut.png"]
     pair = np.stack([picture, picture[:, ::-1]])
+    front = FaceInput(face_preset(preset), entry.size)
     with torch.inference_mode():
-        x: Array = FaceInput(face_preset(preset))(torch.from_numpy(pair)).numpy()
+        x: Array = front(torch.from_numpy(pair)).numpy()
     return x
 
 

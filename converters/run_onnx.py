@@ -10,7 +10,7 @@ import numpy as np
 
 from vox2face import extras
 from vox2face.converters.export import model_without_weights, nbytes
-from vox2face.converters.graphs import Graph
+from vox2face.converters.graphs.graph import Graph
 from vox2face.converters.ops import Array
 from vox2face.converters.write import layout
 from vox2face.errors import UsageError, Vox2FaceError

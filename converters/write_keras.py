@@ -6,6 +6,7 @@ Layout: keras/src/legacy/saving/legacy_h5_format.py; contiguous, uncompressed fl
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import groupby
 from pathlib import Path
 
 import h5py
@@ -16,6 +17,8 @@ from vox2face.converters.ops import Array
 from vox2face.files import atomic_file
 
 KERAS_VERSION = "2.2.4"
+# Middle and spread of random weights
+SPREADS = {"gamma": (1.0, 0.1), "moving_variance": (3.0, 0.2)}
 
 
 def write_keras(path: Path, layers: Iterable[tuple[str, Mapping[str, Array]]]) -> None:
@@ -38,16 +41,21 @@ def random_layers(rules: Iterable[Rule], seed: int) -> Iterable[tuple[str, dict[
     """Yield layers of the shapes of a weight map with random values that keep signals in range.
 
     Kernels have the variance 2 / fan-in (He et al., 2015), so that activations neither vanish
-    nor explode on the way through the network.
+    nor explode on the way through the network; the variances of a batch normalisation lie around
+    3, so that residual branches stay smaller than their shortcuts.
     """
     rng = np.random.default_rng(seed)
-    pending: dict[str, Array] = {}
-    for rule in rules:
-        layer, weight = rule.source.rsplit("/", 1)
-        fan_in = int(np.prod(rule.shape[:-1]))
-        scale = np.float32((2 / fan_in) ** 0.5 if weight == "kernel" else 0.05)
-        pending[weight] = rng.standard_normal(rule.shape, np.float32)
-        pending[weight] *= scale
-        if weight == "bias":
-            yield layer, pending
-            pending = {}
+    for layer, group in groupby(rules, key=lambda rule: rule.source.rsplit("/", 1)[0]):
+        yield layer, {r.source.rsplit("/", 1)[1]: random_array(rng, r) for r in group}
+
+
+def random_array(rng: np.random.Generator, rule: Rule) -> Array:
+    """Return normally distributed values around a middle, both by the kind of weight."""
+    weight = rule.source.rsplit("/", 1)[1]
+    middle, spread = SPREADS.get(weight, ((0.0, 0.05)))
+    if weight == "kernel":
+        spread = float(2 / np.prod(rule.shape[:-1])) ** 0.5
+    values = rng.standard_normal(rule.shape, np.float32)
+    values *= np.float32(spread)
+    values += np.float32(middle)
+    return values

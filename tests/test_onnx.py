@@ -146,7 +146,7 @@ def test_varints_are_protobufs(number: int) -> None:
 
 
 def test_networks_beyond_protobufs_limit_are_refused() -> None:
-    from vox2face.converters.graphs import Graph
+    from vox2face.converters.graphs.graph import Graph
 
     huge = Graph((), {"w": (1 << 15, 1 << 14)}, {})
     with pytest.raises(UsageError, match="2 GB"):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 from vox2face import __version__
 from vox2face.errors import BundleError
 from vox2face.files import atomic_file, home, sha256
-from vox2face.spec import Entry
+from vox2face.spec import Entry, TensorSpec
 
 FORMAT = 1
 CONFIG, WEIGHTS, ONNX = "config.json", "model.safetensors", "model.onnx"
@@ -133,7 +133,9 @@ def complete(config: dict[str, Any]) -> bool:
     )
 
 
-def describe(entry: Entry, preset: str, source: dict[str, Any]) -> dict[str, Any]:
+def describe(
+    entry: Entry, preset: str, source: dict[str, Any], outputs: Sequence[TensorSpec]
+) -> dict[str, Any]:
     """Return the content of config.json; `add_file` completes it."""
     licence = entry.source.licence
     return {
@@ -143,7 +145,7 @@ def describe(entry: Entry, preset: str, source: dict[str, Any]) -> dict[str, Any
         "kind": entry.kind,
         "preset": preset,
         "input": asdict(entry.input),
-        "outputs": [asdict(spec) for spec in entry.outputs],
+        "outputs": [asdict(spec) for spec in outputs],
         "licence": {
             "name": licence.name,
             "url": licence.url,

@@ -111,7 +111,7 @@ class FaceEncoder:
         self._logits_session: onnxruntime.InferenceSession | None = None
         # With ONNX Runtime on the GPU torch may be without one, so pictures are prepared here.
         where = device if session is None else "cpu"
-        self.frontend = FaceInput(face_preset(preset), int(entry.input.shape[-1])).to(where)
+        self.frontend = FaceInput(face_preset(preset), entry.size).to(where)
 
     def __repr__(self) -> str:
         return (

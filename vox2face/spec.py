@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 
@@ -48,7 +49,8 @@ class Source:
     these facts were read. `kind` is what `files.identify` says of the file; `option` is the
     command's option that takes a copy of one's own. `repository` is the publisher's address,
     `hub_id` its repository on the Hugging Face hub if it has one, `paper` the paper to cite, in
-    BibTeX.
+    BibTeX. `asset` is the path below `vox2face/assets` of a file that comes
+    with vox2face. `parts` are further files that belong to it, each with its sha256.
     """
 
     key: str
@@ -63,6 +65,13 @@ class Source:
     repository: str = ""
     hub_id: str | None = None
     paper: str = ""
+    asset: str = ""
+    parts: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def embedded(self) -> Path | None:
+        """The file that comes with vox2face, if one does."""
+        return Path(__file__).parent / "assets" / self.asset if self.asset else None
 
     @property
     def filename(self) -> str:
@@ -77,7 +86,10 @@ class Entry:
     `build`, `table`, `graph` and `reference` are "module:object" strings, so that listing
     entries imports nothing: the torch module class, the weight map, the ONNX graph and the
     independent forward pass on the original file's arrays. `labels` is the published list of the
-    names of the classes, in the order of the scores.
+    names of the classes, in the order of the scores. `twin` is the owner's graph in Keras, if there
+    is one; `notop` the published file without the layer `classifier`, where there is such a file.
+    `flops` counts one picture, a multiplication and an addition as two; `measured` bounds the
+    differences seen at full size, as a part of the largest activation.
     Values agree with the original when the largest difference is at most
     `atol + rtol * largest original value`. `tags` are the model's own on the Hugging Face hub.
     """
@@ -94,9 +106,14 @@ class Entry:
     preprocess: str
     source: Source
     command: str
+    twin: str = ""
+    notop: Source | None = None
+    classifier: str = ""
     aliases: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     parameters: int = 0
+    flops: int = 0
+    measured: float = 0.0
     atol: float = 0.0
     rtol: float = 1e-4
     labels: Source | None = None
@@ -105,6 +122,11 @@ class Entry:
     def width(self) -> int:
         """The length of the embedding."""
         return int(self.outputs[0].shape[-1])
+
+    @property
+    def size(self) -> int:
+        """The height and width of the pictures the network takes."""
+        return int(self.input.shape[-1])
 
 
 def resolve(reference: str) -> Any:

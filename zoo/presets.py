@@ -33,13 +33,16 @@ class FacePreset:
     def meaning(self) -> str:
         """What the values of a preprocessed picture are, in one phrase."""
         if any(self.mean):
-            return f"{self.color}, 0..255 minus the means {self.mean}"
+            divided = f", divided by {1 / self.scale:g}" if self.scale != 1 else ""
+            return f"{self.color}, 0..255 minus the means {self.mean}{divided}"
         return f"{self.color}, 0..{255 * self.scale:g}"
 
 
 NO_MEAN = (0.0, 0.0, 0.0)
 MEAN_V1_BGR = (93.5940, 104.7624, 129.1863)
 MEAN_V1_RGB = (129.1863, 104.7624, 93.5940)
+MEAN_V2_BGR = (91.4953, 103.8827, 131.0912)
+MEAN_DLIB_RGB = (122.782, 117.001, 104.298)
 BYTE = 1 / 255
 
 # fmt: off
@@ -50,6 +53,12 @@ FACE_PRESETS: dict[str, FacePreset] = {preset.name: preset for preset in (
     # keras_vggface/utils.py, preprocess_input(version=1), after keras' load_img (nearest)
     FacePreset("keras-vggface-v1", "BGR", "stretch", "pil-nearest", 1.0, MEAN_V1_BGR,
                "rcmalli/keras-vggface keras_vggface/utils.py"),
+    # keras_vggface/utils.py, preprocess_input(version=2), after keras' load_img (nearest)
+    FacePreset("keras-vggface-v2", "BGR", "stretch", "pil-nearest", 1.0, MEAN_V2_BGR,
+               "rcmalli/keras-vggface keras_vggface/utils.py"),
+    # dlib's input_rgb_image; dlib cuts the aligned 150x150 chip out itself, here it is resized
+    FacePreset("dlib", "RGB", "stretch", "pil-bilinear", 1 / 256, MEAN_DLIB_RGB,
+               "davisking/dlib dlib/dnn/input.h"),
     # torchvision Resize((224, 224)) on a Pillow picture, then ToTensor
     FacePreset("speech-to-face", "RGB", "stretch", "pil-bilinear", BYTE, NO_MEAN,
                "Kacper-Pietkun/Speech-to-face data_preprocessing/image_face_embeddings.py"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,6 +50,12 @@ def build(model: Entry) -> nn.Module:
     return network.eval()
 
 
+def options(model: Entry, tensors: Container[str]) -> dict[str, int]:
+    """Return what to build a network with for these weights: no classes if they have none."""
+    missing = model.classifier and f"{model.classifier}.weight" not in tensors
+    return {"classes": 0} if missing else {}
+
+
 def load_module(model: Entry, weights: Path) -> nn.Module:
     """Return the network of an entry with the weights of a safetensors file, in eval mode.
 
@@ -58,10 +64,11 @@ def load_module(model: Entry, weights: Path) -> nn.Module:
     import torch
     from safetensors.torch import load_file
 
-    with torch.device("meta"):
-        network: nn.Module = resolve(model.build)()
     try:
-        network.load_state_dict(load_file(weights), strict=True, assign=True)
+        tensors = load_file(weights)
+        with torch.device("meta"):
+            network: nn.Module = resolve(model.build)(**options(model, tensors))
+        network.load_state_dict(tensors, strict=True, assign=True)
     except Exception as error:  # safetensors and torch raise kinds of their own
         raise BundleError(f"{weights} does not fit {model.name} ({error}).") from error
     return network.eval().requires_grad_(False)

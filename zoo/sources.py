@@ -23,6 +23,63 @@ VGG_FACE_PAPER = """\
   booktitle = {Proceedings of the British Machine Vision Conference},
   year      = {2015}
 }"""
+VGGFACE2_PAPER = """\
+@inproceedings{cao2018vggface2,
+  author    = {Qiong Cao and Li Shen and Weidi Xie and Omkar M. Parkhi and Andrew Zisserman},
+  title     = {{VGGFace2}: A Dataset for Recognising Faces across Pose and Age},
+  booktitle = {IEEE International Conference on Automatic Face and Gesture Recognition},
+  year      = {2018}
+}"""
+DLIB_PAPER = """\
+@article{king2009dlib,
+  author  = {Davis E. King},
+  title   = {Dlib-ml: A Machine Learning Toolkit},
+  journal = {Journal of Machine Learning Research},
+  volume  = {10},
+  pages   = {1755--1758},
+  year    = {2009}
+}"""
+
+VGGFACE2_TERMS = Licence(
+    identifier="other",
+    name="vggface2",
+    url="https://github.com/ox-vgg/vgg_face2",
+    notice=(
+        "The weights were trained on VGGFace2 by the Visual Geometry Group, University of Oxford; "
+        "its members name CC BY-SA for the data and the models (ox-vgg/vgg_face2#49), while the "
+        "owner of this copy refers to the group's page. Check those terms before you redistribute "
+        "converted weights or use them commercially."
+    ),
+)
+
+FACE_API_TERMS = Licence(
+    identifier="mit",
+    name="MIT",
+    url="https://github.com/vladmandic/face-api/blob/main/LICENSE",
+    notice=(
+        "MIT licence, copyright Vladimir Mandic; dlib's own weights, which face-api rounded, are "
+        "in the public domain (CC0)."
+    ),
+    redistributable=True,
+)
+
+KERAS_VGGFACE = "https://github.com/rcmalli/keras-vggface/releases/download/v2.0/"
+
+
+def keras_vggface(key: str, file: str) -> Source:
+    """Return a VGGFace2 file of keras-vggface; its author publishes no hashes."""
+    return Source(
+        key=key,
+        urls=(f"{KERAS_VGGFACE}{file}",),
+        sha256=None,
+        size=None,
+        format="Keras HDF5, weights only",
+        licence=VGGFACE2_TERMS,
+        cite="address: rcmalli/keras-vggface keras_vggface/utils.py",
+        repository="https://github.com/rcmalli/keras-vggface",
+        paper=VGGFACE2_PAPER,
+    )
+
 
 SERENGIL_VGG_FACE = Source(
     key="serengil-vgg-face",
@@ -95,4 +152,36 @@ RCMALLI_NAMES_V2 = Source(
     cite="address and number: rcmalli/keras-vggface keras_vggface/utils.py",
     kind="a NumPy array",
     option="--labels",
+)
+
+RCMALLI_RESNET50 = keras_vggface("rcmalli-resnet50", "rcmalli_vggface_tf_resnet50.h5")
+RCMALLI_RESNET50_NOTOP = keras_vggface(
+    "rcmalli-resnet50-notop", "rcmalli_vggface_tf_notop_resnet50.h5"
+)
+RCMALLI_SENET50 = keras_vggface("rcmalli-senet50", "rcmalli_vggface_tf_senet50.h5")
+RCMALLI_SENET50_NOTOP = keras_vggface(
+    "rcmalli-senet50-notop", "rcmalli_vggface_tf_notop_senet50.h5"
+)
+
+FACE_API = Source(
+    key="face-api",
+    urls=(
+        "https://github.com/vladmandic/face-api/raw/main/model/"
+        "face_recognition_model-weights_manifest.json",
+    ),
+    sha256="cbaffa501b0b9275a12b63357a6843e7e30c054e1c9151e1a5f879b26e32986b",
+    size=19_615,
+    format="TensorFlow.js manifest and weights, quantised to 8 bits",
+    licence=FACE_API_TERMS,
+    cite="npm package @vladmandic/face-api 1.7.15, folder model",
+    kind="a JSON file",
+    repository="https://github.com/vladmandic/face-api",
+    paper=DLIB_PAPER,
+    parts=(
+        (
+            "face_recognition_model.bin",
+            "b413e420d6840b2775fba32008db6f3cddb07d485967fb42cfcf379c16a8c589",
+        ),
+    ),
+    asset="face-api/face_recognition_model-weights_manifest.json",
 )

@@ -11,16 +11,20 @@ from collections.abc import Iterator
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vox2face.zoo.tapped import Tapped
+
 CHANNELS = (64, 128, 256, 512, 512)
 DEPTHS = (2, 2, 3, 3, 3)
 
 
-class VGGFace(nn.Module):
+class VGGFace(Tapped):
     """Face pictures float32 (n, 3, 224, 224) to fc7 after ReLU, float32 (n, 4096).
 
     The colour order and value range of the input belong to the preset the weights were trained
     with. `channels`, `hidden` and `classes` allow narrow twins for tests.
     """
+
+    embedding, scores = "fc7", "fc8"
 
     def __init__(
         self,
@@ -29,6 +33,7 @@ class VGGFace(nn.Module):
         classes: int = 2622,
     ) -> None:
         super().__init__()
+        self.classes = classes
         self.stages: list[tuple[str, ...]] = []
         width = 3
         for stage, (out, depth) in enumerate(zip(channels, DEPTHS, strict=True), start=1):
@@ -40,21 +45,6 @@ class VGGFace(nn.Module):
         self.fc6 = nn.Conv2d(width, hidden, 7)
         self.fc7 = nn.Linear(hidden, hidden)
         self.fc8 = nn.Linear(hidden, classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the embedding, fc7 after ReLU: (n, 3, 224, 224) -> (n, 4096)."""
-        return self.at("fc7", x)
-
-    def logits(self, x: Tensor) -> Tensor:
-        """Return fc8 before softmax, one score an identity: (n, 3, 224, 224) -> (n, 2622)."""
-        return self.at("fc8", x)
-
-    def at(self, layer: str, x: Tensor) -> Tensor:
-        """Return the activation of one layer and run no further; `KeyError` if there is none."""
-        for name, value in self.taps(x):
-            if name == layer:
-                return value
-        raise KeyError(layer)
 
     def taps(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
         """Yield (layer name, activation after its ReLU) for every layer in order, fc8 last."""

@@ -21,4 +21,9 @@ RULES = (
 )
 # fmt: on
 
-TABLE = WeightMap(like="rcmalli/keras-vggface vgg16 with top", match="name", rules=RULES)
+TABLE = WeightMap(
+    like="rcmalli/keras-vggface vgg16 with top",
+    match="name",
+    rules=RULES,
+    unnamed="order",
+)

@@ -1,4 +1,4 @@
-"""`vox2face convert`: Keras weight files to proven bundles."""
+"""`vox2face convert`: weight files to proven bundles."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ from typing import Any
 import click
 
 FILE = click.Path(path_type=Path)
+RCMALLI = {
+    "vgg16": "vggface.rcmalli",
+    "resnet50": "vggface_resnet50.rcmalli",
+    "senet50": "vggface_senet50.rcmalli",
+}
 VERIFY = click.Choice(["auto", "reference", "keras", "none"])
 
 
@@ -20,7 +25,7 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
                 "--weights",
                 type=FILE,
                 metavar="FILE",
-                help="Your copy of the Keras file. Default: fetch the published one.",
+                help="Your copy of the weights, in any format. Default: fetch the published file.",
             ),
             click.option(
                 "--out",
@@ -50,7 +55,7 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.group(name="convert")
 def command() -> None:
-    """Convert Keras weights to proven bundles."""
+    """Convert published weights to proven bundles."""
 
 
 @command.command()
@@ -63,15 +68,29 @@ def serengil(**arguments: Any) -> None:
 @command.command()
 @click.option(
     "--variant",
-    type=click.Choice(["vgg16"]),
+    type=click.Choice(["vgg16", "resnet50", "senet50"]),
     default="vgg16",
     show_default=True,
     help="Which network of keras-vggface.",
 )
+@click.option(
+    "--top/--no-top",
+    default=True,
+    show_default=True,
+    help="Fetch the file with the classifier, or the smaller one without. A file of your own "
+    "may be either.",
+)
 @options
 def rcmalli(variant: str, **arguments: Any) -> None:
-    """Convert VGG-Face of rcmalli/keras-vggface (rcmalli_vggface_tf_vgg16.h5)."""
-    run({"vgg16": "vggface.rcmalli"}[variant], **arguments)
+    """Convert VGG-Face, ResNet-50 or SE-ResNet-50 of rcmalli/keras-vggface."""
+    run(RCMALLI[variant], **arguments)
+
+
+@command.command(name="face-api")
+@options
+def face_api(**arguments: Any) -> None:
+    """Convert dlib's free face network, which comes with vox2face (face-api's copy)."""
+    run("dlib_resnet128.dlib", **arguments)
 
 
 def run(
@@ -81,6 +100,7 @@ def run(
     onnx: bool | None,
     verify: str,
     force: bool,
+    top: bool = True,
 ) -> Any:
     """Convert and print what was proven and written; return the `Converted`."""
     from vox2face.converters.chain import Feedback, convert
@@ -102,6 +122,7 @@ def run(
             onnx=onnx,
             verify=verify,
             force=force,
+            top=top,
             feedback=Feedback(say, bars.advance),
         )
     finally:

@@ -14,16 +14,19 @@ def print_report(report: Report) -> None:
     stages = report.stages
     taps = list(dict.fromkeys(row.tap for row in report.rows))
     cells = {(row.stage, row.tap): row for row in report.rows}
+    width = max([9, *(len(tap) + 1 for tap in taps)])
     wide = [s for s in stages if sum(row.stage == s for row in report.rows) > 3]
     if wide:
-        click.echo(f"{'':26}" + "".join(f"  {stage + ' against reference':^29}" for stage in wide))
-        click.echo(f"{'tap':<9}{'shape':<17}" + f"  {HEAD}" * len(wide))
+        click.echo(
+            " " * (width + 17) + "".join(f"  {stage + ' against reference':^29}" for stage in wide)
+        )
+        click.echo(f"{'tap':<{width}}{'shape':<17}" + f"  {HEAD}" * len(wide))
     for tap in taps:
         rows = [cells.get((stage, tap)) for stage in wide]
         shown = next((row for row in rows if row), None)
         if shown:
             shape = "x".join(str(n) for n in shown.shape)
-            click.echo(f"{tap:<9}{shape:<17}" + "".join(f"  {cell(row)}" for row in rows))
+            click.echo(f"{tap:<{width}}{shape:<17}" + "".join(f"  {cell(row)}" for row in rows))
     for row in report.rows:
         if row.stage not in wide:
             click.echo(f"{row.stage + ', ' + row.tap:<26}  {cell(row)}")
