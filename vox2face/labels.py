@@ -89,7 +89,7 @@ def decode_predictions(
     names = names_for(None, classes, labels)
     exact = np.exp(scores - scores.max(axis=1, keepdims=True))
     exact /= exact.sum(axis=1, keepdims=True)
-    best = np.argsort(-exact, axis=1, kind="stable")[:, :top]
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :top]
     return [
         [(names[i], float(row[i])) for i in chosen] for chosen, row in zip(best, exact, strict=True)
     ]
@@ -193,7 +193,7 @@ def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:
         return tuple(tidy(name) for name in stored_names(path.read_bytes()))
     except ValueError as error:
         raise WeightFileError(
-            f"{path} holds no plain list of names ({error}): {advice}."
+            f"{path} holds no plain list of names ({error!s:.200}): {advice}."
         ) from error
 
 
