@@ -149,6 +149,7 @@ PROTO = b"\x80\x02"
         (GOOD + b"\0", "something else than text"),
         (GOOD.replace(b"_codecs\nencode", b"os\nsystem"), "'os system'"),
         (GOOD.replace(b"numpy\ndtype", b"numpy\nndarray"), "something else than text"),
+        (GOOD.replace(b"numpy\ndtype", b"num\\py\ndtype"), "invalid escape sequence"),
         (b"\x80\x04\x8c\x02os\x8c\x06system\x93.", "'os system'"),
         (PROTO + b"(ios\nsystem\n.", "INST"),
         (PROTO + b"(cos\nsystem\no.", "'os system'"),
@@ -168,7 +169,7 @@ PROTO = b"\x80\x02"
         (pickle.dumps(["Ann", "Bob"], protocol=2), "something else"),
         (pickle.dumps(np.array([b"\xff", b"Bob"], dtype=object), protocol=3), "utf-8"),
     ],
-    ids=range(23),
+    ids=range(24),
 )
 def test_what_numpy_never_writes_for_names_is_refused(
     tmp_path: Path, body: bytes, words: str

@@ -191,7 +191,7 @@ def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:
         raise WeightFileError(f"{path} is {kind}: {advice}.")
     try:
         return tuple(tidy(name) for name in stored_names(path.read_bytes()))
-    except ValueError as error:
+    except (ValueError, Warning) as error:  # a warning where pickletools' are made errors
         raise WeightFileError(
             f"{path} holds no plain list of names ({error!s:.200}): {advice}."
         ) from error
