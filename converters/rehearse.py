@@ -13,50 +13,61 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+from vox2face.converters.readers.base import explained
 from vox2face.errors import WeightFileError
 
 SECONDS = 5.0
+CPU_SECONDS = 2.0  # reading the structure of a real file takes a few milliseconds
 MEMORY = 64 << 20  # bytes; reading the names and shapes of a real file takes a few MB
-GREEDY = 3  # exit code
+GREEDY, REFUSED = 3, 4  # exit codes
+MAX_WORDS = 4000  # bytes, so that they fit into a pipe that nobody reads yet
 
 
 def rehearse(path: Path, read: Callable[[Path], object]) -> None:
-    """Run `read(path)` in a child process; raise `WeightFileError` if that must not be repeated.
+    """Run `read(path)` in a child process; raise `WeightFileError` if it fails there.
 
-    An error of `read` itself is not reported here: it will come again where it is explained.
+    What fails there is not tried here: a library that lacked memory there would take it here.
     On systems that cannot fork nothing happens.
     """
     if not hasattr(os, "fork"):
         return
+    reader, writer = os.pipe()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about threads: the child uses none of ours
         child = os.fork()
     if not child:
-        act(path, read)
-    status = wait(child)
-    if status is None:
-        raise WeightFileError(f"{path} is damaged (its lists of names never end).")
-    if os.WIFSIGNALED(status):
-        raise WeightFileError(f"{path} is damaged (the HDF5 library crashes on it).")
-    if os.waitstatus_to_exitcode(status) == GREEDY:
-        raise WeightFileError(f"{path} is damaged (its lists of names take too much memory).")
+        act(path, read, writer)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        status = wait(child)
+        if status is None or (os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGPROF):
+            raise WeightFileError(f"{path} is damaged (its lists of names never end).")
+        if os.WIFSIGNALED(status):
+            raise WeightFileError(f"{path} is damaged (the HDF5 library crashes on it).")
+        if os.waitstatus_to_exitcode(status) == GREEDY:
+            raise WeightFileError(f"{path} is damaged (its lists of names take too much memory).")
+        if os.waitstatus_to_exitcode(status) == REFUSED:
+            raise WeightFileError(os.fsdecode(pipe.read()))
 
 
-def act(path: Path, read: Callable[[Path], object]) -> None:
-    """Read within bounds of memory and end the child process."""
+def act(path: Path, read: Callable[[Path], object], writer: int) -> None:
+    """Read within bounds of memory and time, say why that failed, and end the child process."""
     import resource
 
-    code = 0
+    code = REFUSED
     try:
+        signal.signal(signal.SIGPROF, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
-        resource.setrlimit(resource.RLIMIT_AS, (address_space() + 2 * MEMORY, hard))
+        resource.setrlimit(resource.RLIMIT_AS, (address_space() + MEMORY, hard))
         try:
-            read(path)
-        except MemoryError:
-            code = GREEDY
-        except Exception:
+            with explained(path):
+                read(path)
             code = 0
+        except WeightFileError as error:
+            code = GREEDY if isinstance(error.__cause__, MemoryError) else REFUSED
+            os.write(writer, os.fsencode(str(error)[:MAX_WORDS])[:MAX_WORDS])
         grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
         code = GREEDY if grown * 1024 > MEMORY else code
     finally:

@@ -14,7 +14,10 @@ KERNEL = np.arange(24, dtype=np.float32).reshape(2, 3, 4) / 7
 BIAS = np.arange(4, dtype=np.float32)
 
 
-def legacy(path: Path, below: str = "", libver: str = "earliest", **storage: object) -> None:
+def legacy(
+    path: Path, below: str = "", libver: str = "earliest", only: str = "", **storage: object
+) -> None:
+    """Write a legacy file; `storage` holds for the arrays whose names contain `only`."""
     with h5py.File(path, "w", libver=libver) as file:
         root = file.create_group(below) if below else file
         root.attrs["layer_names"] = np.array([b"conv", b"pool", b"fc"])
@@ -23,7 +26,7 @@ def legacy(path: Path, below: str = "", libver: str = "earliest", **storage: obj
             names = [] if layer == "pool" else [f"{layer}/kernel:0", f"{layer}/bias:0"]
             group.attrs["weight_names"] = np.array([name.encode() for name in names], "S16")
             for name, value in zip(names, (KERNEL, BIAS), strict=False):
-                group.create_dataset(name, data=value, **storage)
+                group.create_dataset(name, data=value, **(storage if only in name else {}))
 
 
 def keras3(

@@ -48,11 +48,21 @@ def test_what_must_not_be_repeated_is_refused(
         rehearse(FILE, read)  # type: ignore[arg-type]
 
 
-def test_errors_are_left_to_where_they_are_explained() -> None:
-    def fails(path: Path) -> None:
-        raise ValueError("it will come again")
+def test_errors_come_back_explained_and_are_not_tried_again() -> None:
+    here = os.getpid()
 
-    rehearse(FILE, fails)
+    def fails(path: Path) -> None:
+        assert os.getpid() != here
+        raise ValueError("out of something")
+
+    with pytest.raises(WeightFileError, match=r"weights.h5 is damaged \(out of something\)"):
+        rehearse(FILE, fails)
+
+
+def test_work_without_end_is_stopped_by_its_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rehearsing, "CPU_SECONDS", 0.2)
+    with pytest.raises(WeightFileError, match="never end"):
+        rehearse(FILE, loop)
 
 
 def test_thousands_of_names_for_one_large_text_are_refused(tmp_path: Path) -> None:

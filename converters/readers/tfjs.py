@@ -34,7 +34,7 @@ from vox2face.errors import WeightFileError
 
 FORMAT = "TensorFlow.js weights"
 MAX_PARTS = 1000
-QUANTISED = {"uint8": np.dtype("<u1"), "uint16": np.dtype("<u2")}
+QUANTISED: dict[str, np.dtype[Any]] = {"uint8": np.dtype("<u1"), "uint16": np.dtype("<u2")}
 FLOAT32 = np.dtype("<f4")
 NO_WEIGHT = "int32"  # shapes and indices of a graph; 4 bytes each, like float32
 
