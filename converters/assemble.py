@@ -15,9 +15,9 @@ from vox2face.converters.chain import Converted, Job
 from vox2face.converters.deliver import offered, write_onnx
 from vox2face.converters.mapping import Rule, StoredArray, WeightMap
 from vox2face.converters.ops import Array
-from vox2face.converters.read import WeightFile, open_weights
+from vox2face.converters.read import LEGACY, WeightFile, open_weights
 from vox2face.converters.write import Move, shapes, write
-from vox2face.errors import MappingError, ParityError, Vox2FaceError
+from vox2face.errors import MappingError, ParityError, UsageError, Vox2FaceError
 from vox2face.files import atomic_directory, require_space, sha256
 from vox2face.parity import Report
 from vox2face.spec import Entry, resolve
@@ -32,6 +32,7 @@ def assemble(job: Job, pool: Executor, digest: Future[str], expected: str | None
     entry = job.entry
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(open_weights(job.source))
+        require_keras_reads(job, file)
         pairs = paired(entry, file)
         size = sum(array.nbytes for _, array in pairs)
         spooled = sum(array.nbytes for _, array in pairs if array.offset is None)
@@ -57,6 +58,15 @@ def assemble(job: Job, pool: Executor, digest: Future[str], expected: str | None
             bundle.add_file(config, onnx, exported.result())
         finish(entry, folder, config, report)
     return Converted(job.target, report, source)
+
+
+def require_keras_reads(job: Job, file: WeightFile) -> None:
+    """Raise if the owner's graph is to be loaded from a file that it was not made for."""
+    if job.verify == "keras" and file.format != LEGACY:
+        raise UsageError(
+            f"--verify keras loads the owner's graph from a {LEGACY} file, and {file.path} is of "
+            f"the format {file.format}: leave --verify keras out."
+        )
 
 
 def paired(entry: Entry, file: WeightFile) -> list[tuple[Rule, StoredArray]]:

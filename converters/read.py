@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from vox2face.converters.readers.base import WeightFile, mapped, row_blocks
+from vox2face.converters.readers.base import LEGACY, WeightFile, mapped, row_blocks
 from vox2face.errors import WeightFileError
 from vox2face.files import ACCEPTED, identify, require_weight_file
 from vox2face.spec import resolve
 
-__all__ = ["WeightFile", "mapped", "open_weights", "row_blocks"]
+__all__ = ["LEGACY", "WeightFile", "mapped", "open_weights", "row_blocks"]
 
 # What `identify` says -> the reader of it.
 READERS = {

@@ -17,8 +17,8 @@ from vox2face.converters.readers.base import explained
 from vox2face.errors import WeightFileError
 
 SECONDS = 5.0
-CPU_SECONDS = 2.0  # reading the structure of a real file takes a few milliseconds
-MEMORY = 64 << 20  # bytes; reading the names and shapes of a real file takes a few MB
+CPU_SECONDS = 2.5  # reading the structure of a real file takes a few milliseconds
+MEMORY = 48 << 20  # bytes, beside those of the file; a real file takes a few
 GREEDY, REFUSED = 3, 4  # exit codes
 MAX_WORDS = 4000  # bytes, so that they fit into a pipe that nobody reads yet
 
@@ -47,7 +47,7 @@ def rehearse(path: Path, read: Callable[[Path], object]) -> None:
         if os.waitstatus_to_exitcode(status) == GREEDY:
             raise WeightFileError(f"{path} is damaged (its lists of names take too much memory).")
         if os.waitstatus_to_exitcode(status) == REFUSED:
-            raise WeightFileError(os.fsdecode(pipe.read()))
+            raise WeightFileError(os.fsdecode(pipe.read()) or f"{path} is damaged.")
 
 
 def act(path: Path, read: Callable[[Path], object], writer: int) -> None:
@@ -58,9 +58,10 @@ def act(path: Path, read: Callable[[Path], object], writer: int) -> None:
     try:
         signal.signal(signal.SIGPROF, signal.SIG_DFL)
         signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
+        allowed = MEMORY + (path.stat().st_size if path.exists() else 0)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
-        resource.setrlimit(resource.RLIMIT_AS, (address_space() + MEMORY, hard))
+        resource.setrlimit(resource.RLIMIT_AS, (address_space() + allowed, hard))
         try:
             with explained(path):
                 read(path)
@@ -69,7 +70,7 @@ def act(path: Path, read: Callable[[Path], object], writer: int) -> None:
             code = GREEDY if isinstance(error.__cause__, MemoryError) else REFUSED
             os.write(writer, os.fsencode(str(error)[:MAX_WORDS])[:MAX_WORDS])
         grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-        code = GREEDY if grown * 1024 > MEMORY else code
+        code = GREEDY if grown * 1024 > allowed else code
     finally:
         os._exit(code)
 

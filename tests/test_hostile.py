@@ -181,6 +181,11 @@ def test_packed_values_stay_within_what_they_declare(tmp_path: Path) -> None:
 KERNEL_CHUNK = (2, 3, 4)
 
 
+def test_thousands_of_tiny_chunks_are_refused(tmp_path: Path) -> None:
+    seeds.legacy(tmp_path / "w.h5", chunks=(2, 1, 1), only="kernel")
+    assert "few values each" in refused(tmp_path / "w.h5")
+
+
 def test_a_wrong_checksum_of_a_chunk_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "sum.h5"
     seeds.legacy(path, chunks=KERNEL_CHUNK, fletcher32=True, only="kernel")

@@ -18,10 +18,11 @@ from vox2face.files import size_text
 Values = NDArray[np.float32]
 Unpack = Callable[[StoredArray, BinaryIO], Values]
 
+LEGACY = "legacy Keras HDF5"  # the format that every Keras reads
 MAX_NAME = 1000  # characters
 MAX_AXES = 32
 # Packed values may take 4 times the file (8-bit numbers do), and this much for small files.
-EXPANSION, ALLOWANCE = 4, 32 << 20
+EXPANSION, ALLOWANCE = 4, 16 << 20
 BLOCK = 1 << 20
 # Arrays that count batches in training and are no weights.
 COUNTERS = {"num_batches_tracked"}

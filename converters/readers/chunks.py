@@ -17,7 +17,8 @@ import numpy as np
 from vox2face.converters.readers.base import Values, require_held
 from vox2face.errors import WeightFileError
 
-MAX_CHUNK = 8 << 20  # bytes; a larger chunk must at least not be larger than the file
+MAX_CHUNK = 4 << 20  # bytes; a larger chunk must at least not be larger than the file
+MIN_CHUNK = 4096  # bytes, if there are several; h5py itself chooses no less
 CHECKSUM = 4  # bytes
 
 
@@ -30,6 +31,8 @@ def check_chunks(dataset: h5py.Dataset, path: str, size: int) -> None:
     if any(c > n for n, c in pairs) or 4 * prod(dataset.chunks) > max(MAX_CHUNK, size):
         raise WeightFileError(f"{path} declares chunks larger than the array or the file")
     wanted = prod(-(-n // c) for n, c in pairs)
+    if wanted > 1 and 4 * prod(dataset.chunks) < MIN_CHUNK:
+        raise WeightFileError(f"{path} is cut into {wanted} chunks of a few values each")
     if dataset.id.get_num_chunks() != wanted or dataset.id.get_storage_size() > size:
         raise WeightFileError(f"{path} declares {wanted} chunks that the file does not hold")
     require_held(4 * prod(dataset.shape), size)

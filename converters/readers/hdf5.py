@@ -12,7 +12,7 @@ import h5py
 
 from vox2face.converters.mapping import StoredArray
 from vox2face.converters.readers import keras3, legacy
-from vox2face.converters.readers.base import WeightFile, explained, weight_file
+from vox2face.converters.readers.base import LEGACY, WeightFile, explained, weight_file
 from vox2face.converters.readers.h5 import opened_h5, unpacked
 from vox2face.converters.rehearse import rehearse
 
@@ -48,6 +48,6 @@ def declared(
     root = legacy.weights_group(file)
     if root is not None:
         arrays, named = legacy.declared(root, size)
-        return root, legacy.FORMAT, arrays, named
+        return root, LEGACY, arrays, named
     arrays, named = keras3.declared(file, size, config)
     return file, keras3.FORMAT, arrays, named

@@ -25,7 +25,6 @@ from vox2face.converters.readers.h5 import (
 )
 from vox2face.errors import WeightFileError
 
-FORMAT = "legacy Keras HDF5"
 MAX_NAMES = 100_000
 MAX_ATTRIBUTE_BYTES = 1 << 24
 

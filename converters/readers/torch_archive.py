@@ -34,26 +34,26 @@ def opened(path: Path, file: BinaryIO, members: Mapping[str, Member]) -> Iterato
     Raises `WeightFileError` if its pickle names anything but plain tensors.
     """
     with explained(path):
-        arrays = [located(file, members, name, tensor) for name, tensor in tensors(file, members)]
+        folder = folder_of(members)
+        order = members.get(f"{folder}byteorder")
+        if order is not None and content_of(file, order, 16) != b"little":
+            raise WeightFileError("it was written on a big-endian machine")
+        pickle = content_of(file, members[f"{folder}{LISTING}"], MAX_PICKLE)
+        arrays = [
+            located(file, members, folder, name, tensor)
+            for name, tensor in state_dict(followed(pickle)).items()
+            if name.rsplit(".", 1)[-1] not in COUNTERS
+        ]
         weights = weight_file(path, FORMAT, arrays)
     yield weights
 
 
-def tensors(file: BinaryIO, members: Mapping[str, Member]) -> Iterator[tuple[str, Tensor]]:
-    """Yield (name, tensor) of the state dict; counters are left out."""
-    content = followed(content_of(file, members[listing(members)], MAX_PICKLE))
-    for name, tensor in state_dict(content).items():
-        if name.rsplit(".", 1)[-1] not in COUNTERS:
-            yield name, tensor
-
-
-def listing(members: Mapping[str, Member]) -> str:
-    """Return the name of the member that lists the tensors."""
+def folder_of(members: Mapping[str, Member]) -> str:
+    """Return what the names of all members start with: "archive/", or nothing."""
     found = [name for name in members if name.rpartition("/")[2] == LISTING]
-    prefix = found[0].rpartition("/")[0] if found else ""
-    if len(found) != 1 or "/" in prefix:
+    if len(found) != 1 or found[0].count("/") > 1:
         raise WeightFileError("it has several members data.pkl, or one deeper than PyTorch puts it")
-    return found[0]
+    return found[0].removesuffix(LISTING)
 
 
 def state_dict(content: Any) -> dict[str, Tensor]:
@@ -79,7 +79,7 @@ def is_state_dict(item: Any) -> bool:
 
 
 def located(
-    file: BinaryIO, members: Mapping[str, Member], name: str, tensor: Tensor
+    file: BinaryIO, members: Mapping[str, Member], folder: str, name: str, tensor: Tensor
 ) -> StoredArray:
     """Return a tensor with its place in the file; raise unless it lies there as float32."""
     storage = tensor.storage
@@ -88,10 +88,6 @@ def located(
     shape = checked_shape(tensor.shape, name)
     if not tensor.contiguous:
         raise WeightFileError(f"{name} is not contiguous: save it with .contiguous()")
-    folder = listing(members)[: -len(LISTING)]
-    order = members.get(f"{folder}byteorder")
-    if order is not None and content_of(file, order, 16) != b"little":
-        raise WeightFileError("it was written on a big-endian machine")
     member = members.get(f"{folder}data/{storage.key}")
     if member is None or member.method != STORED:
         raise WeightFileError(f"the values of {name} are missing or packed")
