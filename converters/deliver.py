@@ -108,7 +108,10 @@ def export_file(
 def require_exportable(path: Path, preset: str | None) -> None:
     """Raise `UsageError` for what an export can be refused for before any work."""
     if path.suffix != ".onnx":
-        raise UsageError(f"{path} does not end in .onnx: name the file to write, as FILE.onnx.")
+        hint = " A Keras file needs --format keras." if path.suffix in (".h5", ".hdf5") else ""
+        raise UsageError(
+            f"{path} does not end in .onnx: name the file to write, as FILE.onnx.{hint}"
+        )
     if path.is_dir():
         raise UsageError(f"{path} is a folder: name the file to write, as FILE.onnx.")
     if preset is not None:

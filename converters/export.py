@@ -54,7 +54,7 @@ def write(
     graph = graph.reduced(tuple(spec.name for spec in specs[1:]))
     skeleton = model_without_weights(graph, specs, metadata)
     if frontend is not None:
-        skeleton = with_frontend(skeleton, frontend)
+        skeleton = with_frontend(skeleton, frontend, int(specs[0].shape[-1]))
     check(skeleton, graph)
     head, pieces = wire_format(skeleton, graph)
     places = layout(weights)
@@ -113,11 +113,11 @@ def value_info(spec: TensorSpec) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(spec.name, kind, list(spec.shape), spec.meaning)
 
 
-def with_frontend(model: onnx.ModelProto, preset: FacePreset) -> onnx.ModelProto:
+def with_frontend(model: onnx.ModelProto, preset: FacePreset, size: int) -> onnx.ModelProto:
     """Put the preprocessing module in front of a network that takes preprocessed pictures."""
     import onnx
 
-    front = onnx.compose.add_prefix(exported_frontend(preset), "frontend/").graph
+    front = onnx.compose.add_prefix(exported_frontend(preset, size), "frontend/").graph
     names = {front.input[0].name: "image", front.output[0].name: model.graph.input[0].name}
     for node in front.node:
         node.input[:] = [names.get(name, name) for name in node.input]
@@ -133,7 +133,7 @@ def with_frontend(model: onnx.ModelProto, preset: FacePreset) -> onnx.ModelProto
     return merged
 
 
-def exported_frontend(preset: FacePreset) -> onnx.ModelProto:
+def exported_frontend(preset: FacePreset, size: int) -> onnx.ModelProto:
     """Return the face front end as ONNX, traced from the module that runs everywhere else."""
     import torch
 
@@ -144,7 +144,7 @@ def exported_frontend(preset: FacePreset) -> onnx.ModelProto:
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            FaceInput(preset).eval(),
+            FaceInput(preset, size).eval(),
             (example,),
             dynamo=True,
             verbose=False,

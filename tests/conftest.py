@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import subprocess
 import sys
@@ -14,15 +13,13 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from twins import narrow
 
-from vox2face.converters.mapping import Rule, WeightMap
 from vox2face.converters.ops import OPS, Op
 from vox2face.converters.write_keras import random_layers, write_keras
 from vox2face.spec import Entry, resolve
-from vox2face.zoo.registry import entry as find_entry
 
 ROOT = Path(__file__).parents[1]
-NARROW = {"channels": (4, 8, 16, 32, 32), "hidden": 256, "classes": 163}
 
 
 @pytest.fixture(autouse=True)
@@ -33,44 +30,22 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("VOX2FACE_MIRROR", raising=False)
 
 
-def narrowed(shape: Sequence[int]) -> tuple[int, ...]:
-    """Divide the wide axes of a shape by 16."""
-    return tuple(n // 16 if n >= 64 else n for n in shape)
-
-
-def narrow_rules(rules: Sequence[Rule]) -> tuple[Rule, ...]:
-    return tuple(dataclasses.replace(rule, shape=narrowed(rule.shape)) for rule in rules)
-
-
 @pytest.fixture
 def twin(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Entry]:
-    """Return a function that gives an entry 16 times narrower, which converts in no time."""
-
-    def make(name: str) -> Entry:
-        full = find_entry(name)
-        table: WeightMap = resolve(full.table)
-        module = types.ModuleType("narrow_twin")
-        module.TABLE = dataclasses.replace(table, rules=narrow_rules(table.rules))  # type: ignore
-        module.build = lambda: resolve(full.build)(**NARROW)  # type: ignore[attr-defined]
-        monkeypatch.setitem(sys.modules, "narrow_twin", module)
-        outputs = tuple(
-            dataclasses.replace(spec, shape=(spec.shape[0], narrowed([int(spec.shape[1])])[0]))
-            for spec in full.outputs
-        )
-        return dataclasses.replace(
-            full, table="narrow_twin:TABLE", build="narrow_twin:build", outputs=outputs
-        )
-
-    return make
+    """Return a function that gives an entry many times narrower, which converts in no time."""
+    monkeypatch.setitem(sys.modules, "narrow_twin", types.ModuleType("narrow_twin"))
+    return narrow
 
 
 @pytest.fixture
-def twin_file(tmp_path: Path, twin: Callable[[str], Entry]) -> Callable[[str], Path]:
+def twin_file(tmp_path: Path, twin: Callable[[str], Entry]) -> Callable[..., Path]:
     """Return a function that writes a narrow weight file in the layout of an entry."""
 
-    def make(name: str) -> Path:
+    def make(name: str, top: bool = True) -> Path:
         path = tmp_path / f"{name}.h5"
-        write_keras(path, random_layers(resolve(twin(name).table).rules, seed=1))
+        table = resolve(twin(name).table)
+        rules = table.rules if top else table.required()
+        write_keras(path, random_layers(rules, seed=1))
         return path
 
     return make

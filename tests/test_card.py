@@ -37,8 +37,12 @@ def test_the_metadata_is_what_the_hub_expects(entry: Entry, card: Cards) -> None
     loaded = ModelCard(text, ignore_metadata_errors=False)
     data = loaded.data
     assert isinstance(data, ModelCardData)
-    assert data.license == "other" and data.license_name == "vgg-face-non-commercial"
-    assert data.license_link == entry.source.licence.url
+    licence = entry.source.licence
+    assert data.license == licence.identifier
+    known = {"vggface.": "vgg-face-non-commercial", "vggface_": "vggface2"}
+    name = next((n for start, n in known.items() if entry.name.startswith(start)), None)
+    assert data.license_name == name
+    assert data.license_link == (licence.url if name else None)
     assert data.library_name == "vox2face" and data.pipeline_tag == "image-feature-extraction"
     assert data.tags == [*entry.tags, "safetensors", "onnx"]
     assert data.base_model is None  # the weights of the twin are not the published ones

@@ -22,6 +22,7 @@ from vox2face.converters.chain import convert
 from vox2face.errors import ParityError
 from vox2face.image import samples
 from vox2face.parity import Report, compare
+from vox2face.zoo.catalog import ENTRIES
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 ASSETS = Path(vox2face.__file__).parent / "assets"
@@ -108,7 +109,7 @@ def test_zoo_list_says_what_each_model_needs(vox2face: Run) -> None:
     assert lines[0].split()[0] == "NAME" and lines[1].startswith(NAME)
     assert lines[1].endswith("needs: vox2face convert serengil")
     models = json.loads(vox2face("zoo", "list", "--json").stdout)
-    assert [m["name"] for m in models] == [NAME, "vggface.rcmalli"]
+    assert [m["name"] for m in models] == [e.name for e in ENTRIES]
     assert models[0]["width"] == 4096 and models[0]["parameters"] == 145_002_878
 
 
@@ -138,6 +139,9 @@ def test_zoo_show_tells_terms_hash_and_shapes(vox2face: Run) -> None:
         (["check", "no/where"], 1, "no folder"),
         (["check", NAME], 1, "no folder"),
         (["export", NAME, "--output", "a.txt"], 2, "FILE.onnx"),
+        (["export", NAME, "--output", "a.h5"], 2, "needs --format keras"),
+        (["export", NAME, "--format", "keras", "--output", "a.onnx"], 2, "FILE.h5"),
+        (["export", NAME, "--format", "keras", "--output", "a.h5", "--logits"], 2, "--logits"),
         (["export", NAME, "--output", "a.onnx", "--preset", "x"], 2, "no face preset"),
         (["embed", "/dev/zero", "--model", NAME], 1, "a pipe or a device"),
         (["nonsense"], 2, "nonsense"),

@@ -134,11 +134,12 @@ def test_a_failing_tap_fails_the_conversion_and_keeps_nothing(
 def test_the_proof_sees_a_wrong_onnx_graph(
     twin: Twin, twin_file: TwinFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vox2face.converters import graphs
+    from vox2face.converters.graphs import vggface as graphs
+    from vox2face.converters.graphs.graph import Graph, Shapes
 
     right = graphs.vggface
 
-    def wrong(shapes: graphs.Shapes) -> graphs.Graph:
+    def wrong(shapes: Shapes) -> Graph:
         graph = right(shapes)
         nodes = [n for n in graph.nodes if n.output != "conv4_2"]  # a forgotten ReLU
         nodes = [
@@ -147,9 +148,7 @@ def test_the_proof_sees_a_wrong_onnx_graph(
             )
             for n in nodes
         ]
-        return graphs.Graph(
-            tuple(nodes), graph.initializers, {**graph.taps, "conv4_2": "conv4_2/sum"}
-        )
+        return Graph(tuple(nodes), graph.initializers, {**graph.taps, "conv4_2": "conv4_2/sum"})
 
     monkeypatch.setattr(graphs, "vggface", wrong)
     with pytest.raises(ParityError, match=r"conv4_2 \(onnx\)"):

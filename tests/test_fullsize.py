@@ -8,14 +8,21 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import h5py
 import numpy as np
 import pytest
+import torch
 
 from vox2face import bundle as bundles
+from vox2face.converters.prove import channels_last
+from vox2face.converters.read import open_weights
+from vox2face.parity import compare
+from vox2face.runtime import FaceEncoder, load
+from vox2face.zoo.registry import entry
 
 ASSETS = Path(bundles.__file__).parent / "assets"
 PICTURES = [ASSETS / "astronaut.png", ASSETS / "head.png"]
@@ -41,35 +48,19 @@ for path in sys.argv[3:]:
 np.save(sys.argv[2], np.array(rows, np.float32))
 """
 
-# The graph of keras_vggface/models.py, VGG16(include_top=True), with its layer names, on tf-keras,
-# and preprocess_input(version=1); keras-vggface itself imports on no current Keras.
-KERAS_VGGFACE = """
-import sys
-import numpy as np
-from PIL import Image
-from tf_keras import Model
-from tf_keras.layers import Activation, Conv2D, Dense, Flatten, Input, MaxPooling2D
+OWNER = Path(__file__).with_name("keras_vggface_owner.py")
 
-x = image = Input((224, 224, 3))
-for stage, (width, depth) in enumerate(((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)), 1):
-    for i in range(1, depth + 1):
-        x = Conv2D(width, (3, 3), activation="relu", padding="same", name=f"conv{stage}_{i}")(x)
-    x = MaxPooling2D((2, 2), strides=(2, 2), name=f"pool{stage}")(x)
-x = Flatten(name="flatten")(x)
-x = Activation("relu", name="fc6/relu")(Dense(4096, name="fc6")(x))
-x = fc7 = Activation("relu", name="fc7/relu")(Dense(4096, name="fc7")(x))
-x = Activation("softmax", name="fc8/softmax")(Dense(2622, name="fc8")(x))
-model, rng = Model(image, x, name="vggface_vgg16"), np.random.default_rng(11)
-model.set_weights([
-    rng.standard_normal(w.shape, np.float32)
-    * np.float32((2 / np.prod(w.shape[:-1])) ** 0.5 if w.ndim > 1 else 0.05)
-    for w in model.get_weights()
-])
-model.save_weights(sys.argv[1])
-pixels = [np.asarray(Image.open(path).convert("RGB"), np.float32) for path in sys.argv[3:]]
-x = np.stack(pixels)[..., ::-1] - np.array([93.5940, 104.7624, 129.1863], np.float32)
-np.save(sys.argv[2], Model(image, fc7).predict_on_batch(x))
-"""
+
+def keras_vggface(*arguments: object) -> str:
+    """Run keras-vggface's own code."""
+    done = subprocess.run(
+        [sys.executable, str(OWNER), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
 
 
 def embeddings(vox2face: Run, model: Path, backend: str, *more: str) -> np.ndarray:
@@ -83,7 +74,7 @@ def embeddings(vox2face: Run, model: Path, backend: str, *more: str) -> np.ndarr
 
 
 def assert_equal(got: np.ndarray, want: np.ndarray) -> None:
-    assert got.shape == want.shape == (2, 4096)
+    assert got.shape == want.shape and len(got) == 2
     assert np.abs(got - want).max() <= 1e-4 * np.abs(want).max()
     for a, b in zip(got.astype(float), want.astype(float), strict=True):
         assert a @ b / np.linalg.norm(a) / np.linalg.norm(b) >= 0.999999
@@ -125,6 +116,29 @@ def test_serengil_equals_deepface_on_torch_and_onnx(
     done = vox2face("check", out, "--weights", full_serengil)
     assert done.returncode == 0, done.stderr
     assert "bit for bit" in done.stdout
+
+
+@pytest.mark.parametrize("legacy", ["1", "0"], ids=["tf-keras", "keras-3"])
+def test_serengil_goes_back_to_deepface(
+    full_serengil: Path, space: Path, vox2face: Run, python: Callable[..., str], legacy: str
+) -> None:
+    back = space / f"back-{legacy}.h5"
+    done = vox2face("export", space / "serengil", "--format", "keras", "--output", back)
+    assert done.returncode == 0, done.stderr
+    assert "All 32 arrays of vggface.serengil equal the bundle's, bit for bit" in done.stdout
+    script = """
+import sys
+import numpy as np
+from deepface.models.facial_recognition.tf.VGGFace import base_model
+
+theirs, ours = base_model(), base_model()
+theirs.load_weights(sys.argv[1])
+ours.load_weights(sys.argv[2])
+pairs = list(zip(theirs.get_weights(), ours.get_weights(), strict=True))
+assert all(a.any() and np.array_equal(a.view("u4"), b.view("u4")) for a, b in pairs)
+print("EQUAL", len(pairs))
+"""
+    assert "EQUAL 32" in python(script, full_serengil, back, TF_USE_LEGACY_KERAS=legacy)
 
 
 def test_the_fast_path_imports_no_torch(
@@ -183,22 +197,77 @@ def test_a_real_kill_while_writing_leaves_no_bundle_and_the_next_run_succeeds(
     subprocess.run(["rm", "-rf", str(folder)], check=True)
 
 
-def test_rcmalli_equals_keras_vggface_on_torch_and_onnx(
-    space: Path, vox2face: Run, python: Callable[..., str]
-) -> None:
-    file, out, theirs = space / "rcmalli_vggface_tf_vgg16.h5", space / "rcmalli", space / "k.npy"
-    python(KERAS_VGGFACE, file, theirs, *PICTURES)
+def test_vgg16_equals_keras_vggface_on_torch_and_onnx(space: Path, vox2face: Run) -> None:
+    keras_vggface("make", "vgg16", space, *PICTURES)
+    file, out, back = space / "vgg16.h5", space / "vgg16", space / "vgg16_back.h5"
     with h5py.File(file) as content:
         assert sorted(content["fc6"]) == ["fc6", "relu"]  # the layer group nests another layer
     done = vox2face("convert", "rcmalli", "--variant", "vgg16", "--weights", file, "--out", out)
     assert done.returncode == 0, done.stderr
     assert "PROVEN at 21 layers" in done.stdout
     for backend in ("torch", "onnx"):
-        assert_equal(embeddings(vox2face, out, backend), np.load(theirs))
+        assert_equal(embeddings(vox2face, out, backend), np.load(space / "vgg16.npz")["fc7"])
     done = vox2face("convert", "serengil", "--weights", file, "--out", space / "wrong")
     assert done.returncode == 1
     assert "(25088, 4096)" in done.stderr and "vox2face convert rcmalli" in done.stderr
     assert not (space / "wrong").exists()
+    done = vox2face("export", out, "--format", "keras", "--output", back)
+    assert done.returncode == 0, done.stderr
+    assert "All 32 arrays" in done.stdout and same_arrays(file, back) == 32
+    assert "vgg16 32 arrays" in keras_vggface("load", "vgg16", back, file)
+
+
+@pytest.mark.parametrize(("variant", "count"), [("resnet50", 267), ("senet50", 331)])
+def test_residual_networks_equal_keras_vggface_at_every_block_and_go_back(
+    space: Path, vox2face: Run, variant: str, count: int
+) -> None:
+    keras_vggface("make", variant, space, *PICTURES)
+    theirs, loads = np.load(space / f"{variant}.npz"), []
+    for name, arrays in ((variant, count), (f"{variant}_notop", count - 2)):
+        file, out, back = (space / f"{name}{end}" for end in (".h5", "", "_back.h5"))
+        done = vox2face(
+            *("convert", "rcmalli", "--variant", variant, "--weights", file, "--out", out),
+            *([] if name == variant else ["--verify", "keras"]),
+        )
+        assert done.returncode == 0, done.stderr
+        assert f"PROVEN at {20 if name == variant else 19} layers" in done.stdout
+        rows = json.loads((out / "parity.json").read_text())["rows"]
+        assert max(row["max_rel"] for row in rows) <= entry(f"vggface_{variant}.rcmalli").measured
+        assert_equal(load(out, backend="onnx")(PICTURES), theirs["avg_pool"])
+        compare_blocks(load(out), theirs)
+        done = vox2face("export", out, "--format", "keras", "--output", back)
+        assert done.returncode == 0, done.stderr
+        assert f"All {arrays} arrays" in done.stdout and same_arrays(file, back) == arrays
+        loads += [variant, back, file]
+    said = keras_vggface("load", *loads)
+    assert f"{variant} {count} arrays" in said and f"{variant} {count - 2} arrays" in said
+
+
+def compare_blocks(encoder: FaceEncoder, theirs: Mapping[str, np.ndarray]) -> None:
+    """Compare the torch module with the owner's activations at every block, on both pictures."""
+    x = encoder.preprocess(PICTURES)
+    seen = set()
+    with torch.inference_mode():
+        for tap, value in encoder.module.taps(x):  # type: ignore[operator]
+            if tap in theirs:
+                seen.add(tap)
+                assert compare("torch", tap, channels_last(value.numpy()), theirs[tap]).ok, tap
+    assert len(seen) == (18 if encoder.classes else 17)
+
+
+def same_arrays(first: Path, second: Path) -> int:
+    """Return how many arrays two weight files share, after comparing all of both bit for bit."""
+    with open_weights(first) as a, open_weights(second) as b, TemporaryFile() as spool:
+        found = {
+            array.layer + array.name.rsplit("/", 1)[-1].partition(":")[0]: array
+            for array in b.arrays
+        }
+        assert len(a.arrays) == len(b.arrays) == len(found)
+        for array in a.arrays:
+            other = found[array.layer + array.name.rsplit("/", 1)[-1].partition(":")[0]]
+            one, two = a.open(array, spool), b.open(other, spool)
+            assert one.shape == two.shape and np.array_equal(one.view("u4"), two.view("u4"))
+    return len(a.arrays)
 
 
 def test_the_names_reported_for_the_real_file_convert(

@@ -385,7 +385,7 @@ def test_the_onnx_file_with_scores_is_exported_once_outside_the_bundle(
     assert path == home() / "exports" / digest / "logits.onnx"
     written = path.stat().st_mtime_ns
     assert runtime.exported(bundle, logits=True).stat().st_mtime_ns == written
-    assert runtime.exported(bundle).name == "model.onnx"
+    assert runtime.exported(bundle).name == "embedding.onnx"
     assert sorted(bundle.path.iterdir()) == before
 
 

@@ -105,7 +105,8 @@ def test_third_party_packages_stay_behind_their_walls() -> None:
 
 @pytest.mark.parametrize("package", ["torch", "onnx", "onnxruntime", "tensorflow", "tf_keras"])
 def test_heavy_packages_are_imported_late_outside_the_networks(package: str) -> None:
-    torch_modules = {"vox2face.zoo.vggface", "vox2face.zoo.frontends"}
+    torch_modules = {e.build.partition(":")[0] for e in ENTRIES}
+    torch_modules |= {"vox2face.zoo.frontends", "vox2face.zoo.tapped"}
     for module, path in MODULES.items():
         for name, at_import in imports(path):
             if name.split(".")[0] == package and module not in torch_modules:

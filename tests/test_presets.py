@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import re
 import sys
 import types
 from pathlib import Path
@@ -78,13 +79,15 @@ def keras_vggface(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
-def test_keras_vggface_v1_equals_preprocess_input(
-    keras_vggface: types.ModuleType, size: tuple[int, int]
+@pytest.mark.parametrize("version", [1, 2])
+def test_keras_vggface_equals_preprocess_input(
+    keras_vggface: types.ModuleType, size: tuple[int, int], version: int
 ) -> None:
     pixels = picture(*size)
     loaded = Image.fromarray(pixels).resize((224, 224), Image.Resampling.NEAREST)
-    want = keras_vggface.preprocess_input(np.asarray(loaded, np.float32)[None], version=1)[0]
-    np.testing.assert_allclose(ours("keras-vggface-v1", pixels), want, rtol=0, atol=1e-5)
+    want = keras_vggface.preprocess_input(np.asarray(loaded, np.float32)[None], version=version)[0]
+    shown = ours(f"keras-vggface-v{version}", pixels)
+    np.testing.assert_allclose(shown, want, rtol=0, atol=1e-5)
 
 
 # Pillow 13 resamples the rows of this one first, older Pillows the columns, as we do. Both round
@@ -113,7 +116,15 @@ def test_presets_state_colour_and_range(name: str) -> None:
     preset = FACE_PRESETS[name]
     values = ours(name, picture(100, 100))
     assert preset.meaning.startswith(preset.color)
-    assert (values.max() < 1.001) == preset.meaning.endswith("0..1")
+    stated = re.fullmatch(
+        r"..., 0\.\.(\d+)(?: minus the means \((.*?)\)(?:, divided by (\d+))?)?", preset.meaning
+    )
+    assert stated, preset.meaning
+    means = [float(n) for n in stated[2].split(", ")] if stated[2] else [0]
+    highest = (float(stated[1]) - min(means)) / float(stated[3] or 1)
+    lowest = -max(means) / float(stated[3] or 1)
+    assert lowest - 1e-4 <= values.min() and values.max() <= highest + 1e-4
+    assert values.max() > 0.8 * highest
     red = np.zeros((8, 8, 3), np.uint8)
     red[..., 0] = 255
     shown = ours(name, red)[112, 112] + np.array(preset.mean) * preset.scale

@@ -29,7 +29,7 @@ def crash(path: Path) -> None:
 
 
 def gorge(path: Path) -> None:
-    np.ones(rehearsing.MEMORY // 4, np.float32)
+    np.ones(rehearsing.MEMORY, np.float32)
 
 
 def devour(path: Path) -> None:

@@ -22,6 +22,7 @@ from vox2face.errors import ImageError, UsageError, Vox2FaceError
 from vox2face.image import samples
 from vox2face.parity import Report
 from vox2face.spec import Entry
+from vox2face.zoo.catalog import ENTRIES
 
 Twin = Callable[[str], Entry]
 TwinFile = Callable[[str], Path]
@@ -238,7 +239,7 @@ def test_what_is_no_picture_gets_one_sentence(converted: Path, tmp_path: Path) -
 
 
 def test_registry_lists_by_kind() -> None:
-    assert vox2face.list_models() == ["vggface.serengil", "vggface.rcmalli"]
+    assert vox2face.list_models() == [e.name for e in ENTRIES]
     assert vox2face.list_models(kind="face-encoder") == vox2face.list_models()
     assert vox2face.entry("VGGFace16_rcmalli").name == "vggface.rcmalli"
     with pytest.raises(UsageError, match="face-encoder"):

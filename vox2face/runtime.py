@@ -87,8 +87,8 @@ class FaceEncoder:
     """A face encoder with its preprocessing: pictures in, float32 embeddings (n, width) out.
 
     `entry` holds the facts, `preset` the name of the preprocessing. On the torch backend
-    `module(x)` takes what the preset produces, float32 (n, 3, 224, 224) in the colour order of
-    the weights, and returns the embedding; `module.logits(x)` returns the class scores. On the
+    `module(x)` takes what the preset produces, float32 (n, 3, size, size) in the colour order
+    of the weights, and returns the embedding; `module.logits(x)` returns the class scores. On the
     onnx backend `session` is the ONNX Runtime session, whose output holds the same values.
     `bundle` is where the weights came from, None where they are random.
     """
@@ -209,14 +209,14 @@ class FaceEncoder:
         return np.concatenate(parts) if parts else np.empty((0, width), np.float32)
 
     def preprocess(self, pictures: Picture | Sequence[Picture]) -> Tensor:
-        """Return what the network takes, float32 (n, 3, 224, 224), after the preset."""
+        """Return what the network takes, float32 (n, 3, size, size), after the preset."""
         import torch
 
         with torch.no_grad():  # not inference_mode: one may train on the result
             return torch.cat([self.prepared(decode(p)) for p in listed(pictures)])
 
     def prepared(self, picture: NDArray[np.uint8]) -> torch.Tensor:
-        """Return one decoded picture after the preset, (1, 3, 224, 224)."""
+        """Return one decoded picture after the preset, (1, 3, size, size)."""
         import torch
 
         height, width = picture.shape[:2]

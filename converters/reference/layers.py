@@ -46,4 +46,6 @@ def relu(x: Array) -> Array:
 
 def sigmoid(x: Array) -> Array:
     """The logistic function."""
-    return 1 / (1 + np.exp(-x))
+    with np.errstate(over="ignore"):  # far below zero the exponential is infinite, the result zero
+        y: Array = np.reciprocal(1 + np.exp(-x))
+    return y

@@ -62,7 +62,8 @@ def batch_norm(arrays: Arrays, name: str, x: Array, epsilon: float) -> Array:
     """Normalise with the stored statistics, then scale and shift."""
     deviation = np.sqrt(arrays[f"{name}/moving_variance"] + np.float32(epsilon))
     normal = (x - arrays[f"{name}/moving_mean"]) / deviation
-    return normal * arrays[f"{name}/gamma"] + arrays[f"{name}/beta"]
+    y: Array = normal * arrays[f"{name}/gamma"] + arrays[f"{name}/beta"]
+    return y
 
 
 def excitation(arrays: Arrays, name: str, x: Array) -> Array:

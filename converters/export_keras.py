@@ -1,0 +1,66 @@
+"""The way back: a bundle's weights as a Keras HDF5 file that the owner's own code loads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from vox2face.bundle import WEIGHTS, Bundle
+from vox2face.converters.check import compare_with, stored
+from vox2face.converters.mapping import WeightMap
+from vox2face.converters.write_keras import layers_of, write_layers
+from vox2face.errors import BundleError, UsageError
+from vox2face.files import atomic_file, require_space
+from vox2face.spec import resolve
+from vox2face.zoo.registry import entry as find_entry
+
+SUFFIXES = (".h5", ".hdf5")
+
+
+def export_keras(
+    target: Bundle,
+    path: Path,
+    advance: Callable[[str, int, int], None] = lambda stage, done, total: None,
+) -> int:
+    """Write a bundle's weights as legacy Keras HDF5; return the number of arrays.
+
+    The arrays come back through the inverse of the entry's weight map, under the names and in the
+    order of the owner's graph. The finished file is read again and compared with the bundle bit
+    for bit before it is kept. `advance` gets (stage, bytes done, bytes in all). Raises `UsageError`
+    for a network that has no graph in Keras, `BundleError` if the weights were altered.
+    """
+    require_writable(path)
+    entry = find_entry(target.entry_name)
+    if not entry.twin:
+        raise UsageError(
+            f"{entry.name} has no graph in Keras that could load the file: use --format onnx."
+        )
+    if problems := target.altered([WEIGHTS]):
+        raise BundleError(f"{target.path}: {'; '.join(problems)}. Convert again with --force.")
+    table: WeightMap = resolve(entry.table)
+    arrays = table.invert(stored(target.weights))
+    total = sum(array.nbytes for array in arrays.values())
+    require_space(path.resolve().parent, total, "The Keras file")
+    done = 0
+
+    def written(count: int) -> None:
+        nonlocal done
+        done += count
+        advance("write", done, total)
+
+    with atomic_file(path) as unfinished:
+        write_layers(unfinished, layers_of(arrays), written)
+        compare_with(target, unfinished, partial(advance, "compare"))
+    return len(arrays)
+
+
+def require_writable(path: Path) -> None:
+    """Raise `UsageError` for a place where no Keras file can go."""
+    if path.suffix not in SUFFIXES:
+        raise UsageError(
+            f"{path} does not end in .h5 or .hdf5, by which Keras knows the format: name the file "
+            "to write, as FILE.h5."
+        )
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder: name the file to write, as FILE.h5.")
