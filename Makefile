@@ -4,7 +4,7 @@ PIP := .venv/bin/pip --disable-pip-version-check
 WEIGHTS ?=
 OUT ?= vox2face-demo
 
-.PHONY: demo test lint types bench wheel clean
+.PHONY: demo test lint types bench docs wheel clean
 
 demo: .venv/demo.stamp
 	.venv/bin/vox2face demo --out $(OUT) $(if $(WEIGHTS),--weights $(WEIGHTS))
@@ -26,6 +26,9 @@ types: .venv/dev.stamp
 bench: .venv/dev.stamp
 	.venv/bin/python benchmarks/convert.py
 	.venv/bin/python benchmarks/startup.py
+
+docs: .venv/dev.stamp
+	.venv/bin/vox2face zoo list --markdown > docs/zoo.md
 
 wheel: .venv/dev.stamp
 	.venv/bin/python -m build

@@ -18,8 +18,8 @@ TEMPLATE = """\
 
 {summary}.
 
-A network that turns a picture of a face into a vector of {width} numbers, converted from Keras to
-{formats} with [vox2face](https://github.com/vox2face/vox2face).
+A network that turns a picture of a face into a vector of {width} numbers, converted from
+{format} to {formats} with [vox2face](https://github.com/vox2face/vox2face).
 
 ## Use
 
@@ -47,10 +47,10 @@ models that were trained on these embeddings.
 ## Out of scope, and limits
 
 - Deciding about people: identification, surveillance, access. Face networks differ in accuracy
-  between groups of people, and this one was trained on photographs of celebrities.
+  between groups of people, and this one was trained mostly on photographs of famous people.
 - Whole photographs: crop the face first.
 - Comparing embeddings that were made with different presets or different models.
-
+{note}
 ## Parity with the original
 
 {verdict}
@@ -110,6 +110,7 @@ def model_card(entry: Entry, config: dict[str, Any], report: Report) -> str:
         metadata="\n".join(metadata(entry, onnx, source["published"])),
         name=entry.name,
         summary=entry.summary,
+        format=source["format"],
         formats="safetensors and ONNX" if onnx else "safetensors",
         width=entry.width,
         preset=config["preset"],
@@ -120,6 +121,7 @@ def model_card(entry: Entry, config: dict[str, Any], report: Report) -> str:
             for spec in entry.outputs
         ),
         parameters=entry.parameters,
+        note=f"- {entry.note}\n" if entry.note else "",
         verdict=report.verdict(),
         parity=parity_table(report),
         repository=origin.repository,

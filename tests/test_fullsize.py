@@ -106,6 +106,7 @@ def test_serengil_equals_deepface_on_torch_and_onnx(
     assert "NOT the published file" in done.stdout and "PROVEN at 21 layers" in done.stdout
     report = json.loads((out / "parity.json").read_text())
     assert report["ok"] and report["verify"] == "keras"
+    assert max(row["max_rel"] for row in report["rows"]) <= entry("vggface.serengil").measured
     stages = [row["stage"] for row in report["rows"]]
     assert [stages.count(s) for s in ("torch", "onnx", "onnx file", "keras")] == [21, 21, 2, 21]
     assert report["hashes"].keys() == {full_serengil.name, "model.safetensors", "model.onnx"}
@@ -205,6 +206,8 @@ def test_vgg16_equals_keras_vggface_on_torch_and_onnx(space: Path, vox2face: Run
     done = vox2face("convert", "rcmalli", "--variant", "vgg16", "--weights", file, "--out", out)
     assert done.returncode == 0, done.stderr
     assert "PROVEN at 21 layers" in done.stdout
+    report = json.loads((out / "parity.json").read_text())
+    assert max(row["max_rel"] for row in report["rows"]) <= entry("vggface.rcmalli").measured
     for backend in ("torch", "onnx"):
         assert_equal(embeddings(vox2face, out, backend), np.load(space / "vgg16.npz")["fc7"])
     done = vox2face("convert", "serengil", "--weights", file, "--out", space / "wrong")

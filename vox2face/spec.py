@@ -88,8 +88,9 @@ class Entry:
     independent forward pass on the original file's arrays. `labels` is the published list of the
     names of the classes, in the order of the scores. `twin` is the owner's graph in Keras, if there
     is one; `notop` the published file without the layer `classifier`, where there is such a file.
-    `flops` counts one picture, a multiplication and an addition as two; `measured` bounds the
-    differences seen at full size, as a part of the largest activation.
+    `flops` counts one picture's embedding, a multiplication and an addition as two; `measured`
+    bounds the differences seen at full size, as a part of the largest activation. `note` is what
+    people have to know about these weights beside that.
     Values agree with the original when the largest difference is at most
     `atol + rtol * largest original value`. `tags` are the model's own on the Hugging Face hub.
     """
@@ -114,6 +115,7 @@ class Entry:
     parameters: int = 0
     flops: int = 0
     measured: float = 0.0
+    note: str = ""
     atol: float = 0.0
     rtol: float = 1e-4
     labels: Source | None = None

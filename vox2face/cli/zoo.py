@@ -21,9 +21,15 @@ def command() -> None:
 @command.command("list")
 @click.option("--kind", metavar="K", help="Only this kind, such as face-encoder.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def list_command(kind: str | None, as_json: bool) -> None:
+@click.option("--markdown", is_flag=True, help="Print the page docs/zoo.md.")
+def list_command(kind: str | None, as_json: bool, markdown: bool) -> None:
     """List all models, one a line."""
     entries = [entry(name) for name in list_models(kind)]
+    if markdown:
+        from vox2face.cli.zoo_page import page
+
+        click.echo(page(entries), nl=False)
+        return
     if as_json:
         click.echo(json.dumps([facts(e) for e in entries], indent=2))
         return

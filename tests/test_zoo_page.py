@@ -1,0 +1,45 @@
+"""docs/zoo.md says what the catalogue says, and the catalogue says what the networks are."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from vox2face.cli.zoo_page import page
+from vox2face.spec import Entry, resolve
+from vox2face.zoo.catalog import ENTRIES
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_page_is_the_catalogues() -> None:
+    written = (ROOT / "docs/zoo.md").read_text(encoding="utf-8")
+    assert written == page(ENTRIES), "run make docs"
+    for entry in ENTRIES:
+        assert f"\n## {entry.name}\n" in written
+    rows = [line for line in written.splitlines() if line.startswith("| [`")]
+    assert [len(re.findall(r" \| ", row)) for row in rows] == [9] * len(ENTRIES)
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
+def test_flops_are_those_of_the_network(entry: Entry) -> None:
+    with torch.device("meta"):
+        network = resolve(entry.build)()
+        picture = torch.empty(1, *entry.input.shape[1:])
+        with FlopCounterMode(display=False) as counter:
+            network(picture)
+    assert counter.get_total_flops() == entry.flops
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
+def test_outputs_are_those_of_the_network(entry: Entry) -> None:
+    with torch.device("meta"):
+        network, picture = resolve(entry.build)().eval(), torch.empty(2, *entry.input.shape[1:])
+        shapes = [tuple(network(picture).shape)]
+        if network.classes:
+            shapes.append(tuple(network.logits(picture).shape))
+    assert shapes == [(2, *spec.shape[1:]) for spec in entry.outputs]

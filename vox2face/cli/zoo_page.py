@@ -1,0 +1,70 @@
+"""The zoo as a page of Markdown, docs/zoo.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from vox2face.spec import Entry, TensorSpec
+from vox2face.zoo.presets import FACE_PRESETS
+
+HEAD = """\
+# The zoo
+
+Written by `vox2face zoo list --markdown` from the catalogue in `zoo/catalog.py`; `make docs` writes
+it anew. FLOPs are those of one picture's embedding, a multiplication and an addition counted as
+two; parameters include the classifier. Parity is the largest difference that PyTorch and ONNX
+Runtime have shown at any layer of a full-size conversion, as a part of the layer's largest value
+(CPU, float32); a conversion fails above the tolerance of 1e-4, or below a cosine of 0.999999.
+
+| Model | Kind | Input | Output | Parameters | FLOPs | Preset | Licence | Source | Parity |
+|---|---|---|---|---|---|---|---|---|---|
+"""
+
+
+def page(entries: Sequence[Entry]) -> str:
+    """Return the whole page: one table, then what there is to know of each model."""
+    table = "".join(f"| {' | '.join(cells(entry))} |\n" for entry in entries)
+    return HEAD + table + "".join(line for entry in entries for line in section(entry))
+
+
+def cells(entry: Entry) -> Iterator[str]:
+    """Yield one model's cells of the table."""
+    source, licence = entry.source, entry.source.licence
+    yield f"[`{entry.name}`](#{anchor(entry.name)})"
+    yield entry.kind
+    yield tensor(entry.input)
+    yield "<br>".join(tensor(spec) for spec in entry.outputs)
+    yield f"{entry.parameters:,}"
+    yield f"{entry.flops / 1e9:.1f} G"
+    yield f"`{entry.preprocess}`"
+    yield f"[{licence.name}]({licence.url})"
+    yield f"[{source.filename}]({source.repository})"
+    yield f"{entry.measured:.0e}"
+
+
+def section(entry: Entry) -> Iterator[str]:
+    """Yield the lines about one model."""
+    yield f"\n## {entry.name}\n\n{entry.summary}. Convert it with `{entry.command}`.\n\n"
+    if entry.aliases:
+        yield f"- Also known as {', '.join(f'`{name}`' for name in entry.aliases)}.\n"
+    yield f"- Input `{entry.input.name}`: {entry.input.meaning}.\n"
+    yield f"- Preset `{entry.preprocess}`: {FACE_PRESETS[entry.preprocess].meaning}.\n"
+    for spec in entry.outputs:
+        yield f"- Output `{spec.name}`: {spec.meaning}.\n"
+    if entry.notop:
+        yield f"- Without its classifier: `{entry.notop.filename}`, with `--no-top`.\n"
+    if entry.twin:
+        yield "- Goes back to Keras with `vox2face export --format keras`.\n"
+    if entry.note:
+        yield f"- {entry.note}\n"
+    yield f"- {entry.source.licence.notice}\n"
+
+
+def tensor(spec: TensorSpec) -> str:
+    """Return a tensor's name, type and shape."""
+    return f"`{spec.name}` {spec.dtype} ({', '.join(str(n) for n in spec.shape)})"
+
+
+def anchor(heading: str) -> str:
+    """Return the name under which GitHub links to a heading."""
+    return "".join(c for c in heading.lower().replace(" ", "-") if c.isalnum() or c in "-_")
