@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from vox2face import bundle, extras
 from vox2face.errors import MappingError, UsageError, WeightFileError
-from vox2face.fetch import discard, fetch
 from vox2face.files import require_absent, require_weight_file, sha256
 from vox2face.spec import Entry, Source
 
 if TYPE_CHECKING:
+    from vox2face.fetch import Fetched
     from vox2face.parity import Report
 
 VERIFICATIONS = ("auto", "reference", "keras", "none")
@@ -79,7 +79,7 @@ def convert(
     published = choose(entry, weights, top)
     onnx = decide(entry, target, onnx, verify, force, feedback)
     weights = weights or published.embedded
-    fetched = None if weights else fetch(published, feedback.progress("download"))
+    fetched = None if weights else download(published, feedback)
     if fetched and fetched.first:
         feedback.say(published.licence.notice)
         if not published.sha256:
@@ -97,10 +97,19 @@ def convert(
         except (WeightFileError, MappingError) as error:
             if not fetched:
                 raise
+            from vox2face.fetch import discard
+
             discard(fetched)
             raise type(error)(f"{error} The download was discarded: try again.") from error
         finally:
             stop.set()
+
+
+def download(published: Source, feedback: Feedback) -> Fetched:
+    """Return the published file, fetched if it has not been; what that needs is imported now."""
+    from vox2face.fetch import fetch
+
+    return fetch(published, feedback.progress("download"))
 
 
 def cancel_if(stop: threading.Event) -> None:

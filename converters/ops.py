@@ -62,6 +62,9 @@ def fill(target: Array, view: Array) -> None:
     step = max(1, TILE // (kernel * outs * view.itemsize))
     for start in range(0, ins, step):
         tile = np.ascontiguousarray(memory[:, start : start + step])
+        if kernel == 1:
+            np.copyto(result[:, start : start + step, 0], tile[0].T)
+            continue
         rows = np.ascontiguousarray(tile.reshape(-1, outs).T)
         rows = rows.reshape(outs, kernel, -1).transpose(0, 2, 1)
         np.copyto(result[:, start : start + step], rows)

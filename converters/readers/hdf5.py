@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from functools import partial
+from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import h5py
 
 from vox2face.converters.mapping import StoredArray
 from vox2face.converters.readers import keras3, legacy
-from vox2face.converters.readers.base import LEGACY, WeightFile, explained, weight_file
+from vox2face.converters.readers.base import LEGACY, Values, WeightFile, explained, weight_file
 from vox2face.converters.readers.h5 import opened_h5, unpacked
 from vox2face.converters.rehearse import rehearse
 
@@ -24,18 +24,31 @@ def opened(path: Path) -> Iterator[WeightFile]:
     Raises `WeightFileError` for a damaged file and for what a weight file has no business using:
     links, external or virtual storage, foreign filters.
     """
-    rehearse(path, structure)
-    with opened_h5(path) as file:
+    found = rehearse(path, structure)
+    arrays = [
+        StoredArray(layer, name, place, tuple(shape), offset)
+        for layer, name, place, shape, offset in found["arrays"]
+    ]
+    with ExitStack() as stack:
+
+        @cache
+        def root() -> h5py.Group:  # only packed arrays need the HDF5 library here
+            return stack.enter_context(opened_h5(path))[found["root"]]
+
+        def unpack(array: StoredArray, spool: BinaryIO) -> Values:
+            return unpacked(root(), array, spool)
+
         with explained(path):
-            root, format, arrays, named = declared(file, path.stat().st_size)
-            weights = weight_file(path, format, arrays, (), named, partial(unpacked, root))
+            weights = weight_file(path, found["format"], arrays, (), found["named"], unpack)
         yield weights
 
 
-def structure(path: Path) -> None:
-    """Read everything about a weight file but its weights."""
+def structure(path: Path) -> dict[str, Any]:
+    """Return everything about a weight file but its weights, as plain data."""
     with h5py.File(path, "r") as file:
-        declared(file, path.stat().st_size)
+        root, format, arrays, named = declared(file, path.stat().st_size)
+        rows = [(a.layer, a.name, a.path, a.shape, a.offset) for a in arrays]
+        return {"root": root.name, "format": format, "named": named, "arrays": rows}
 
 
 def declared(

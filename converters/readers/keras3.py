@@ -14,7 +14,7 @@ from typing import Any
 import h5py
 
 from vox2face.converters.mapping import StoredArray
-from vox2face.converters.readers.h5 import checked, child, refuse_aliases, text_attribute
+from vox2face.converters.readers.h5 import Walk, checked, child, text_attribute
 from vox2face.converters.readers.keras_names import layer_names, natural, weight_names
 from vox2face.errors import WeightFileError
 
@@ -49,12 +49,12 @@ def declared(
             "as those of Keras 3 have, so it holds no weights of Keras"
         )
     labels, named = labelled(saved, order, config)
+    walk = Walk(root)
     arrays = [
-        checked(root, layer, name, place, size)
+        checked(walk, layer, name, place, size)
         for path, layer in labels.items()
         for name, place, _ in places(path, saved[path])
     ]
-    refuse_aliases(root, arrays)
     return arrays, named
 
 

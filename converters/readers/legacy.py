@@ -16,10 +16,9 @@ import numpy as np
 
 from vox2face.converters.mapping import StoredArray
 from vox2face.converters.readers.h5 import (
+    Walk,
     checked,
     child,
-    group_at,
-    refuse_aliases,
     text,
     text_attribute,
 )
@@ -44,21 +43,22 @@ def declared(root: h5py.Group, size: int) -> tuple[list[StoredArray], bool]:
             "it was written by the Theano backend, whose kernels are flipped: "
             "load and save it once under Keras 2 with TensorFlow, then convert that file."
         )
+    walk = Walk(root)
     arrays = [
-        checked(root, layer, name, f"{layer}/{name}", size)
-        for layer, names in layers(root)
+        checked(walk, layer, name, f"{layer}/{name}", size)
+        for layer, names in layers(walk)
         for name in names
     ]
-    refuse_aliases(root, arrays)
     return arrays, has_names(root, "layer_names")
 
 
-def layers(root: h5py.Group) -> Iterator[tuple[str, list[str]]]:
+def layers(walk: Walk) -> Iterator[tuple[str, list[str]]]:
     """Yield (layer name, its array names) in the order of the attributes, empty layers left out."""
+    root = walk.root
     if not has_names(root, "layer_names"):  # Keras 0.x: numbered groups of numbered arrays
         for number in range(bounded(root.attrs["nb_layers"])):
             layer = f"layer_{number}"
-            count = bounded(group_at(root, layer).attrs.get("nb_params", 0))
+            count = bounded(walk.group(layer).attrs.get("nb_params", 0))
             yield layer, [f"param_{i}" for i in range(count)]
         return
     seen = set()
@@ -66,7 +66,7 @@ def layers(root: h5py.Group) -> Iterator[tuple[str, list[str]]]:
         if layer in seen:
             raise WeightFileError(f"the layer {layer!r} is listed twice")
         seen.add(layer)
-        names = names_attribute(group_at(root, layer), "weight_names")
+        names = names_attribute(walk.group(layer), "weight_names")
         if names:
             yield layer, names
 

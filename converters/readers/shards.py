@@ -17,7 +17,7 @@ import h5py
 
 from vox2face.converters.mapping import StoredArray
 from vox2face.converters.readers.base import Values, WeightFile, explained, weight_file
-from vox2face.converters.readers.h5 import checked, opened_h5, refuse_aliases, unpacked
+from vox2face.converters.readers.h5 import Walk, checked, opened_h5, unpacked
 from vox2face.converters.readers.keras3 import (
     NO_WEIGHTS,
     NO_WEIGHTS_AT_ROOT,
@@ -85,15 +85,14 @@ def declared(
         raise WeightFileError(f"{odd[0][:200]} is in its list or in its shards, but not in both")
     labels, named = labelled(saved, order, None)
     arrays: list[StoredArray] = []
+    walks = [Walk(file) for file in files]
     for path, layer in labels.items():
         for name, place, number in places(path, saved[path]):
             shard = parts[number]
             if shard.name not in wanted_of(wanted, path):
                 raise WeightFileError(f"{place} is in {shard.name}, where its list has it not")
-            array = checked(files[number], layer, name, place, shard.stat().st_size)
+            array = checked(walks[number], layer, name, place, shard.stat().st_size)
             arrays.append(dataclasses.replace(array, file=shard))
-    for shard, file in zip(parts, files, strict=True):
-        refuse_aliases(file, [array for array in arrays if array.file == shard])
     return arrays, named
 
 
