@@ -25,6 +25,7 @@ types: .venv/dev.stamp
 
 bench: .venv/dev.stamp
 	.venv/bin/python benchmarks/convert.py
+	.venv/bin/python benchmarks/senet50.py
 	.venv/bin/python benchmarks/startup.py
 
 docs: .venv/dev.stamp
