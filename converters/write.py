@@ -194,10 +194,17 @@ def each(
 
 def release(array: Array) -> None:
     """Let the system drop the pages of a memory-mapped array; they are read again if needed."""
-    base: object = array.base
-    advice = getattr(mmap, "MADV_DONTNEED", None)
-    if isinstance(base, mmap.mmap) and advice is not None:
-        base.madvise(advice)
+    memory, advice = memory_of(array), getattr(mmap, "MADV_DONTNEED", None)
+    if isinstance(memory, mmap.mmap) and advice is not None:
+        memory.madvise(advice)
+
+
+def memory_of(array: Array) -> object:
+    """Return what holds an array's values, such as a memory map."""
+    base: object = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    return base.obj if isinstance(base, memoryview) else base
 
 
 def write_at(path: Path, buffer: Array, offset: int) -> None:
