@@ -12,7 +12,6 @@ from typing import Any
 from vox2face import bundle
 from vox2face.converters.card import model_card
 from vox2face.converters.chain import Converted, Job
-from vox2face.converters.deliver import offered, write_onnx
 from vox2face.converters.mapping import Rule, StoredArray, WeightMap
 from vox2face.converters.ops import Array
 from vox2face.converters.read import LEGACY, WeightFile, open_weights
@@ -48,9 +47,11 @@ def assemble(job: Job, pool: Executor, digest: Future[str], expected: str | None
             raise Vox2FaceError(f"{job.source} changed since its download: delete it, try again.")
         job.feedback.say(identity(source))
         graph = resolve(entry.graph)(shapes(weights))
-        config = bundle.describe(entry, entry.preprocess, source, offered(entry, graph))
+        config = bundle.describe(entry, entry.preprocess, source, graph.offered(entry.outputs))
         bundle.add_file(config, weights, written)
         if job.onnx:
+            from vox2face.converters.deliver import write_onnx
+
             write_onnx(entry, weights, onnx, config)
             exported = pool.submit(sha256, onnx)
         report = proven(job, moves, weights, onnx if job.onnx else None)

@@ -12,7 +12,6 @@ from vox2face import extras
 from vox2face.bundle import Bundle
 from vox2face.converters import export, run_onnx
 from vox2face.converters.card import model_card
-from vox2face.converters.graphs.graph import Graph
 from vox2face.converters.ops import Array
 from vox2face.converters.write import shapes
 from vox2face.errors import ParityError, UsageError
@@ -53,18 +52,13 @@ def write_onnx(
         "vox2face": config["vox2face"],
     }
     graph = resolve(entry.graph)(shapes(weights))
-    outputs = offered(entry, graph)
+    outputs = graph.offered(entry.outputs)
     if not logits:
         outputs = outputs[:1]
     elif len(outputs) < 2:
         raise UsageError(f"{entry.name} has no class scores in these weights: leave out --logits.")
     specs = (entry.input, *outputs)
     export.write(path, graph, weights, specs, metadata, preset if frontend else None)
-
-
-def offered(entry: Entry, graph: Graph) -> tuple[TensorSpec, ...]:
-    """Return the outputs of an entry that these weights have: without a classifier no logits."""
-    return tuple(spec for spec in entry.outputs if spec.name in graph.taps.values())
 
 
 def add_onnx(target: Bundle) -> None:

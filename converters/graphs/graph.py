@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from vox2face.spec import TensorSpec
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -26,6 +28,10 @@ class Graph:
     nodes: tuple[Node, ...]
     initializers: Shapes
     taps: Mapping[str, str]
+
+    def offered(self, outputs: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
+        """Return those outputs that these weights have: without a classifier no logits."""
+        return tuple(spec for spec in outputs if spec.name in self.taps.values())
 
     def reduced(self, outputs: tuple[str, ...]) -> Graph:
         """Return the part of the graph that the named output tensors need."""
