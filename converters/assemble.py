@@ -48,6 +48,7 @@ def assemble(job: Job, pool: Executor, digest: Future[str], expected: str | None
         job.feedback.say(identity(source))
         graph = resolve(entry.graph)(shapes(weights))
         config = bundle.describe(entry, entry.preprocess, source, graph.offered(entry.outputs))
+        config["parameters"] = size // 4
         bundle.add_file(config, weights, written)
         if job.onnx:
             from vox2face.converters.deliver import write_onnx
@@ -75,7 +76,9 @@ def paired(entry: Entry, file: WeightFile) -> list[tuple[Rule, StoredArray]]:
     try:
         return fitting(entry, file).pair(file.arrays, file.named)
     except MappingError as error:
-        raise MappingError(f"{file.path}: {error}{hint(entry, file)}") from None
+        fits = hint(entry, file)
+        said = f"{file.path} holds the weights of {fits}" if fits else f"{file.path}: {error}"
+        raise MappingError(said) from None
 
 
 def fitting(entry: Entry, file: WeightFile) -> WeightMap:
@@ -87,11 +90,11 @@ def fitting(entry: Entry, file: WeightFile) -> WeightMap:
 
 
 def hint(entry: Entry, file: WeightFile) -> str:
-    """Name the command for which a refused file would be right, if there is one."""
+    """Name the model and the command for which a refused file is right, if there is one."""
     for other in ENTRIES:
         with contextlib.suppress(MappingError):
             if other.name != entry.name and fitting(other, file).pair(file.arrays, file.named):
-                return f" It fits {other.name}: run {other.command} --weights {file.path}"
+                return f"{other.name}: run {other.command} --weights {file.path}"
     return ""
 
 

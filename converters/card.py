@@ -27,7 +27,7 @@ A network that turns a picture of a face into a vector of {width} numbers, conve
 import vox2face
 
 encoder = vox2face.load("hf:user/repo")  # or "path/to/this/folder"
-embeddings = encoder(["face.png"], normalize=True)  # float32 (1, {width})
+embeddings = encoder(["face.png"])  # float32 (1, {width})
 ```
 
 Pictures are cropped faces; the preprocessing below is part of the model and done by the encoder.
@@ -47,7 +47,7 @@ models that were trained on these embeddings.
 ## Out of scope, and limits
 
 - Deciding about people: identification, surveillance, access. Face networks differ in accuracy
-  between groups of people, and this one was trained mostly on photographs of famous people.
+  between groups of people, and this one has not been tested for that.
 - Whole photographs: crop the face first.
 - Comparing embeddings that were made with different presets or different models.
 {note}
@@ -119,8 +119,9 @@ def model_card(entry: Entry, config: dict[str, Any], report: Report) -> str:
         outputs="\n".join(
             f"| Output | `{spec.name}`{str(spec).removeprefix(spec.name)} |"
             for spec in entry.outputs
+            if spec.name in {output["name"] for output in config["outputs"]}
         ),
-        parameters=entry.parameters,
+        parameters=config.get("parameters", entry.parameters),
         note=f"- {entry.note}\n" if entry.note else "",
         verdict=report.verdict(),
         parity=parity_table(report),

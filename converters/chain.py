@@ -143,9 +143,9 @@ def decide(
         raise UsageError(f"There is no verification {verify!r}: choose one of {known}.")
     require_absent(target, force)
     if verify == "keras":
-        extras.require("keras", "--verify keras")
         if not entry.twin:
             raise UsageError(f"{entry.name} has no owner's graph in Keras: use --verify reference.")
+        extras.require("keras", "--verify keras")
     if onnx:
         extras.require("onnx", "--onnx")
     if onnx is None and not extras.has("onnx"):

@@ -9,7 +9,7 @@ import numpy as np
 
 from vox2face import bundle as bundles
 from vox2face import extras
-from vox2face.bundle import Bundle
+from vox2face.bundle import Bundle, place_for_export
 from vox2face.converters import export, run_onnx
 from vox2face.converters.card import model_card
 from vox2face.converters.ops import Array
@@ -63,7 +63,7 @@ def write_onnx(
 
 def add_onnx(target: Bundle) -> None:
     """Add model.onnx, checked against torch, to a bundle that has none, and to its records."""
-    added = export_file(target, target.onnx)
+    added = write_checked(target, target.onnx)
     digest = sha256(target.onnx)
     bundles.add_file(target.config, target.onnx, digest)
     report = Report.from_json((target.path / bundles.PARITY).read_text(encoding="utf-8"))
@@ -89,7 +89,19 @@ def export_file(
     `logits` it has the class scores as a second output. Raises `ParityError`, and keeps nothing,
     if ONNX Runtime computes something else than torch.
     """
-    require_exportable(path, preset)
+    path = require_exportable(path, preset)
+    return write_checked(target, path, preset, frontend, logits)
+
+
+def write_checked(
+    target: Bundle,
+    path: Path,
+    preset: str | None = None,
+    frontend: bool = False,
+    logits: bool = False,
+) -> Report:
+    """Write an ONNX file anywhere and compare it with the torch module; see `export_file`."""
+    extras.require("onnx", "ONNX export")
     entry, chosen = find_entry(target.entry_name), face_preset(preset or target.preset)
     with atomic_file(path) as partial:
         write_onnx(entry, target.weights, partial, target.config, chosen, frontend, logits)
@@ -99,8 +111,8 @@ def export_file(
     return report
 
 
-def require_exportable(path: Path, preset: str | None) -> None:
-    """Raise `UsageError` for what an export can be refused for before any work."""
+def require_exportable(path: Path, preset: str | None) -> Path:
+    """Return where the file goes; raise `UsageError` for what can be refused before any work."""
     if path.suffix != ".onnx":
         hint = " A Keras file needs --format keras." if path.suffix in (".h5", ".hdf5") else ""
         raise UsageError(
@@ -111,6 +123,7 @@ def require_exportable(path: Path, preset: str | None) -> None:
     if preset is not None:
         face_preset(preset)
     extras.require("onnx", "ONNX export")
+    return place_for_export(path)
 
 
 def compared(entry: Entry, weights: Path, path: Path, preset: FacePreset, frontend: bool) -> Report:

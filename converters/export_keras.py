@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from vox2face.bundle import WEIGHTS, Bundle
+from vox2face.bundle import WEIGHTS, Bundle, place_for_export
 from vox2face.converters.check import compare_with, stored
 from vox2face.converters.mapping import WeightMap
 from vox2face.converters.write_keras import layers_of, write_layers
@@ -30,7 +31,7 @@ def export_keras(
     for bit before it is kept. `advance` gets (stage, bytes done, bytes in all). Raises `UsageError`
     for a network that has no graph in Keras, `BundleError` if the weights were altered.
     """
-    require_writable(path)
+    path = require_writable(path)
     entry = find_entry(target.entry_name)
     if not entry.twin:
         raise UsageError(
@@ -50,17 +51,29 @@ def export_keras(
         advance("write", done, total)
 
     with atomic_file(path) as unfinished:
+        try_space(unfinished, total)
         write_layers(unfinished, layers_of(arrays), written)
         compare_with(target, unfinished, partial(advance, "compare"))
     return len(arrays)
 
 
-def require_writable(path: Path) -> None:
-    """Raise `UsageError` for a place where no Keras file can go."""
-    if path.suffix not in SUFFIXES:
+def try_space(path: Path, count: int) -> None:
+    """Raise the system's own error if a file of `count` bytes cannot be had at a place.
+
+    The HDF5 library may crash when it runs into a full disk, a quota or a limit.
+    """
+    if hasattr(os, "posix_fallocate"):
+        with path.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, count)
+
+
+def require_writable(path: Path) -> Path:
+    """Return where a Keras file goes; raise `UsageError` for a place where none can go."""
+    if path.suffix not in SUFFIXES or path.name.endswith(".weights.h5"):
         raise UsageError(
-            f"{path} does not end in .h5 or .hdf5, by which Keras knows the format: name the file "
-            "to write, as FILE.h5."
+            f"{path} is no name of a legacy Keras file, which Keras knows by .h5 or .hdf5 (not by "
+            ".weights.h5, which means another format): name the file to write, as FILE.h5."
         )
     if path.is_dir():
         raise UsageError(f"{path} is a folder: name the file to write, as FILE.h5.")
+    return place_for_export(path)

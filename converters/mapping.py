@@ -142,7 +142,7 @@ class WeightMap:
 def summary(like: str, problems: Sequence[str]) -> str:
     """Return one message for all problems of a file."""
     count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
-    told = [problem if len(problem) < 200 else f"{problem[:200]}..." for problem in problems[:40]]
+    told = [problem if len(problem) < 200 else f"{problem[:200]}..." for problem in problems[:8]]
     if len(problems) > len(told):
         told.append(f"and {len(problems) - len(told)} more")
     return f"These are not the weights of {like} ({count}): {'; '.join(told)}."

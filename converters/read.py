@@ -32,6 +32,9 @@ ADVICE = {
     ),
     "a TensorFlow checkpoint": ": load it in Keras and save the model's weights",
     "a SavedModel's graph": ": load the folder in Keras and save the model's weights",
+    "a Git LFS pointer, not the file it points to": ": run git lfs pull where it comes from",
+    "a web page (HTML)": ": open it to see what the server said, and download the file again",
+    "plain text": ": download the file again",
     "a gzip archive": ": unpack it first",
     "a tar archive": ": unpack it first",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,12 +20,12 @@ Cards = Callable[..., str]
 
 
 @pytest.fixture
-def card(twin: Callable[[str], Entry], twin_file: Callable[[str], Path], tmp_path: Path) -> Cards:
+def card(twin: Callable[[str], Entry], twin_file: Callable[..., Path], tmp_path: Path) -> Cards:
     """Return a function that converts a narrow network and gives the card of its bundle."""
 
     def make(name: str, **options: object) -> str:
-        out = tmp_path / f"{name}-{len(options)}"
-        folder = convert(twin(name), twin_file(name), out, **options).path  # type: ignore[arg-type]
+        out, top = tmp_path / f"{name}-{len(options)}", bool(options.pop("top", True))
+        folder = convert(twin(name), twin_file(name, top), out, **options).path  # type: ignore[arg-type]
         return (folder / "README.md").read_text(encoding="utf-8")
 
     return make
@@ -82,3 +83,12 @@ def test_without_onnx_and_proof_the_card_says_so(card: Cards) -> None:
     assert "NOT PROVEN" in text and "Lowest cosine" not in text and "layer by layer" not in text
     assert "\n\n\n" not in text
     assert "- onnx\n" not in text and " ONNX" not in text
+
+
+def test_without_a_classifier_the_card_lists_no_scores(card: Cards) -> None:
+    whole = card("vggface_resnet50.rcmalli")
+    bare = card("vggface_resnet50.rcmalli", top=False)
+    assert "`logits`" in whole and "`logits`" not in bare
+    counts = [re.search(r"Parameters \| ([0-9,]+) ", text) for text in (whole, bare)]
+    more, fewer = (int(found[1].replace(",", "")) for found in counts if found)
+    assert more - fewer == (512 + 1) * 2157  # the twin's classifier

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from vox2face.zoo.catalog import ENTRIES
 Run = Callable[..., subprocess.CompletedProcess[str]]
 ASSETS = Path(vox2face.__file__).parent / "assets"
 NAME = "vggface.serengil"
+FREE = "dlib_resnet128.dlib"
 
 
 def commands(group: click.Group, prefix: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
@@ -109,6 +111,7 @@ def test_zoo_list_says_what_each_model_needs(vox2face: Run) -> None:
     assert lines[0].split()[0] == "NAME" and lines[1].startswith(NAME)
     assert lines[1].endswith("needs: vox2face convert serengil")
     models = json.loads(vox2face("zoo", "list", "--json").stdout)
+    assert lines[-1].startswith(FREE) and lines[-1].endswith("ready (comes with vox2face)")
     assert [m["name"] for m in models] == [e.name for e in ENTRIES]
     assert models[0]["width"] == 4096 and models[0]["parameters"] == 145_002_878
 
@@ -137,7 +140,10 @@ def test_zoo_show_tells_terms_hash_and_shapes(vox2face: Run) -> None:
         (["export", "zzzz", "--output", "a.onnx"], 2, "There is no model 'zzzz'"),
         (["check", "nowhere"], 2, "There is no model 'nowhere'"),
         (["check", "no/where"], 1, "no folder"),
-        (["check", NAME], 1, "no folder"),
+        (["check", NAME], 1, "run vox2face convert serengil first"),
+        (["zoo", "list", "--json", "--markdown"], 2, "two forms"),
+        (["embed", str(ASSETS / "head.png"), "--model", FREE, "--classify"], 2, "no classes apart"),
+        (["convert", "face-api", "--verify", "keras"], 2, "no owner's graph"),
         (["export", NAME, "--output", "a.txt"], 2, "FILE.onnx"),
         (["export", NAME, "--output", "a.h5"], 2, "needs --format keras"),
         (["export", NAME, "--format", "keras", "--output", "a.onnx"], 2, "FILE.h5"),
@@ -245,3 +251,23 @@ def test_pictures_are_read_before_a_model_is_loaded(vox2face: Run, tmp_path: Pat
     Image.new("RGB", (1, 1)).save(path)
     done = vox2face("embed", path, tmp_path / "gone.png", "--model", NAME)
     assert "gone.png" in done.stderr
+
+
+def test_what_comes_with_vox2face_is_checked_without_being_asked_for(vox2face: Run) -> None:
+    done = vox2face("check", FREE)
+    assert done.returncode == 0, done.stderr
+    assert "PROVEN at 18 layers" in done.stdout
+
+
+def test_a_limit_of_the_disk_is_not_blamed_on_the_weights(vox2face: Run, tmp_path: Path) -> None:
+    command = str(Path(sys.executable).with_name("vox2face"))
+    out = tmp_path / "made" / "out"
+    done = subprocess.run(
+        ["bash", "-c", f"ulimit -f 5000; {command} convert face-api --out {out} --no-onnx"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "the disk is full or the quota is used up" in done.stderr
+    assert list(out.parent.iterdir()) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -159,7 +160,34 @@ def test_altered_weights_do_not_go_back(
         export_keras(bundle, tmp_path / "back.h5")
 
 
-@pytest.mark.parametrize("name", ["weights.onnx", "weights", "weights.keras"])
+def test_a_file_of_the_bundle_is_not_replaced_and_a_link_is_followed(
+    made: Callable[..., tuple[Path, Bundle]], tmp_path: Path
+) -> None:
+    file, bundle = made("vggface.serengil")
+    with pytest.raises(UsageError, match="must not replace"):
+        bundles.place_for_export(bundle.path / "model.onnx")
+    (tmp_path / "link.h5").symlink_to(tmp_path / "elsewhere.h5")
+    export_keras(bundle, tmp_path / "link.h5")
+    assert (tmp_path / "link.h5").is_symlink()
+    assert_same(file, tmp_path / "elsewhere.h5")
+
+
+def test_a_full_disk_is_named(made: Callable[..., tuple[Path, Bundle]], tmp_path: Path) -> None:
+    _, bundle = made("vggface.serengil")
+    (tmp_path / "out").mkdir()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, before[1]))
+        with pytest.raises(Vox2FaceError, match="the disk is full or the quota is used up"):
+            export_keras(bundle, tmp_path / "out" / "back.h5")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["a.onnx", "weights", "weights.keras", "a.weights.h5"])
 def test_the_name_must_be_one_keras_takes_for_hdf5(name: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"FILE\.h5"):
         exporting.require_writable(tmp_path / name)

@@ -506,3 +506,9 @@ def test_options_that_do_not_fit_get_one_sentence(
     done = CliRunner().invoke(main, ["embed", "face.png", "--model", str(bundle.path), *options])
     assert done.exit_code == code, done.output
     assert words in done.output and done.stdout == ""
+
+
+@pytest.mark.parametrize("labels", [5, {"a": 1, "b": 2}, [1, 2], [None, None], (n for n in "ab")])
+def test_names_that_are_no_text_are_refused(labels: object) -> None:
+    with pytest.raises(UsageError, match="no list of text"):
+        vox2face.decode_predictions(np.zeros((1, 2)), 1, labels=labels)  # type: ignore[arg-type]

@@ -244,3 +244,10 @@ def test_registry_lists_by_kind() -> None:
     assert vox2face.entry("VGGFace16_rcmalli").name == "vggface.rcmalli"
     with pytest.raises(UsageError, match="face-encoder"):
         vox2face.list_models(kind="nose-encoder")
+
+
+def test_an_onnx_file_that_was_replaced_is_not_run(converted: Path) -> None:
+    vox2face.load(converted, backend="onnx")
+    (converted / "model.onnx").write_bytes(b"other")
+    with pytest.raises(Vox2FaceError, match="delete it, and it will be exported again"):
+        vox2face.load(converted, backend="onnx")

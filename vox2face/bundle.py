@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from vox2face import __version__
-from vox2face.errors import BundleError
-from vox2face.files import atomic_file, home, sha256
+from vox2face.errors import BundleError, UsageError
+from vox2face.files import BUNDLE_FILES, atomic_file, home, sha256
 from vox2face.spec import Entry, TensorSpec
 
 FORMAT = 1
@@ -92,6 +92,20 @@ def default_path(entry: Entry) -> Path:
 def is_bundle(path: Path) -> bool:
     """Whether the folder holds a bundle."""
     return (path / CONFIG).is_file()
+
+
+def place_for_export(path: Path) -> Path:
+    """Return where an exported file goes: behind a link, what it points to.
+
+    Raises `UsageError` if it would replace a file of a bundle.
+    """
+    path = path.resolve() if path.is_symlink() else path
+    if path.name in BUNDLE_FILES and is_bundle(path.parent):
+        raise UsageError(
+            f"{path} is a file of the bundle in that folder, which an export must not replace: "
+            "choose another place."
+        )
+    return path
 
 
 def read(path: Path) -> Bundle:

@@ -22,6 +22,7 @@ Progress = Callable[[int, int], None]
 # What a bundle may hold; a folder with anything else in it is never replaced.
 BUNDLE_FILES = {"config.json", "model.safetensors", "model.onnx", "parity.json", "README.md"}
 RETIRED = "-old"
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 ACTIVE: set[Path] = set()  # hidden files and folders that this process is writing
 
 UNKNOWN, ZIP = "data of an unknown kind", "a zip archive"
@@ -155,7 +156,7 @@ def full_disk_explained(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno in FULL_DISK:
             reason = "the disk is full or the quota is used up"
         elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             reason = "writing there is not permitted"

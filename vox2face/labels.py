@@ -130,13 +130,23 @@ def checked_top(top: int, classes: int) -> int:
 def checked_labels(labels: Sequence[str], classes: int) -> Sequence[str]:
     """Return the names if there is one for every class."""
     if isinstance(labels, (str, bytes, os.PathLike)):
-        raise UsageError(f"labels is {labels!r}: give the names, as read_labels(path) reads them.")
+        raise UsageError(
+            f"labels is {labels!r}: give the names, as vox2face.labels.read_labels(path) reads "
+            "them."
+        )
+    if not isinstance(labels, (Sequence, np.ndarray)) or not all(
+        isinstance(name, str) for name in labels
+    ):
+        raise UsageError(
+            f"labels is a {type(labels).__name__} that is no list of text: give the names, one a "
+            "class."
+        )
     if len(labels) != classes:
         raise UsageError(
             f"There are {len(labels)} names for {classes} classes: give the list of names that "
             "belongs to the model, one name a class."
         )
-    return labels
+    return [str(name) for name in labels]
 
 
 def names_for(source: Source | None, classes: int, labels: Sequence[str] | None) -> Sequence[str]:

@@ -38,12 +38,18 @@ def locate(name: str | os.PathLike[str], onnx: bool = False) -> Bundle:
 
 
 def existing(name: str) -> Bundle:
-    """Return the whole bundle a name means; nothing is converted."""
+    """Return the whole bundle a name means; only what comes with vox2face is converted."""
     if hub.is_address(name):
         return hub.download(name, onnx=True)
     if is_path(name):
         return bundles.read(Path(name))
-    return bundles.read(bundles.default_path(registry.entry(name)))
+    entry = registry.entry(name)
+    path = bundles.default_path(entry)
+    if not bundles.is_bundle(path):
+        if entry.source.embedded:
+            return locate(name)
+        raise BundleError(f"{name} has not been converted yet: run {entry.command} first.")
+    return bundles.read(path)
 
 
 def is_path(name: str | os.PathLike[str]) -> bool:
@@ -93,6 +99,12 @@ def onnx_of(bundle: Bundle) -> Path:
         with lock(key):
             if not bundle.onnx.is_file():
                 add_onnx(bundle)
+    recorded = bundle.config["files"].get(bundles.ONNX)
+    if recorded is None or bundle.onnx.stat().st_size != recorded["size"]:
+        raise BundleError(
+            f"{bundle.onnx} is not the file that was written there: delete it, and it will be "
+            "exported again."
+        )
     return bundle.onnx
 
 

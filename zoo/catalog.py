@@ -185,6 +185,7 @@ ENTRIES: tuple[Entry, ...] = (
         flops=541_708_288,
         measured=5e-6,
         note="The weights are rounded to 8 bits: descriptors lie 0.04 from those that dlib "
-        "computes with the unrounded ones; two pictures of one person lie up to 0.6 apart.",
+        "computes with the unrounded ones; two pictures of one person lie up to 0.6 apart. "
+        "Compare descriptors as they are, not normalised.",
     ),
 )

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from vox2face.converters.mapping import StoredArray
 from vox2face.errors import Vox2FaceError, WeightFileError
-from vox2face.files import size_text
+from vox2face.files import FULL_DISK, size_text
 
 Values = NDArray[np.float32]
 Unpack = Callable[[StoredArray, BinaryIO], Values]
@@ -112,14 +112,23 @@ def explained(path: Path) -> Iterator[None]:
     except Vox2FaceError as error:
         if str(path) in str(error):
             raise
-        raise WeightFileError(f"{path} is not safe to read: {plain(error)}") from error
+        raise WeightFileError(f"{path} is refused: {plain(error).rstrip('.')}.") from error
+    except OSError as error:
+        if error.errno in FULL_DISK:  # where values are unpacked to, not the file's fault
+            raise
+        raise damage(path, error) from error
     except Exception as error:  # libhdf5 reports damage as OSError, RuntimeError, KeyError, ...
-        if "truncated file" in str(error):
-            raise WeightFileError(
-                f"{path} is cut short ({path.stat().st_size} bytes are there): download it again."
-            ) from error
-        reason = plain(error) or type(error).__name__
-        raise WeightFileError(f"{path} is damaged ({reason}): get the file again.") from error
+        raise damage(path, error) from error
+
+
+def damage(path: Path, error: Exception) -> WeightFileError:
+    """Return the error that says how a file is damaged."""
+    if "truncated file" in str(error):
+        return WeightFileError(
+            f"{path} is cut short ({path.stat().st_size} bytes are there): download it again."
+        )
+    reason = plain(error) or type(error).__name__
+    return WeightFileError(f"{path} is damaged ({reason}): get the file again.")
 
 
 def plain(error: Exception) -> str:

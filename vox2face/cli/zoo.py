@@ -25,6 +25,8 @@ def command() -> None:
 def list_command(kind: str | None, as_json: bool, markdown: bool) -> None:
     """List all models, one a line."""
     entries = [entry(name) for name in list_models(kind)]
+    if markdown and as_json:
+        raise click.UsageError("--json and --markdown are two forms: give one of them.")
     if markdown:
         from vox2face.cli.zoo_page import page
 
@@ -65,6 +67,7 @@ def show(name: str, as_json: bool) -> None:
         "what": model.summary,
         "kind": model.kind,
         "parameters": f"{model.parameters:,}",
+        "FLOPs": f"{model.flops / 1e9:.1f} G",
         "input": str(model.input),
         **{f"output {i}": str(spec) for i, spec in enumerate(model.outputs, start=1)},
         "preset": model.preprocess,
@@ -73,9 +76,13 @@ def show(name: str, as_json: bool) -> None:
         "licence": f"{model.source.licence.name}\n{model.source.licence.url}\n"
         + model.source.licence.notice,
         "status": status(model),
-        "tolerance": f"{model.atol:g} + {model.rtol:g} of the largest activation",
+        "parity": f"within {model.measured:g} of the largest activation, as measured at full size",
+        "tolerance": f"{model.rtol:g} of the largest activation",
+        "note": model.note,
     }
     for key, value in lines.items():
+        if not value:
+            continue
         first, *rest = value.split("\n")
         click.echo(f"{key:<11} {first}")
         for line in rest:
@@ -86,6 +93,8 @@ def status(model: Entry) -> str:
     """Say whether a model can be loaded at once, or what it needs."""
     if is_bundle(default_path(model)):
         return "ready"
+    if model.source.embedded:
+        return "ready (comes with vox2face)"
     return f"needs: {model.command}"
 
 
