@@ -25,6 +25,7 @@ from vox2face.errors import BundleError, Vox2FaceError, WeightFileError
 from vox2face.files import Progress
 
 BLOCK = 1 << 23  # bytes of a block, of which each thread holds one
+BATCH = 1 << 20  # bytes of blocks that a thread takes at once
 PIECE = 1 << 20  # bytes read at a time to compare or hash what was written
 ALIGNMENT = 64  # where the values begin, so that a memory map of them is aligned
 
@@ -177,19 +178,37 @@ def each(
             local.memory = np.empty(max(size, BLOCK // 4), np.float32)
         job(block, local.memory[:size].reshape(block.shape))
 
+    def run_all(batch: Sequence[Block]) -> None:
+        for block in batch:
+            run(block)
+
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        futures = [pool.submit(run, block) for block in blocks]
+        batches = list(batched(blocks))
+        futures = [pool.submit(run_all, batch) for batch in batches]
         try:
-            for block, future in zip(blocks, futures, strict=True):
+            for batch, future in zip(batches, futures, strict=True):
                 future.result()
-                done += block.nbytes
-                progress(done, total)
-                yield block
-                if block.stop == len(block.move.view):
-                    release(block.move.array)
+                for block in batch:
+                    done += block.nbytes
+                    progress(done, total)
+                    yield block
+                    if block.stop == len(block.move.view):
+                        release(block.move.array)
         finally:
             for future in futures:
                 future.cancel()
+
+
+def batched(blocks: Sequence[Block]) -> Iterator[list[Block]]:
+    """Yield the blocks in order, small ones together: handing one over has a cost."""
+    batch: list[Block] = []
+    for block in blocks:
+        batch.append(block)
+        if sum(each.nbytes for each in batch) >= BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
 def release(array: Array) -> None:
