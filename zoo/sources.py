@@ -66,18 +66,23 @@ FACE_API_TERMS = Licence(
 KERAS_VGGFACE = "https://github.com/rcmalli/keras-vggface/releases/download/v2.0/"
 
 
-def keras_vggface(key: str, file: str) -> Source:
-    """Return a VGGFace2 file of keras-vggface; its author publishes no hashes."""
+def keras_vggface(
+    key: str, file: str, licence: Licence = VGGFACE2_TERMS, paper: str = VGGFACE2_PAPER
+) -> Source:
+    """Return a weight file of keras-vggface, whose author publishes no hashes.
+
+    The first download is recorded and pinned.
+    """
     return Source(
         key=key,
         urls=(f"{KERAS_VGGFACE}{file}",),
         sha256=None,
         size=None,
         format="Keras HDF5, weights only",
-        licence=VGGFACE2_TERMS,
+        licence=licence,
         cite="address: rcmalli/keras-vggface keras_vggface/utils.py",
         repository="https://github.com/rcmalli/keras-vggface",
-        paper=VGGFACE2_PAPER,
+        paper=paper,
     )
 
 
@@ -98,19 +103,8 @@ SERENGIL_VGG_FACE = Source(
     paper=VGG_FACE_PAPER,
 )
 
-RCMALLI_VGG_FACE = Source(
-    key="rcmalli-vgg-face",
-    urls=(
-        "https://github.com/rcmalli/keras-vggface/releases/download/v2.0/"
-        "rcmalli_vggface_tf_vgg16.h5",
-    ),
-    sha256=None,  # the author publishes none: the first download is recorded and pinned
-    size=None,
-    format="Keras HDF5, weights only",
-    licence=VGG_FACE_TERMS,
-    cite="address: rcmalli/keras-vggface keras_vggface/utils.py",
-    repository="https://github.com/rcmalli/keras-vggface",
-    paper=VGG_FACE_PAPER,
+RCMALLI_VGG_FACE = keras_vggface(
+    "rcmalli-vgg-face", "rcmalli_vggface_tf_vgg16.h5", VGG_FACE_TERMS, VGG_FACE_PAPER
 )
 
 NAMES_TERMS = Licence(
@@ -126,10 +120,7 @@ NAMES_TERMS = Licence(
 
 RCMALLI_NAMES_V1 = Source(
     key="rcmalli-vggface-labels-v1",
-    urls=(
-        "https://github.com/rcmalli/keras-vggface/releases/download/v2.0/"
-        "rcmalli_vggface_labels_v1.npy",
-    ),
+    urls=(f"{KERAS_VGGFACE}rcmalli_vggface_labels_v1.npy",),
     sha256=None,
     size=None,
     format="NumPy array of 2622 names, VGG Face",
@@ -141,10 +132,7 @@ RCMALLI_NAMES_V1 = Source(
 
 RCMALLI_NAMES_V2 = Source(
     key="rcmalli-vggface-labels-v2",
-    urls=(
-        "https://github.com/rcmalli/keras-vggface/releases/download/v2.0/"
-        "rcmalli_vggface_labels_v2.npy",
-    ),
+    urls=(f"{KERAS_VGGFACE}rcmalli_vggface_labels_v2.npy",),
     sha256=None,
     size=None,
     format="NumPy array of 8631 names, VGGFace2",
