@@ -43,6 +43,7 @@ wheel: .venv/dev.stamp
 
 .venv/dev.stamp: .venv/bin/python pyproject.toml constraints.txt
 	$(PIP) install -c constraints.txt -e '.[dev]'
+	$(PIP) install --no-deps Resemblyzer==0.1.4  # its dependencies need a compiler; unused here
 	touch $@ .venv/demo.stamp
 
 clean:

@@ -49,3 +49,7 @@ class BundleError(Vox2FaceError):
 
 class ImageError(Vox2FaceError):
     """A picture cannot be decoded or has an unusable shape."""
+
+
+class AudioError(Vox2FaceError):
+    """A recording cannot be decoded, or is silent, empty or too short to use."""

@@ -11,6 +11,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
     "hub": ("huggingface_hub",),
     "keras": ("tensorflow",),
+    "voice": ("av",),
 }
 
 
