@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
+from vox2face.audio import FULL_SCALE, RATE, SHORTEST
+from vox2face.errors import UsageError
 from vox2face.zoo.presets import FacePreset
+from vox2face.zoo.voice_presets import VoicePreset, voice_preset
 
 FIXED_POINT = float(1 << 22)  # Pillow keeps its filter weights as integers of 22 fractional bits
 
@@ -96,3 +102,320 @@ def pil_nearest(place: Tensor, pixel: Tensor, ratio: Tensor) -> Tensor:
 
 
 FILTERS = {"cv2-linear": cv2_linear, "pil-bilinear": pil_bilinear, "pil-nearest": pil_nearest}
+
+WINDOW, HOP, FFT = 400, 160, 512  # samples: 25 ms, 10 ms, and with zeros behind or around
+POWER = 0.3  # of the compression of spectrograms
+FBANK_FRAMES, FBANK_BANDS = 1024, 128
+FBANK_FLOOR = 2.0**-23  # Kaldi's floor of an energy: float32's epsilon
+PREEMPHASIS = 0.97
+PARTIAL, STEP, COVERED = 160, 77, 120  # frames: 1.6 s, 1 / 1.3 s, the 75 % a last partial needs
+SMALL = 1e-15  # amplitudes below it, such as 0, have the gradient 0, not an infinite one
+LARGEST = 1 - 1 / FULL_SCALE  # FFmpeg's astats counts dB below the largest 16-bit sample
+SILENCE = 2.0**-100  # mean square: a waveform that is 0, or as good as 0, is not amplified
+DECIBEL_STEPS = 1e6  # a dB: FFmpeg's astats filter prints levels with six decimals
+# atan(t) / t on [-1, 1] in powers of t^2, to 2e-8: Abramowitz and Stegun, formula 4.4.49
+ATAN = (1.0, -0.3333314528, 0.1999355085, -0.1420889944, 0.1065626393,
+        -0.0752896400, 0.0429096138, -0.0161657367, 0.0028662257)  # fmt: skip
+
+
+class Spectrogram(nn.Module):
+    """Waveforms (n, samples) at 16 kHz, -1..1, to compressed spectrograms (n, 2, 257, frames).
+
+    Hann window of 400 samples, hop of 160, 512-point DFT; either magnitude and phase (radians) or
+    real and imaginary part, each compressed to sign(x) |x|^0.3. 96000 samples give 601 frames
+    centred, 598 uncentred. The phase of silence is 0.
+    """
+
+    dft: Tensor
+
+    def __init__(self, preset: VoicePreset) -> None:
+        super().__init__()
+        self.preset = fitting(preset, "spectrogram")
+        # librosa keeps the window in the middle of the 512 samples, the paper at their beginning
+        first = (FFT - WINDOW) // 2 if preset.centered else 0
+        window = torch.hann_window(WINDOW, dtype=torch.float64)
+        self.register_buffer("dft", (dft(FFT, first) * window).float(), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the spectrograms; waveforms of one batch have the same length, 1600 or more."""
+        y = self.stft(x)
+        if self.preset.parts == "real-imaginary":
+            return compressed(y)
+        real, imaginary = y.unbind(1)
+        return compressed(torch.stack((magnitude(y), phase(real, imaginary)), 1))
+
+    def stft(self, x: Tensor) -> Tensor:
+        """Return real and imaginary part before the compression, (n, 2, 257, frames)."""
+        x = checked(x, self.dft)
+        frames = framed(centered(x) if self.preset.centered else x)
+        return transformed(self.dft, frames)
+
+
+class FilterBank(nn.Module):
+    """Waveforms (n, samples) at 16 kHz, -1..1, to normalised log mel energies (n, 1024, 128).
+
+    Kaldi's fbank as AST uses it: frames of 400 samples, each without its mean, pre-emphasised and
+    under a symmetric Hann window; energies of 128 bands from 20 Hz to 8 kHz, natural logarithm.
+    Frames behind the 1024th are cut off and missing ones are 0, then (x - mean) / (2 std).
+    """
+
+    dft: Tensor
+    bands: Tensor
+
+    def __init__(self, preset: VoicePreset) -> None:
+        super().__init__()
+        self.preset = fitting(preset, "fbank")
+        window = torch.hann_window(WINDOW, periodic=False, dtype=torch.float64)
+        analysis = (dft(FFT, 0) * window) @ preemphasis() @ without_mean()
+        self.register_buffer("dft", analysis.float(), persistent=False)
+        self.register_buffer("bands", kaldi_bands().float(), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the energies; waveforms of one batch have the same length, 1600 or more."""
+        x = checked(x, self.dft)[:, : (FBANK_FRAMES - 1) * HOP + WINDOW]
+        spectrum = transformed(self.dft, framed(x))
+        energies = product(self.bands, spectrum.square().sum(1))
+        y = energies.clamp(min=FBANK_FLOOR).log().transpose(1, 2)
+        y = functional.pad(y, (0, 0, 0, FBANK_FRAMES))[:, :FBANK_FRAMES]
+        return (y - self.preset.mean) / (2 * self.preset.std)
+
+
+class MelPartials(nn.Module):
+    """Waveforms (n, samples) at 16 kHz to partial utterances (n, partials, 160, 40).
+
+    Powers of Slaney's 40 mel bands in centred frames of 400 samples (periodic Hann window), not
+    their logarithm. A partial utterance has 160 frames, and one starts every 77 frames as long as
+    75 % of it lies in the recording; zeros complete it. The first one is always there.
+    """
+
+    dft: Tensor
+    bands: Tensor
+
+    def __init__(self, preset: VoicePreset) -> None:
+        super().__init__()
+        self.preset = fitting(preset, "mel")
+        window = torch.hann_window(WINDOW, dtype=torch.float64)
+        self.register_buffer("dft", (dft(WINDOW, 0) * window).float(), persistent=False)
+        self.register_buffer("bands", slaney_bands().float(), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the partial utterances; one batch has one length, 1600 samples or more."""
+        x = checked(x, self.dft)
+        # max() would fix the number in an exported graph
+        whole: int = torch.sym_max(x.shape[1] // HOP, COVERED)  # type: ignore[no-untyped-call]
+        partials = (whole - COVERED) // STEP + 1
+        frames = framed(functional.pad(centered(x), (0, PARTIAL * HOP)))
+        spectrum = transformed(self.dft, frames)
+        mel = product(self.bands, spectrum.square().sum(1)).transpose(1, 2)
+        start = torch.arange(partials, device=x.device).unsqueeze(1) * STEP
+        chosen = start + torch.arange(PARTIAL, device=x.device)
+        mel = mel.index_select(1, chosen.flatten())
+        return mel.reshape(x.shape[0], partials, PARTIAL, mel.shape[2])
+
+
+class VoiceInput(nn.Module):
+    """Waveforms (n, samples) at 16 kHz, any one length from 1600, to a voice encoder's input.
+
+    The waveform is levelled, cut or repeated as the preset states, and goes through its front end.
+    Gradients pass through the rounding to 16 bits as if it were not there, and the gain counts as
+    a constant. Silent rows stay silent.
+    """
+
+    def __init__(self, preset: VoicePreset) -> None:
+        super().__init__()
+        self.preset, self.frontend = preset, voice_frontend(preset)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return what the front end makes of the levelled waveforms."""
+        x = checked(x, self.frontend.dft)
+        y: Tensor = self.frontend(self.fitted(self.levelled(x)))
+        return y
+
+    def levelled(self, x: Tensor) -> Tensor:
+        """Return the waveforms (n, samples), each brought to the preset's level."""
+        if self.preset.decibels is None:
+            return x
+        if self.preset.level == "increase-only":
+            return x * gain(x, self.preset.decibels, 1.0).clamp(min=1).to(x.dtype)
+        x = sixteen_bit(x)
+        return sixteen_bit(x * gain(x, self.preset.decibels, LARGEST).to(x.dtype))
+
+    def fitted(self, x: Tensor) -> Tensor:
+        """Return the waveforms cut to the preset's length, or repeated up to it."""
+        if self.preset.samples is None:
+            return x
+        if self.preset.short == "pad":
+            return x[:, : self.preset.samples]
+        length = torch.full((), x.shape[1], device=x.device)
+        return x.index_select(1, torch.arange(self.preset.samples, device=x.device) % length)
+
+
+Frontend = Spectrogram | FilterBank | MelPartials
+FRONTENDS: dict[str, type[Frontend]] = {
+    "spectrogram": Spectrogram,
+    "fbank": FilterBank,
+    "mel": MelPartials,
+}
+
+
+def voice_frontend(preset: VoicePreset | str) -> Frontend:
+    """Return the front end of a preset or of its name: waveforms in, what the network takes out."""
+    preset = voice_preset(preset) if isinstance(preset, str) else preset
+    if preset.frontend not in FRONTENDS:
+        known = ", ".join(FRONTENDS)
+        raise UsageError(
+            f"Preset {preset.name} asks for a front end {preset.frontend!r}: choose one of {known}."
+        )
+    return FRONTENDS[preset.frontend](preset)
+
+
+def fitting(preset: VoicePreset, frontend: str) -> VoicePreset:
+    """Return the preset if it is one for this front end."""
+    if preset.frontend != frontend:
+        raise UsageError(
+            f"Preset {preset.name} is for the front end {preset.frontend!r}, not {frontend!r}: "
+            f"let voice_frontend() choose."
+        )
+    return preset
+
+
+def checked(x: Tensor, like: Tensor) -> Tensor:
+    """Return the waveforms if they are (n, samples) of the constants' type, 0.1 s or longer."""
+    if x.ndim != 2 or x.dtype != like.dtype or x.shape[1] < SHORTEST:
+        raise UsageError(
+            f"Waveforms must be {str(like.dtype)[6:]} (n, samples), -1..1 at {RATE} Hz, with "
+            f"{SHORTEST} samples or more; these are {str(x.dtype)[6:]} {tuple(x.shape)}."
+        )
+    return x
+
+
+def gain(x: Tensor, decibels: float, unit: float) -> Tensor:
+    """Return the factors (n, 1), float64, that bring waveforms to a level; 1 if they are silent.
+
+    The level is an RMS in dB below `unit`.
+    """
+    power = x.detach().double().square().mean(1, keepdim=True)
+    # a tensor, since the exporter to ONNX rounds plain numbers to float32
+    nepers = torch.tensor(20 / math.log(10), dtype=torch.float64, device=x.device)
+    level = (power.clamp(min=SILENCE).sqrt() / unit).log() * nepers
+    change = decibels - torch.round(level * DECIBEL_STEPS) / DECIBEL_STEPS
+    return (change * (power > SILENCE) / nepers).exp()
+
+
+def sixteen_bit(x: Tensor) -> Tensor:
+    """Return the waveforms in whole 16-bit steps, clipped; gradients pass as if nothing were."""
+    steps = torch.round(x * FULL_SCALE).clamp(-FULL_SCALE, FULL_SCALE - 1) / FULL_SCALE
+    return x + (steps - x).detach()
+
+
+def centered(x: Tensor) -> Tensor:
+    """Put half a window of zeros around the waveforms, so that frame t is centred on 160 t."""
+    return functional.pad(x, (WINDOW // 2, WINDOW // 2))
+
+
+def framed(x: Tensor) -> Tensor:
+    """Return the frames of the waveforms, (n, 400, frames), without those that are incomplete."""
+    return x.unfold(1, WINDOW, HOP).transpose(1, 2)
+
+
+def transformed(dft: Tensor, frames: Tensor) -> Tensor:
+    """Return real and imaginary part (n, 2, bins, frames) of frames (n, 400, frames)."""
+    y = product(dft, frames)
+    return y.reshape(y.shape[0], 2, y.shape[1] // 2, y.shape[2])
+
+
+def product(matrix: Tensor, x: Tensor) -> Tensor:
+    """Multiply in full precision; a 16-bit spectrum would lose all that is quiet."""
+    if torch.is_autocast_enabled(x.device.type):
+        with torch.autocast(x.device.type, enabled=False):
+            return matrix @ x.to(matrix.dtype)
+    return matrix @ x
+
+
+def compressed(x: Tensor) -> Tensor:
+    """Return sign(x) |x|^0.3; where x is 0 the gradient is 0, not infinite."""
+    return x.sign() * (x.abs().clamp(min=SMALL).log() * POWER).exp()
+
+
+def magnitude(y: Tensor) -> Tensor:
+    """Return the absolute values of (n, 2, ...) complex numbers; the gradient at 0 is 0."""
+    power = y.square().sum(1)
+    return power.sign() * power.clamp(min=SMALL**2).sqrt()
+
+
+def phase(real: Tensor, imaginary: Tensor) -> Tensor:
+    """Return the angles of complex numbers in -pi..pi, within 1e-6; 0 has the angle 0.
+
+    ONNX has no Atan2 and not every runtime a fast Atan, so this is a polynomial of the smaller
+    part over the larger one. Everything but 0 has the gradient of the true angle.
+    """
+    steep = (imaginary.abs() > real.abs()).to(real.dtype)
+    large, small = pick(steep, imaginary, real), pick(steep, real, imaginary)
+    ratio = small / (large + (large.abs() < SMALL).to(real.dtype))
+    square = ratio * ratio
+    series = torch.full_like(square, ATAN[-1])
+    for coefficient in ATAN[-2::-1]:
+        series = series * square + coefficient
+    angle = series * ratio
+    half = math.pi - 2 * math.pi * (imaginary < 0).to(real.dtype)  # a half turn, to this side
+    flat = angle + half * (real < 0).to(real.dtype)
+    return pick(steep, half / 2 - angle, flat)
+
+
+def pick(mask: Tensor, yes: Tensor, no: Tensor) -> Tensor:
+    """Return `yes` where the mask is 1, `no` where it is 0; ONNX Runtime's Where is slower."""
+    return mask * yes + (1 - mask) * no
+
+
+def dft(size: int, first: int) -> Tensor:
+    """Return cosine and minus sine rows (2 bins, 400), float64, of samples `first` and later.
+
+    Their angles are whole multiples of a turn / size, so that the sine rows of frequency 0 and of
+    half the rate are exactly 0.
+    """
+    bins = torch.arange(size // 2 + 1).unsqueeze(1)
+    step = bins * torch.arange(first, first + WINDOW) % size
+    angle = step.double() * (2 * math.pi / size)
+    sine = torch.where(step * 2 % size == 0, 0.0, -angle.sin())
+    return torch.cat((angle.cos(), sine))
+
+
+def preemphasis() -> Tensor:
+    """Return the (400, 400) matrix of x[t] - 0.97 x[t - 1]; the first sample precedes itself."""
+    before = torch.eye(WINDOW, dtype=torch.float64).roll(-1, 1).tril()
+    before[0, 0] = 1
+    return torch.eye(WINDOW, dtype=torch.float64) - PREEMPHASIS * before
+
+
+def without_mean() -> Tensor:
+    """Return the (400, 400) matrix that subtracts the mean of a frame."""
+    return torch.eye(WINDOW, dtype=torch.float64) - 1 / WINDOW
+
+
+def triangles(edges: Tensor, places: Tensor) -> Tensor:
+    """Return (bands, places) triangles: 0 at a band's outer edges, 1 at the edge in the middle."""
+    low, middle, high = (edges[i : len(edges) - 2 + i].unsqueeze(1) for i in range(3))
+    rising, falling = (places - low) / (middle - low), (high - places) / (high - middle)
+    return torch.minimum(rising, falling).clamp(min=0)
+
+
+def kaldi_bands() -> Tensor:
+    """Return the (128, 257) filters of Kaldi's fbank, triangles on the mel scale from 20 Hz."""
+    hertz = torch.arange(FFT // 2 + 1, dtype=torch.float64) * (RATE / FFT)
+    mel = 1127 * torch.log1p(hertz / 700)
+    lowest = 1127 * math.log1p(20 / 700)
+    edges = torch.linspace(lowest, float(mel[-1]), FBANK_BANDS + 2, dtype=torch.float64)
+    return triangles(edges, mel)
+
+
+def slaney_bands() -> Tensor:
+    """Return the (40, 201) filters of Slaney's Auditory Toolbox, as librosa's defaults have them.
+
+    The mel scale is linear up to 1 kHz, 200 / 3 Hz a mel, and 6.4-fold every 27 mel above; the
+    triangles are on the scale of Hz, each with the area 1.
+    """
+    highest = 15 + 27 * math.log(RATE / 2 / 1000) / math.log(6.4)
+    mel = torch.linspace(0, highest, 42, dtype=torch.float64)
+    edges = torch.where(mel < 15, mel * 200 / 3, 1000 * 6.4 ** ((mel - 15) / 27))
+    hertz = torch.arange(WINDOW // 2 + 1, dtype=torch.float64) * (RATE / WINDOW)
+    return triangles(edges, hertz) * (2 / (edges[2:] - edges[:-2])).unsqueeze(1)
