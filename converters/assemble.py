@@ -17,10 +17,11 @@ from vox2face.converters.ops import Array
 from vox2face.converters.read import LEGACY, WeightFile, open_weights
 from vox2face.converters.write import Move, shapes, write
 from vox2face.errors import MappingError, ParityError, UsageError, Vox2FaceError
-from vox2face.files import atomic_directory, require_space, sha256
+from vox2face.files import Progress, atomic_directory, require_space, sha256
 from vox2face.parity import Report
 from vox2face.spec import Entry, resolve
 from vox2face.zoo.catalog import ENTRIES
+from vox2face.zoo.registry import sized
 
 
 def assemble(job: Job, pool: Executor, digest: Future[str], expected: str | None) -> Converted:
@@ -46,6 +47,7 @@ def assemble(job: Job, pool: Executor, digest: Future[str], expected: str | None
         if expected not in (None, source["sha256"]):
             raise Vox2FaceError(f"{job.source} changed since its download: delete it, try again.")
         job.feedback.say(identity(source))
+        entry = sized(entry, shapes(weights))
         graph = resolve(entry.graph)(shapes(weights))
         config = bundle.describe(entry, entry.preprocess, source, graph.offered(entry.outputs))
         config["parameters"] = size // 4
@@ -94,7 +96,7 @@ def hint(entry: Entry, file: WeightFile) -> str:
     for other in ENTRIES:
         with contextlib.suppress(MappingError):
             if other.name != entry.name and fitting(other, file).pair(file.arrays, file.named):
-                return f"{other.name}: run {other.command} --weights {file.path}"
+                return f"{other.name}: run {other.converting(file.path)}"
     return ""
 
 
@@ -126,6 +128,7 @@ def provenance(job: Job, file: WeightFile, digest: str) -> dict[str, Any]:
         "sha256": digest,
         "published": None if known is None else digest == known and parts == dict(published.parts),
         "matched": f"by {fitting(job.entry, file).match} and shape",
+        **({"training": file.facts} if file.facts else {}),
         "addresses": list(published.urls),
     }
 
@@ -149,12 +152,25 @@ def proven(job: Job, moves: list[Move], weights: Path, onnx: Path | None) -> Rep
     """Return the proof of a bundle in the making; raise `ParityError` if it fails."""
     if job.verify == "none":
         return Report(verify="none")
-    from vox2face.converters.prove import prove
-
     keras = job.source if job.verify == "keras" else None
     arrays = original(job.entry, moves)
     progress = job.feedback.progress("prove")
-    report = prove(job.entry, job.entry.preprocess, arrays, weights, onnx, keras, progress)
+    return proven_arrays(job.entry, job.entry.preprocess, arrays, weights, onnx, keras, progress)
+
+
+def proven_arrays(
+    entry: Entry,
+    preset: str,
+    arrays: dict[str, Array],
+    weights: Path,
+    onnx: Path | None,
+    keras: Path | None = None,
+    progress: Progress = lambda done, total: None,
+) -> Report:
+    """Return the proof of weights against the arrays they came from, or raise `ParityError`."""
+    from vox2face.converters.prove import prove
+
+    report = prove(entry, preset, arrays, weights, onnx, keras, progress)
     if not report.ok:
         raise ParityError(f"{report.verdict()} No bundle was written.", report)
     return report

@@ -18,7 +18,7 @@ TEMPLATE = """\
 
 {summary}.
 
-A network that turns a picture of a face into a vector of {width} numbers, converted from
+{what}, converted from
 {format} to {formats} with [vox2face](https://github.com/vox2face/vox2face).
 
 ## Use
@@ -26,11 +26,10 @@ A network that turns a picture of a face into a vector of {width} numbers, conve
 ```python
 import vox2face
 
-encoder = vox2face.load("hf:user/repo")  # or "path/to/this/folder"
-embeddings = encoder(["face.png"])  # float32 (1, {width})
+{use}
 ```
 
-Pictures are cropped faces; the preprocessing below is part of the model and done by the encoder.
+{given}
 
 | | |
 |---|---|
@@ -41,15 +40,11 @@ Pictures are cropped faces; the preprocessing below is part of the model and don
 
 ## Intended use
 
-Research on faces and voices: comparing faces, and as the target or the input of speech-to-face
-models that were trained on these embeddings.
+{intended}
 
 ## Out of scope, and limits
 
-- Deciding about people: identification, surveillance, access. Face networks differ in accuracy
-  between groups of people, and this one has not been tested for that.
-- Whole photographs: crop the face first.
-- Comparing embeddings that were made with different presets or different models.
+{limits}
 {note}
 ## Parity with the original
 
@@ -69,7 +64,61 @@ models that were trained on these embeddings.
 {notice} The terms: {licence_url}
 {citation}"""
 
-PIPELINES = {"face-encoder": "image-feature-extraction"}  # the hub's tasks, by kind of model
+# The hub's tasks, by kind of model
+PIPELINES = {
+    "face-encoder": "image-feature-extraction",
+    "voice-encoder": "feature-extraction",
+}
+# What a card says, by kind of model
+TEXTS = {
+    "face-encoder": {
+        "what": "A network that turns a picture of a face into a vector of {width} numbers",
+        "use": """\
+encoder = vox2face.load("hf:user/repo")  # or "path/to/this/folder"
+embeddings = encoder(["face.png"])  # float32 (1, {width})""",
+        "given": "Pictures are cropped faces; the preprocessing below is part of the model and "
+        "done by the encoder.",
+        "intended": """\
+Research on faces and voices: comparing faces, and as the target or the input of speech-to-face
+models that were trained on these embeddings.""",
+        "limits": """\
+- Deciding about people: identification, surveillance, access. Face networks differ in accuracy
+  between groups of people, and this one has not been tested for that.
+- Whole photographs: crop the face first.
+- Comparing embeddings that were made with different presets or different models.""",
+    },
+    "voice-encoder": {
+        "what": "A network that turns a recording of speech into a vector of {width} numbers",
+        "use": """\
+encoder = vox2face.load("hf:user/repo")  # or "path/to/this/folder"
+embeddings = encoder(["speech.wav"])  # float32 (1, {width})""",
+        "given": "Recordings are of one speaker; the preprocessing below is part of the model and "
+        "done by the encoder.",
+        "intended": """\
+Research on faces and voices: what a voice tells about a face on average, and comparing voices.""",
+        "limits": """\
+- Deciding about people: identification, profiling, surveillance, screening. Nobody's true face
+  or identity can be had from a voice.
+- Reading ethnicity, age or health from a voice: correlations in the training data are not facts
+  about a person, and groups that are rare there are served badly.
+- Comparing embeddings that were made with different presets or different models.""",
+    },
+    "face-decoder": {
+        "what": "A network that draws a face from a vector of {width} numbers",
+        "use": """\
+pipeline = vox2face.SpeechToFace.from_zoo(voice="VOICE", decoder="hf:user/repo")
+pipeline("speech.wav").save("face.png")""",
+        "given": "VOICE is a voice encoder whose embeddings this decoder was trained for. Saved "
+        "pictures are marked as synthetic.",
+        "intended": """\
+Research on what face embeddings and voices carry: seeing an embedding as a face.""",
+        "limits": """\
+- Pictures show no real person. They must not be used to identify, profile or judge anybody, nor be
+  passed off as photographs.
+- Faces are average-looking and follow the training data, which is not representative of people.
+- Embeddings of other encoders, or of other presets, give nonsense.""",
+    },
+}
 PUBLISHED = {
     True: "which is the published file",
     False: "which is not the published file",
@@ -102,19 +151,20 @@ The network and its training are described in:
 
 def model_card(entry: Entry, config: dict[str, Any], report: Report) -> str:
     """Return the text of README.md for a bundle."""
-    from vox2face.zoo.presets import face_preset
+    from vox2face.zoo.preprocessing import meaning
 
     source, origin = config["source"], entry.source
     onnx = ONNX in config["files"]
+    texts = {k: v.format(width=entry.width) for k, v in TEXTS[entry.kind].items()}
     return TEMPLATE.format(
         metadata="\n".join(metadata(entry, onnx, source["published"])),
         name=entry.name,
         summary=entry.summary,
         format=source["format"],
         formats="safetensors and ONNX" if onnx else "safetensors",
-        width=entry.width,
+        **texts,
         preset=config["preset"],
-        preset_meaning=face_preset(config["preset"]).meaning,
+        preset_meaning=meaning(config["preset"]),
         input=f"`{entry.input.name}`{str(entry.input).removeprefix(entry.input.name)}",
         outputs="\n".join(
             f"| Output | `{spec.name}`{str(spec).removeprefix(spec.name)} |"
@@ -125,7 +175,7 @@ def model_card(entry: Entry, config: dict[str, Any], report: Report) -> str:
         note=f"- {entry.note}\n" if entry.note else "",
         verdict=report.verdict(),
         parity=parity_table(report),
-        repository=origin.repository,
+        repository=origin.repository or "weights of one's own",
         file=source["file"],
         published=PUBLISHED[source["published"]],
         sha256=source["sha256"],
@@ -143,7 +193,8 @@ def metadata(entry: Entry, onnx: bool, published: bool | None) -> Iterator[str]:
     """
     yield from licence_lines(entry.source.licence)
     yield "library_name: vox2face"
-    yield f"pipeline_tag: {PIPELINES[entry.kind]}"
+    if entry.kind in PIPELINES:
+        yield f"pipeline_tag: {PIPELINES[entry.kind]}"
     if entry.source.hub_id and published:
         yield f"base_model: {entry.source.hub_id}"
     yield "tags:"

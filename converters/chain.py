@@ -69,7 +69,8 @@ def convert(
 ) -> Converted:
     """Turn a weight file into a proven bundle.
 
-    Without `weights` the published file is fetched, the one without the classifier if not `top`;
+    Without `weights` the published file is taken from the package it comes with if that is
+    installed, or fetched, the one without the classifier if not `top`;
     without `out` the bundle goes where `vox2face.load(name)` finds it. `onnx=None` writes
     model.onnx if the `onnx` extra is there; True insists. Raises a `Vox2FaceError`, leaving
     nothing behind, if anything is wrong.
@@ -78,7 +79,12 @@ def convert(
     target = out or bundle.default_path(entry)
     published = choose(entry, weights, top)
     onnx = decide(entry, target, onnx, verify, force, feedback)
-    weights = weights or published.embedded
+    weights = weights or published.embedded or published.installed
+    if weights is None and not published.urls:
+        raise UsageError(
+            f"{entry.name} has no weights that can be fetched: name a file of yours, or load the "
+            "network with pretrained=False."
+        )
     fetched = None if weights else download(published, feedback)
     if fetched and fetched.first:
         feedback.say(published.licence.notice)

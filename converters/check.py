@@ -39,8 +39,11 @@ def check(
     model = entry(bundle.entry_name)
     if original is not None:
         compare_with(bundle, original, partial(advance, "compare"))
+    tensors = stored(bundle.weights)
     table: WeightMap = resolve(model.table)
-    arrays = table.invert(stored(bundle.weights))
+    if model.settings:
+        table = table.adapted({name: tensor.shape for name, tensor in tensors.items()})
+    arrays = table.invert(tensors)
     onnx = bundle.onnx if bundle.onnx.is_file() else None
     progress = partial(advance, "prove")
     return prove(model, bundle.preset, arrays, bundle.weights, onnx, progress=progress)

@@ -5,29 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from vox2face import bundle as bundles
 from vox2face import extras
 from vox2face.bundle import Bundle, place_for_export
 from vox2face.converters import export, run_onnx
 from vox2face.converters.card import model_card
 from vox2face.converters.ops import Array
+from vox2face.converters.probes import pair
 from vox2face.converters.write import shapes
 from vox2face.errors import ParityError, UsageError
 from vox2face.files import atomic_file, sha256
 from vox2face.parity import Report, compare
-from vox2face.spec import Entry, TensorSpec, resolve
-from vox2face.zoo.presets import FacePreset, face_preset
+from vox2face.spec import Entry, resolve
+from vox2face.zoo.preprocessing import frontend as front_of
+from vox2face.zoo.preprocessing import meaning, raw_input, require_preset
 from vox2face.zoo.registry import entry as find_entry
+from vox2face.zoo.registry import sized
 
-PIXELS = TensorSpec(
-    name="image",
-    shape=("batch", "height", "width", 3),
-    dtype="uint8",
-    layout="NHWC",
-    meaning="RGB pictures of cropped faces, 0..255, all of one size",
-)
+HALF = 3e-2  # what float16 may differ by, as a part of the largest value
 
 
 def write_onnx(
@@ -35,30 +30,36 @@ def write_onnx(
     weights: Path,
     path: Path,
     config: dict[str, Any],
-    preset: FacePreset | None = None,
+    preset: str | None = None,
     frontend: bool = False,
     logits: bool = False,
+    half: bool = False,
 ) -> None:
     """Write the ONNX file of a bundle's weights, with the facts about them inside."""
-    preset = preset or face_preset(config["preset"])
+    held = shapes(weights)
+    entry, preset = sized(entry, held), preset or config["preset"]
+    decodes = entry.kind == "face-decoder"
     metadata = {
         "entry": entry.name,
-        "preset": preset.name,
-        "input": PIXELS.meaning if frontend else preset.meaning,
+        "preset": preset,
+        "input": raw_input(entry).meaning if frontend else meaning(preset),
         "licence": entry.source.licence.name,
         "licence_url": entry.source.licence.url,
         "source_sha256": config["source"]["sha256"],
         "weights_sha256": config["files"][bundles.WEIGHTS]["sha256"],
         "vox2face": config["vox2face"],
     }
-    graph = resolve(entry.graph)(shapes(weights))
+    if decodes:
+        metadata["input"] = entry.input.meaning
+    graph = resolve(entry.graph)(held)
     outputs = graph.offered(entry.outputs)
     if not logits:
-        outputs = outputs[:1]
-    elif len(outputs) < 2:
+        outputs = graph.offered(entry.plain_outputs)
+    elif outputs == graph.offered(entry.plain_outputs):
         raise UsageError(f"{entry.name} has no class scores in these weights: leave out --logits.")
     specs = (entry.input, *outputs)
-    export.write(path, graph, weights, specs, metadata, preset if frontend else None)
+    front = (front_of(entry, preset), raw_input(entry)) if frontend else None
+    export.write(path, graph, weights, specs, metadata, front, half=half)
 
 
 def add_onnx(target: Bundle) -> None:
@@ -82,15 +83,17 @@ def export_file(
     preset: str | None = None,
     frontend: bool = False,
     logits: bool = False,
+    half: bool = False,
 ) -> Report:
     """Write a bundle's network as an ONNX file, run it, and compare it with the torch module.
 
-    With `frontend` the file takes uint8 RGB (n, height, width, 3) and preprocesses inside; with
-    `logits` it has the class scores as a second output. Raises `ParityError`, and keeps nothing,
-    if ONNX Runtime computes something else than torch.
+    With `frontend` the file takes uint8 RGB (n, height, width, 3), or waveforms (n, samples), and
+    preprocesses inside; with `logits` it has the class scores as a second output; with `half` it
+    computes in float16, and may differ by `HALF` of the largest value. Raises `ParityError`, and
+    keeps nothing, if ONNX Runtime computes something else than torch.
     """
-    path = require_exportable(path, preset)
-    return write_checked(target, path, preset, frontend, logits)
+    path = require_exportable(path)
+    return write_checked(target, path, preset, frontend, logits, half)
 
 
 def write_checked(
@@ -99,19 +102,22 @@ def write_checked(
     preset: str | None = None,
     frontend: bool = False,
     logits: bool = False,
+    half: bool = False,
 ) -> Report:
     """Write an ONNX file anywhere and compare it with the torch module; see `export_file`."""
     extras.require("onnx", "ONNX export")
-    entry, chosen = find_entry(target.entry_name), face_preset(preset or target.preset)
+    entry = sized(find_entry(target.entry_name), shapes(target.weights))
+    chosen = preset or target.preset
+    require_preset(entry, chosen)
     with atomic_file(path) as partial:
-        write_onnx(entry, target.weights, partial, target.config, chosen, frontend, logits)
-        report = compared(entry, target.weights, partial, chosen, frontend)
+        write_onnx(entry, target.weights, partial, target.config, chosen, frontend, logits, half)
+        report = compared(entry, target.weights, partial, chosen, frontend, half)
         if not report.ok:
             raise ParityError(f"{report.verdict()} {path} was not written.", report)
     return report
 
 
-def require_exportable(path: Path, preset: str | None) -> Path:
+def require_exportable(path: Path) -> Path:
     """Return where the file goes; raise `UsageError` for what can be refused before any work."""
     if path.suffix != ".onnx":
         hint = " A Keras file needs --format keras." if path.suffix in (".h5", ".hdf5") else ""
@@ -120,42 +126,28 @@ def require_exportable(path: Path, preset: str | None) -> Path:
         )
     if path.is_dir():
         raise UsageError(f"{path} is a folder: name the file to write, as FILE.onnx.")
-    if preset is not None:
-        face_preset(preset)
     extras.require("onnx", "ONNX export")
     return place_for_export(path)
 
 
-def compared(entry: Entry, weights: Path, path: Path, preset: FacePreset, frontend: bool) -> Report:
-    """Run an ONNX file and the torch module on two pictures and compare all outputs."""
-    pixels, prepared = pictures(preset, entry.size)
+def compared(
+    entry: Entry, weights: Path, path: Path, preset: str, frontend: bool, half: bool = False
+) -> Report:
+    """Run an ONNX file and the torch module on two inputs and compare all outputs."""
+    raw, prepared = pair(entry, preset)
     expected = torch_outputs(entry, weights, prepared)
     session = run_onnx.session(path)
-    values = run_onnx.run(session, pixels if frontend else prepared)
+    values = run_onnx.run(session, raw if frontend else prepared)
     names = [output.name for output in session.get_outputs()]
     rows = [
-        compare("onnx file", name, value, expected[name], entry.atol, entry.rtol)
+        compare("onnx file", name, value, expected[name], entry.atol, HALF if half else entry.rtol)
         for name, value in zip(names, values, strict=True)
     ]
     return Report(rows)
 
 
-def pictures(preset: FacePreset, size: int) -> tuple[np.ndarray[Any, Any], Array]:
-    """Return two photographs that are not square, as pixels and preprocessed by the module."""
-    import torch
-
-    from vox2face.image import samples
-    from vox2face.zoo.frontends import FaceInput
-
-    picture = samples()["astronaut.png"][10:, 30:190]
-    pixels = np.stack([picture, picture[:, ::-1]])
-    with torch.inference_mode():
-        prepared: Array = FaceInput(preset, size)(torch.from_numpy(pixels)).numpy()
-    return pixels, prepared
-
-
 def torch_outputs(entry: Entry, weights: Path, x: Array) -> dict[str, Array]:
-    """Return all activations of the torch module for preprocessed pictures, by ONNX name."""
+    """Return all activations of the torch module for its input, by ONNX name."""
     import torch
 
     from vox2face.zoo.registry import load_module

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from vox2face.converters.mapping import Rule
 
@@ -44,4 +44,46 @@ def rules_of(
         )
         for name, kind, shape in layers
         for source, target, op, last in KINDS[kind]
+    )
+
+
+Shape = tuple[int, ...]
+LINEAR = ("weight", "bias")
+# Tensor of a torch module, the shape of the first tensor -> its own shape
+TENSORS: dict[str, tuple[tuple[str, Callable[[Shape], Shape]], ...]] = {
+    "linear": (("weight", lambda s: s), ("bias", lambda s: s[:1])),
+    "transposed": (("weight", lambda s: s), ("bias", lambda s: s[1:2])),
+    "norm": tuple((n, lambda s: s) for n in ("weight", "bias", "running_mean", "running_var")),
+    **{
+        f"lstm{n}": (
+            (f"weight_ih_l{n}", lambda s: s),
+            (f"weight_hh_l{n}", lambda s: (s[0], s[0] // 4)),
+            (f"bias_ih_l{n}", lambda s: s[:1]),
+            (f"bias_hh_l{n}", lambda s: s[:1]),
+        )
+        for n in range(3)
+    },
+}
+
+
+def tensor_rules(layers: Iterable[tuple[str, str, Shape]]) -> tuple[Rule, ...]:
+    """Return the rules of PyTorch layers whose names stay, given as (name, kind, first shape)."""
+    return tuple(
+        Rule(f"{name}/{tensor}", f"{name}.{tensor}", "copy", shape_of(shape))
+        for name, kind, shape in layers
+        for tensor, shape_of in TENSORS[kind]
+    )
+
+
+def renamed_rules(
+    layers: Iterable[tuple[str, str, Shape]], tensors: Sequence[str]
+) -> tuple[Rule, ...]:
+    """Return the rules of PyTorch layers given as (name, new name, shape of the first tensor).
+
+    Every further tensor is a vector as long as the first axis.
+    """
+    return tuple(
+        Rule(f"{name}/{tensor}", f"{new}.{tensor}", "copy", shape if not n else shape[:1])
+        for name, new, shape in layers
+        for n, tensor in enumerate(tensors)
     )

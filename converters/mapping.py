@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -58,8 +59,9 @@ class WeightMap:
     `match` is "order" (arrays pair with rules by position, and the full list of shapes must be
     equal: for files whose names are irregular) or "name"; `unnamed` is how files pair that do not
     name their layers, None if positions would not be safe. `ignore` lists layers that may be in
-    the file and are not used, `optional` those that may be missing, all together. `like` says in
-    words whose files these are.
+    the file and are not used, `optional` those that may be missing, all together. `renames` are
+    (pattern, replacement) by which other names for "layer/weight" become those of the rules, in
+    order. `like` says in words whose files these are.
     """
 
     like: str
@@ -68,6 +70,7 @@ class WeightMap:
     ignore: frozenset[str] = frozenset()
     optional: frozenset[str] = frozenset()
     unnamed: str | None = None
+    renames: tuple[tuple[str, str], ...] = ()
 
     def pair(
         self, arrays: Sequence[StoredArray], named: bool = True
@@ -80,7 +83,7 @@ class WeightMap:
                 "by position: save the model again as .keras, or as .weights.h5 with Keras 3.6 "
                 "or newer, which keep the names."
             )
-        used = [array for array in arrays if array.layer not in self.ignore]
+        used = [self.renamed(array) for array in arrays if array.layer not in self.ignore]
         present = {array.layer for array in used}
         rules = self.rules if present & self.optional else self.required()
         pairs, problems = PAIRINGS[match](rules, used)
@@ -92,6 +95,26 @@ class WeightMap:
         if problems:
             raise MappingError(summary(self.like, problems))
         return pairs
+
+    def renamed(self, array: StoredArray) -> StoredArray:
+        """Return an array under the name that the rules know."""
+        name = f"{array.layer}/{array.name}"
+        for pattern, replacement in self.renames:
+            name = re.sub(pattern, replacement, name)
+        layer, weight = name.rsplit("/", 1)
+        return replace(array, layer=layer, name=weight) if self.renames else array
+
+    def adapted(self, shapes: Mapping[str, tuple[int, ...]]) -> WeightMap:
+        """Return the map for a narrower or shallower network, given its tensors' shapes.
+
+        For networks of PyTorch, whose tensors are stored as they are. Raises `MappingError` if
+        there is a tensor that no rule knows.
+        """
+        rules = tuple(replace(r, shape=shapes[r.target]) for r in self.rules if r.target in shapes)
+        if unknown := shapes.keys() - {rule.target for rule in rules}:
+            names = ", ".join(sorted(unknown)[:8])
+            raise MappingError(f"These are not the weights of {self.like}: it has no {names}.")
+        return replace(self, rules=rules)
 
     def required(self) -> tuple[Rule, ...]:
         """Return the rules of the layers that every file has."""
@@ -113,7 +136,7 @@ class WeightMap:
             as_convolution = shapes.get(name) == (*shape, 1, 1)
             rules.append(
                 Rule(
-                    "/".join(name.rsplit(".", 1)),
+                    "/".join(name.rsplit(".", 1)) if "." in name else f"{name}/weights",
                     name,
                     "oi11_to_oi" if as_convolution else "copy",
                     (*shape, 1, 1) if as_convolution else shape,

@@ -14,11 +14,12 @@ import numpy as np
 
 from vox2face import __version__
 from vox2face.converters.ops import Array
+from vox2face.converters.probes import pair
 from vox2face.converters.write import release, shapes
 from vox2face.files import Progress
 from vox2face.parity import Parity, Report, compare
 from vox2face.spec import Entry, resolve
-from vox2face.zoo.registry import load_module
+from vox2face.zoo.registry import load_module, sized
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -46,33 +47,35 @@ def prove(
     keras: Path | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Report:
-    """Run every implementation on a photograph and compare each layer with the reference.
+    """Run every implementation on a real input and compare each layer with the reference.
 
     `arrays` are the original file's arrays in its own layout. `keras` is the original file, to run
     the owner's graph as well. `progress` gets steps done and total.
     """
+    entry = sized(entry, shapes(weights))
     steps = 3 + bool(onnx) + bool(keras)
     progress(0, steps)
     with ThreadPoolExecutor(1) as pool:
         # ONNX Runtime loads for seconds on one core; torch is imported meanwhile. The reference
         # waits, since both together would take too much memory.
         session = pool.submit(load_session, onnx) if onnx else None
-        x = probe(entry, preset)
+        _, x = pair(entry, preset)
         finished = outputs(session.result(), x) if session else {}
         session = None
     progress(1, steps)
-    nhwc = np.ascontiguousarray(x[:1].transpose(0, 2, 3, 1))
-    wanted = reference_taps(entry, arrays, nhwc)
+    first = channels_last(x[:1]) if entry.input.layout == "NCHW" else x[:1]
+    first = np.ascontiguousarray(first)
+    wanted = reference_taps(entry, arrays, first)
     progress(2, steps)
     report = Report(versions=versions(), verify="keras" if keras else "reference")
-    mirrored = torch_rows(entry, weights, x, wanted, report.rows)
+    second = torch_rows(entry, weights, x, wanted, report.rows)
     progress(3, steps)
     if onnx is not None:
-        onnx_rows(entry, weights, x, wanted, finished, mirrored, report.rows)
+        onnx_rows(entry, weights, x, wanted, finished, second, report.rows)
     if keras is not None:
         from vox2face.converters import keras_twin
 
-        for tap, value in keras_twin.taps(entry, keras, nhwc):
+        for tap, value in keras_twin.taps(entry, keras, first):
             report.rows.append(row(entry, "keras", tap, value, wanted[tap]))
     progress(steps, steps)
     return report
@@ -103,36 +106,27 @@ def reference_taps(entry: Entry, arrays: Mapping[str, Array], x: Array) -> dict[
     return wanted
 
 
-def probe(entry: Entry, preset: str) -> Array:
-    """Return the proof's input, float32 (2, 3, size, size): a photograph and its mirror image."""
-    import torch
-
-    from vox2face.image import samples
-    from vox2face.zoo.frontends import FaceInput
-    from vox2face.zoo.presets import face_preset
-
-    picture = samples()["astronaut.png"]
-    pair = np.stack([picture, picture[:, ::-1]])
-    front = FaceInput(face_preset(preset), entry.size)
-    with torch.inference_mode():
-        x: Array = front(torch.from_numpy(pair)).numpy()
-    return x
-
-
 def torch_rows(
     entry: Entry, weights: Path, x: Array, wanted: Mapping[str, Array], rows: list[Parity]
-) -> Array:
-    """Compare the torch module's taps; return its embedding of the second picture."""
+) -> dict[str, Array]:
+    """Compare the torch module's taps; return its outputs for the second input by name."""
     import torch
 
     module: Any = load_module(entry, weights)
     with torch.inference_mode():
         for tap, value in module.taps(torch.from_numpy(x[:1])):
             rows.append(row(entry, "torch", tap, channels_last(value.numpy()), wanted[tap]))
-        mirrored: Array = module(torch.from_numpy(x[1:])).numpy()
+        second = named(entry, module(torch.from_numpy(x[1:])))
     del module
     gc.collect()
-    return mirrored
+    return second
+
+
+def named(entry: Entry, value: Any) -> dict[str, Array]:
+    """Return what a module's call gave, one tensor or several, by the names of the outputs."""
+    values = value if isinstance(value, tuple) else (value,)
+    names = [spec.name for spec in entry.plain_outputs]
+    return {name: tensor.numpy() for name, tensor in zip(names, values, strict=True)}
 
 
 def onnx_rows(
@@ -141,7 +135,7 @@ def onnx_rows(
     x: Array,
     wanted: Mapping[str, Array],
     finished: Mapping[str, Array],
-    mirrored: Array,
+    second: Mapping[str, Array],
     rows: list[Parity],
 ) -> None:
     """Compare ONNX Runtime's taps, then the outputs the finished file gave fully optimised."""
@@ -152,9 +146,9 @@ def onnx_rows(
         rows.append(row(entry, "onnx", tap, channels_last(value), wanted[tap]))
     taps = {name: tap for tap, name in graph.taps.items()}
     for name, value in finished.items():
-        rows.append(row(entry, "onnx file", taps[name], value[:1], wanted[taps[name]]))
-    embedding = finished[entry.outputs[0].name]
-    rows.append(row(entry, "onnx file", "mirror image", embedding[1:], mirrored))
+        first = channels_last(value[:1])
+        rows.append(row(entry, "onnx file", taps[name], first, wanted[taps[name]]))
+        rows.append(row(entry, "onnx file", f"{name} of the second", value[1:], second[name]))
 
 
 def row(entry: Entry, stage: str, tap: str, got: Array, want: Array) -> Parity:

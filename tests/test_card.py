@@ -40,11 +40,12 @@ def test_the_metadata_is_what_the_hub_expects(entry: Entry, card: Cards) -> None
     assert isinstance(data, ModelCardData)
     licence = entry.source.licence
     assert data.license == licence.identifier
-    known = {"vggface.": "vgg-face-non-commercial", "vggface_": "vggface2"}
-    name = next((n for start, n in known.items() if entry.name.startswith(start)), None)
-    assert data.license_name == name
-    assert data.license_link == (licence.url if name else None)
-    assert data.library_name == "vox2face" and data.pipeline_tag == "image-feature-extraction"
+    own = licence.identifier == "other"
+    assert data.license_name == (licence.name if own else None)
+    assert data.license_link == (licence.url if own else None)
+    assert data.library_name == "vox2face"
+    tags = {"face-encoder": "image-feature-extraction", "voice-encoder": "feature-extraction"}
+    assert data.pipeline_tag == tags.get(entry.kind)
     assert data.tags == [*entry.tags, "safetensors", "onnx"]
     assert data.base_model is None  # the weights of the twin are not the published ones
     assert data.to_dict()["inference"] is False

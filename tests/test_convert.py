@@ -59,7 +59,7 @@ def test_a_file_keras_wrote_computes_what_keras_computes(
     python: Callable[..., str], twin: Twin, tmp_path: Path, keras: str, flavour: str, name: str
 ) -> None:
     entry, file, probe = twin(name), tmp_path / "weights.h5", tmp_path / "x.npy"
-    x = prove.probe(entry, entry.preprocess)[:1]
+    x = prove.pair(entry, entry.preprocess)[1][:1]
     np.save(probe, x.transpose(0, 2, 3, 1))
     python(KERAS, keras, resolve(entry.table).match, file, probe, flavour)
     done = convert(entry, file, tmp_path / "out", onnx=True)

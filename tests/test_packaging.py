@@ -28,9 +28,11 @@ FOLDERS = {
 # Each may import those to its left, and within itself.
 ORDER = (
     "vox2face.errors vox2face.spec vox2face.files vox2face.parity vox2face.bundle vox2face.image "
-    "vox2face.fetch vox2face.progress vox2face.extras | vox2face.zoo | vox2face.labels | "
-    "vox2face.converters | vox2face.hub_errors vox2face.hub | vox2face.locate | "
-    "vox2face.runtime | vox2face.train | vox2face.cli vox2face.__main__"
+    "vox2face.ffmpeg vox2face.audio vox2face.fetch vox2face.progress vox2face.extras "
+    "vox2face.drawing vox2face.face vox2face.comparison | vox2face.zoo | vox2face.labels | "
+    "vox2face.converters | vox2face.hub_errors vox2face.hub | vox2face.locate | vox2face.loaded | "
+    "vox2face.face_encoder vox2face.voice_encoder vox2face.face_decoder vox2face.faces | "
+    "vox2face.runtime | vox2face.pipelines | vox2face.train | vox2face.cli vox2face.__main__"
 )
 WALLS = {
     "tensorflow": {"vox2face.converters.keras_twin"},
@@ -40,8 +42,13 @@ WALLS = {
     "onnxruntime": {
         "vox2face.converters.run_onnx",
         "vox2face.converters.prove",  # names its type
-        "vox2face.runtime",
+        "vox2face.loaded",
+        "vox2face.face_encoder",
+        "vox2face.face_decoder",
+        "vox2face.voice_encoder",
     },
+    "av": {"vox2face.ffmpeg"},
+    "transformers": set(),
     "h5py": {"vox2face.converters.readers", "vox2face.converters.write_keras"},
     "click": {"vox2face.cli"},
     "huggingface_hub": {"vox2face.hub"},
@@ -106,7 +113,9 @@ def test_third_party_packages_stay_behind_their_walls() -> None:
 @pytest.mark.parametrize("package", ["torch", "onnx", "onnxruntime", "tensorflow", "tf_keras"])
 def test_heavy_packages_are_imported_late_outside_the_networks(package: str) -> None:
     torch_modules = {e.build.partition(":")[0] for e in ENTRIES}
-    torch_modules |= {"vox2face.zoo.frontends", "vox2face.zoo.tapped"}
+    torch_modules |= {
+        f"vox2face.zoo.{name}" for name in ("frontends", "tapped", "warp", "face_tail", "face_api")
+    }
     for module, path in MODULES.items():
         for name, at_import in imports(path):
             if name.split(".")[0] == package and module not in torch_modules:

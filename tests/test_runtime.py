@@ -202,7 +202,7 @@ def test_misspelt_names_are_answered_with_near_ones() -> None:
 def test_wrong_arguments_get_one_sentence(converted: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="'torch' or 'onnx'"):
         vox2face.load(NAME, backend="jax")
-    with pytest.raises(UsageError, match="no face preset 'x'"):
+    with pytest.raises(UsageError, match="no preset 'x'"):
         vox2face.load(NAME, preset="x")
     with pytest.raises(UsageError, match="device='cuda'"):
         vox2face.load(NAME, device="cuda")
@@ -240,7 +240,9 @@ def test_what_is_no_picture_gets_one_sentence(converted: Path, tmp_path: Path) -
 
 def test_registry_lists_by_kind() -> None:
     assert vox2face.list_models() == [e.name for e in ENTRIES]
-    assert vox2face.list_models(kind="face-encoder") == vox2face.list_models()
+    kinds = ("face-encoder", "voice-encoder", "face-decoder")
+    assert [n for kind in kinds for n in vox2face.list_models(kind)] == vox2face.list_models()
+    assert all(vox2face.list_models(kind) for kind in kinds)
     assert vox2face.entry("VGGFace16_rcmalli").name == "vggface.rcmalli"
     with pytest.raises(UsageError, match="face-encoder"):
         vox2face.list_models(kind="nose-encoder")

@@ -167,6 +167,7 @@ def describe(
             "redistributable": licence.redistributable,
         },
         "source": source,
+        **({"warp": "none"} if entry.kind == "face-decoder" else {}),
         "files": {},
     }
 

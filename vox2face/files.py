@@ -34,6 +34,8 @@ SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"PK\x03\x04", ZIP),
     (b"PK\x05\x06", "an empty zip archive"),
     (b"\x1f\x8b", "a gzip archive"),
+    # torch.save before PyTorch 1.6 begins with a pickle of this number
+    (b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.", "a PyTorch file"),
     *((b"\x80" + bytes([protocol]), "a Python pickle") for protocol in range(2, 6)),
     (b"\x93NUMPY", "a NumPy array"),
 )

@@ -48,7 +48,7 @@ def existing(name: str) -> Bundle:
     if not bundles.is_bundle(path):
         if entry.source.embedded:
             return locate(name)
-        raise BundleError(f"{name} has not been converted yet: run {entry.command} first.")
+        raise BundleError(f"{name} has not been converted yet: {how_to_get(entry)}.")
     return bundles.read(path)
 
 
@@ -63,11 +63,28 @@ def is_path(name: str | os.PathLike[str]) -> bool:
     )
 
 
+def how_to_get(entry: Entry) -> str:
+    """Return what to do to have the weights of a model that are not there."""
+    if not entry.command:
+        return (
+            "no weights of it are published; load it with pretrained=False, or train it and "
+            "name the bundle's folder"
+        )
+    if entry.source.urls:
+        return f"run {entry.command} first"
+    return (
+        f"its weights have to be downloaded by hand from {entry.source.repository}; then run "
+        f"'{entry.converting('CHECKPOINT.pt')}'"
+    )
+
+
 def convert_once(entry: Entry, path: Path) -> None:
     """Fetch and convert the published weights of an entry; one process at a time."""
     from vox2face.converters.chain import Feedback, convert
     from vox2face.progress import Bars
 
+    if not entry.source.urls:
+        raise Vox2FaceError(f"{entry.name} has not been converted yet: {how_to_get(entry)}.")
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(f".{path.name}.lock")):
         if bundles.is_bundle(path):  # another process was faster
@@ -78,7 +95,7 @@ def convert_once(entry: Entry, path: Path) -> None:
         except FetchError as error:
             raise Vox2FaceError(
                 f"{entry.name} has not been converted yet and its weights cannot be fetched here: "
-                f"run '{entry.command} --weights FILE' with a copy of {entry.source.filename}. "
+                f"run '{entry.converting('FILE')}' with a copy of {entry.source.filename}. "
                 f"({error})"
             ) from error
         finally:

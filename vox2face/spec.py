@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,9 @@ class Source:
     command's option that takes a copy of one's own. `repository` is the publisher's address,
     `hub_id` its repository on the Hugging Face hub if it has one, `paper` the paper to cite, in
     BibTeX. `asset` is the path below `vox2face/assets` of a file that comes
-    with vox2face. `parts` are further files that belong to it, each with its sha256.
+    with vox2face. `parts` are further files that belong to it, each with its sha256. `package` is
+    (package, file) of a file that comes with a Python package. A file that no address can fetch,
+    because its authors publish it where a person has to look at it, has no `urls`.
     """
 
     key: str
@@ -67,6 +70,7 @@ class Source:
     paper: str = ""
     asset: str = ""
     parts: tuple[tuple[str, str], ...] = ()
+    package: tuple[str, str] = ("", "")
 
     @property
     def embedded(self) -> Path | None:
@@ -74,9 +78,17 @@ class Source:
         return Path(__file__).parent / "assets" / self.asset if self.asset else None
 
     @property
+    def installed(self) -> Path | None:
+        """The file that comes with another package, if that is installed; it is not imported."""
+        name, file = self.package
+        spec = importlib.util.find_spec(name) if name else None
+        folders = (spec.submodule_search_locations if spec else None) or ()
+        return next((path for f in folders if (path := Path(f) / file).is_file()), None)
+
+    @property
     def filename(self) -> str:
         """The file's published name."""
-        return self.urls[0].rsplit("/", 1)[-1]
+        return self.urls[0].rsplit("/", 1)[-1] if self.urls else "the checkpoint"
 
 
 @dataclass(frozen=True)
@@ -88,9 +100,11 @@ class Entry:
     independent forward pass on the original file's arrays. `labels` is the published list of the
     names of the classes, in the order of the scores. `twin` is the owner's graph in Keras, if there
     is one; `notop` the published file without the layer `classifier`, where there is such a file.
-    `flops` counts one picture's embedding, a multiplication and an addition as two; `measured`
-    bounds the differences seen at full size, as a part of the largest activation. `note` is what
-    people have to know about these weights beside that.
+    `settings` is the function that tells from the shapes of tensors what the network was built
+    with; entries that have one may come in any width. `flops` counts one item's output, a
+    multiplication and an addition as two; `measured` bounds the differences seen at full size, as a
+    part of the largest activation. `note` is what people have to know about these weights beside
+    that.
     Values agree with the original when the largest difference is at most
     `atol + rtol * largest original value`. `tags` are the model's own on the Hugging Face hub.
     """
@@ -108,6 +122,7 @@ class Entry:
     source: Source
     command: str
     twin: str = ""
+    settings: str = ""
     notop: Source | None = None
     classifier: str = ""
     aliases: tuple[str, ...] = ()
@@ -123,7 +138,19 @@ class Entry:
     @property
     def width(self) -> int:
         """The length of the embedding."""
-        return int(self.outputs[0].shape[-1])
+        spec = self.outputs[0] if self.outputs[0].name == "embedding" else self.input
+        return int(spec.shape[-1])
+
+    @property
+    def plain_outputs(self) -> tuple[TensorSpec, ...]:
+        """What the network always computes: everything but class scores."""
+        return tuple(spec for spec in self.outputs if spec.name != "logits")
+
+    def converting(self, file: object) -> str:
+        """Return the command that converts a weight file of one's own."""
+        if "CHECKPOINT" in self.command:
+            return self.command.replace("CHECKPOINT", str(file))
+        return f"{self.command} --weights {file}"
 
     @property
     def size(self) -> int:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Container, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vox2face.errors import BundleError, UsageError
 from vox2face.spec import Entry, resolve
@@ -50,8 +51,19 @@ def build(model: Entry) -> nn.Module:
     return network.eval()
 
 
-def options(model: Entry, tensors: Container[str]) -> dict[str, int]:
-    """Return what to build a network with for these weights: no classes if they have none."""
+def build_on_meta(name: str) -> nn.Module:
+    """Return the network of an entry without memory for its values, to look at its shapes."""
+    import torch
+
+    with torch.device("meta"):
+        return build(entry(name))
+
+
+def options(model: Entry, tensors: Mapping[str, Sequence[int]]) -> dict[str, Any]:
+    """Return what to build a network with for weights of these shapes."""
+    if model.settings:
+        given: dict[str, Any] = resolve(model.settings)(tensors)
+        return given
     missing = model.classifier and f"{model.classifier}.weight" not in tensors
     return {"classes": 0} if missing else {}
 
@@ -66,9 +78,28 @@ def load_module(model: Entry, weights: Path) -> nn.Module:
 
     try:
         tensors = load_file(weights)
+        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
         with torch.device("meta"):
-            network: nn.Module = resolve(model.build)(**options(model, tensors))
+            network: nn.Module = resolve(model.build)(**options(model, shapes))
         network.load_state_dict(tensors, strict=True, assign=True)
     except Exception as error:  # safetensors and torch raise kinds of their own
         raise BundleError(f"{weights} does not fit {model.name} ({error}).") from error
     return network.eval().requires_grad_(False)
+
+
+def sized(model: Entry, shapes: Mapping[str, Sequence[int]]) -> Entry:
+    """Return an entry whose inputs and outputs are as wide as weights of these shapes are."""
+    if not model.settings:
+        return model
+    given = options(model, shapes)
+    widths = {"embedding": given["width"], "landmarks": 2 * given.get("points", 0)}
+    outputs = tuple(
+        replace(spec, shape=("batch", widths[spec.name])) if spec.name in widths else spec
+        for spec in model.outputs
+    )
+    shape = {
+        "frames": ("batch", given.get("frames", 0), *model.input.shape[2:]),
+        "points": ("batch", given["width"]),
+    }
+    found = next((shape[key] for key in shape if key in given), model.input.shape)
+    return replace(model, outputs=outputs, input=replace(model.input, shape=found))

@@ -173,3 +173,106 @@ FACE_API = Source(
     ),
     asset="face-api/face_recognition_model-weights_manifest.json",
 )
+
+SPEECH2FACE_PAPER = """\
+@inproceedings{oh2019speech2face,
+  author    = {Tae-Hyun Oh and Tali Dekel and Changil Kim and Inbar Mosseri and
+               William T. Freeman and Michael Rubinstein and Wojciech Matusik},
+  title     = {{Speech2Face}: Learning the Face Behind a Voice},
+  booktitle = {IEEE/CVF Conference on Computer Vision and Pattern Recognition},
+  year      = {2019}
+}"""
+AST_PAPER = """\
+@inproceedings{gong2021ast,
+  author    = {Yuan Gong and Yu-An Chung and James Glass},
+  title     = {{AST}: Audio Spectrogram Transformer},
+  booktitle = {Interspeech},
+  year      = {2021}
+}"""
+COLE_PAPER = """\
+@inproceedings{cole2017synthesizing,
+  author    = {Forrester Cole and David Belanger and Dilip Krishnan and Aaron Sarna and
+               Inbar Mosseri and William T. Freeman},
+  title     = {Synthesizing Normalized Faces from Facial Identity Features},
+  booktitle = {IEEE Conference on Computer Vision and Pattern Recognition},
+  year      = {2017}
+}"""
+GE2E_PAPER = """\
+@inproceedings{wan2018generalized,
+  author    = {Li Wan and Quan Wang and Alan Papir and Ignacio Lopez Moreno},
+  title     = {Generalized End-to-End Loss for Speaker Verification},
+  booktitle = {IEEE International Conference on Acoustics, Speech and Signal Processing},
+  year      = {2018}
+}"""
+
+SPEECH_TO_FACE_TERMS = Licence(
+    identifier="other",
+    name="speech-to-face-checkpoints",
+    url="https://github.com/Kacper-Pietkun/Speech-to-face",
+    notice=(
+        "The code of the Speech-to-face repository is under the MIT licence; for its checkpoints, "
+        "trained on VoxCeleb, HQ-VoxCeleb and embeddings of VGG-Face, it states no terms, and "
+        "those of the data and of VGG-Face (non-commercial research) apply. Ask its authors before "
+        "you redistribute converted weights."
+    ),
+)
+OWN_TERMS = Licence(
+    identifier="other",
+    name="own-weights",
+    url="https://github.com/vox2face/vox2face",
+    notice=(
+        "Weights of your own. The terms of the data and of the face encoder they were trained with "
+        "apply."
+    ),
+)
+APACHE = Licence(
+    identifier="apache-2.0",
+    name="Apache-2.0",
+    url="https://github.com/resemble-ai/Resemblyzer/blob/master/LICENSE",
+    notice="Apache licence 2.0, copyright Resemble AI.",
+    redistributable=True,
+)
+
+
+def speech_to_face(model: str, paper: str) -> Source:
+    """Return a training checkpoint of the Speech-to-face repo, which its README links to."""
+    return Source(
+        key=f"speech-to-face-{model}",
+        urls=(),
+        sha256=None,
+        size=None,
+        format="PyTorch training checkpoint, model_state_dict",
+        licence=SPEECH_TO_FACE_TERMS,
+        cite="Kacper-Pietkun/Speech-to-face src/train/model_saver.py",
+        repository="https://github.com/Kacper-Pietkun/Speech-to-face",
+        paper=paper,
+    )
+
+
+def own(paper: str) -> Source:
+    """Return the source of a model whose weights everybody trains for themselves."""
+    return Source(
+        key="own",
+        urls=(),
+        sha256=None,
+        size=None,
+        format="a PyTorch module",
+        licence=OWN_TERMS,
+        cite="no weights are published",
+        paper=paper,
+    )
+
+
+RESEMBLYZER = Source(
+    key="resemblyzer",
+    urls=("https://github.com/resemble-ai/Resemblyzer/raw/master/resemblyzer/pretrained.pt",),
+    sha256="39373b86598fa3da9fcddee6142382efe09777e8d37dc9c0561f41f0070f134e",
+    size=17_090_379,
+    format="PyTorch checkpoint, model_state",
+    licence=APACHE,
+    cite="sha256: Resemblyzer 0.1.4 as installed by pip",
+    kind="a PyTorch file",
+    repository="https://github.com/resemble-ai/Resemblyzer",
+    paper=GE2E_PAPER,
+    package=("resemblyzer", "pretrained.pt"),
+)

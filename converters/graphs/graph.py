@@ -44,6 +44,29 @@ class Graph:
         taps = {tap: name for tap, name in self.taps.items() if name in needed}
         return Graph(tuple(reversed(nodes)), initializers, taps)
 
+    def prefixed(self, prefix: str, names: Mapping[str, str]) -> Graph:
+        """Return the graph with other names: those given, or with a prefix."""
+
+        def new(name: str) -> str:
+            return names.get(name, f"{prefix}{name}")
+
+        return Graph(
+            tuple(
+                Node(n.op, tuple(map(new, n.inputs)), new(n.output), n.attributes)
+                for n in self.nodes
+            ),
+            {new(name): shape for name, shape in self.initializers.items()},
+            {f"{prefix}{tap}": new(name) for tap, name in self.taps.items()},
+        )
+
+    def followed_by(self, other: Graph) -> Graph:
+        """Return this graph and another one behind it as one."""
+        return Graph(
+            (*self.nodes, *other.nodes),
+            {**self.initializers, **other.initializers},
+            {**self.taps, **other.taps},
+        )
+
 
 class Builder:
     """Collects the nodes of a graph; every method returns the name of its output tensor."""
@@ -68,3 +91,21 @@ class Builder:
     def relu(self, x: str, output: str) -> str:
         """Add a ReLU."""
         return self.add("Relu", (x,), output)
+
+    def dense(self, x: str, name: str, output: str) -> str:
+        """Add a dense layer of two axes."""
+        return self.add("Gemm", (x, f"{name}.weight", f"{name}.bias"), output, transB=1)
+
+    def batch_norm(self, x: str, name: str, output: str) -> str:
+        """Add a batch normalisation with PyTorch's epsilon."""
+        tensors = ("weight", "bias", "running_mean", "running_var")
+        inputs = (x, *(f"{name}.{tensor}" for tensor in tensors))
+        return self.add("BatchNormalization", inputs, output, epsilon=1e-5)
+
+    def ints(self, values: Sequence[int], output: str) -> str:
+        """Add a constant of integers, such as a shape or axes."""
+        return self.add("Constant", (), output, value_ints=list(values))
+
+    def reshape(self, x: str, shape: Sequence[int], output: str) -> str:
+        """Add a reshape to constant sizes; 0 keeps an axis, -1 takes what is left."""
+        return self.add("Reshape", (x, self.ints(shape, f"{output}/shape")), output)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import mmap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,7 @@ class WeightFile:
 
     `format` names the format for people. `parts` are further files that belong to it. `named` is
     False if the file does not know its layers' names, so that only their order can pair them.
+    `facts` are the numbers that a training checkpoint has beside its weights.
     """
 
     path: Path
@@ -44,6 +45,7 @@ class WeightFile:
     parts: tuple[Path, ...] = ()
     named: bool = True
     unpack: Unpack | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -71,9 +73,10 @@ def weight_file(
     parts: Sequence[Path] = (),
     named: bool = True,
     unpack: Unpack | None = None,
+    facts: Mapping[str, Any] | None = None,
 ) -> WeightFile:
     """Return an opened file whose declarations are plausible as a whole, or raise."""
-    file = WeightFile(path, format, tuple(arrays), tuple(parts), named, unpack)
+    file = WeightFile(path, format, tuple(arrays), tuple(parts), named, unpack, facts or {})
     paths = set()
     for array in file.arrays:
         if max(len(array.path), len(array.layer) + len(array.name)) > 2 * MAX_NAME:

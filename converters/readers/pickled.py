@@ -32,13 +32,15 @@ class Mark:
     """The place on the stack from which a later opcode collects."""
 
 
-def followed(content: bytes) -> Any:
+def followed(content: bytes | io.BytesIO) -> Any:
     """Return what a pickle describes: dicts, lists, tuples, text, numbers and `Tensor`.
 
-    Raises `WeightFileError` for anything else, naming it.
+    Of a stream, one pickle is read, and what follows it is left. Raises `WeightFileError` for
+    anything else, naming it.
     """
     machine = Machine()
-    for steps, (opcode, argument, _) in enumerate(pickletools.genops(io.BytesIO(content))):
+    stream = io.BytesIO(content) if isinstance(content, bytes) else content
+    for steps, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
         if steps > MAX_STEPS:
             raise WeightFileError("its pickle is oversized")
         if opcode.name == "STOP":
@@ -148,6 +150,8 @@ class Machine:
     def locate(self) -> None:
         """Push the storage that a persistent id names."""
         place = self.pop()
+        if isinstance(place, tuple) and len(place) == 6 and place[5] is None:
+            place = place[:5]  # before PyTorch 1.6 the last one could describe a part
         if isinstance(place, tuple) and len(place) == 5 and place[0] == "storage":
             _, kind, key, _, count = place
             known = isinstance(kind, Named) and kind.name in STORAGES

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from math import prod
@@ -24,6 +25,7 @@ from vox2face.errors import WeightFileError
 
 FORMAT = "PyTorch state dict"
 MAX_PICKLE = 8 << 20
+FACTS = 100_000  # numbers beside the weights, of which so many are too many
 LISTING = "data.pkl"
 
 
@@ -39,12 +41,13 @@ def opened(path: Path, file: BinaryIO, members: Mapping[str, Member]) -> Iterato
         if order is not None and content_of(file, order, 16) != b"little":
             raise WeightFileError("it was written on a big-endian machine")
         pickle = content_of(file, members[f"{folder}{LISTING}"], MAX_PICKLE)
+        content = followed(pickle)
         arrays = [
             located(file, members, folder, name, tensor)
-            for name, tensor in state_dict(followed(pickle)).items()
+            for name, tensor in state_dict(content).items()
             if name.rsplit(".", 1)[-1] not in COUNTERS
         ]
-        weights = weight_file(path, FORMAT, arrays)
+        weights = weight_file(path, FORMAT, arrays, facts=numbers(content))
     yield weights
 
 
@@ -69,6 +72,31 @@ def state_dict(content: Any) -> dict[str, Tensor]:
     return found[0]  # type: ignore[no-any-return]
 
 
+def numbers(content: Any) -> dict[str, Any]:
+    """Return the numbers of a training checkpoint, such as its epoch and its history of losses."""
+    items = content.items() if isinstance(content, dict) else ()
+    found = {k: plain(v) for k, v in items if isinstance(k, str) and count(v) in range(1, FACTS)}
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def count(value: Any) -> int:
+    """Return how many numbers a value is made of, or `FACTS` if of anything else too."""
+    if isinstance(value, (list, tuple)):
+        return min(FACTS, sum(count(item) for item in value))
+    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+        return count(list(value.values()))
+    return 1 if isinstance(value, (int, float)) else FACTS
+
+
+def plain(value: Any) -> Any:
+    """Return numbers as JSON has them: one that is not finite becomes None."""
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    return value if math.isfinite(value) else None
+
+
 def is_state_dict(item: Any) -> bool:
     """Whether something is a dict of tensors only."""
     return (
@@ -83,16 +111,27 @@ def located(
 ) -> StoredArray:
     """Return a tensor with its place in the file; raise unless it lies there as float32."""
     storage = tensor.storage
-    if storage.dtype != "float32":
-        raise WeightFileError(f"{name} holds {storage.dtype} values: expected is float32")
-    shape = checked_shape(tensor.shape, name)
-    if not tensor.contiguous:
-        raise WeightFileError(f"{name} is not contiguous: save it with .contiguous()")
+    require_float32(name, tensor)
     member = members.get(f"{folder}data/{storage.key}")
     if member is None or member.method != STORED:
         raise WeightFileError(f"the values of {name} are missing or packed")
-    if member.size != 4 * storage.count or tensor.offset + prod(shape) > storage.count:
+    if member.size != 4 * storage.count:
+        raise WeightFileError(f"{name} declares more values than the file holds")
+    return placed(name, tensor, start_of(file, member))
+
+
+def require_float32(name: str, tensor: Tensor) -> None:
+    """Raise unless a tensor is float32 in C order."""
+    if tensor.storage.dtype != "float32":
+        raise WeightFileError(f"{name} holds {tensor.storage.dtype} values: expected is float32")
+    if not tensor.contiguous:
+        raise WeightFileError(f"{name} is not contiguous: save it with .contiguous()")
+
+
+def placed(name: str, tensor: Tensor, start: int) -> StoredArray:
+    """Return a tensor whose storage begins at a place in the file."""
+    shape = checked_shape(tensor.shape, name)
+    if tensor.offset + prod(shape) > tensor.storage.count:
         raise WeightFileError(f"{name} declares more values than the file holds")
     layer, weight = split_name(name, ".")
-    offset = start_of(file, member) + 4 * tensor.offset
-    return StoredArray(layer, weight, name, shape, offset)
+    return StoredArray(layer, weight, name, shape, start + 4 * tensor.offset)

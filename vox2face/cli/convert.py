@@ -14,19 +14,29 @@ RCMALLI = {
     "resnet50": "vggface_resnet50.rcmalli",
     "senet50": "vggface_senet50.rcmalli",
 }
+SPEECH_TO_FACE = {
+    "ve_conv": "ve_conv.speech-to-face",
+    "ast": "ast.speech-to-face",
+    "face_decoder": "face_decoder.speech-to-face",
+}
 VERIFY = click.Choice(["auto", "reference", "keras", "none"])
 
 
 def options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of all conversions of published files."""
+    option = click.option(
+        "--weights",
+        type=FILE,
+        metavar="FILE",
+        help="Your copy of the weights, in any format. Default: fetch the published file.",
+    )
+    return option(common(function))
+
+
+def common(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that all conversions share."""
     for option in reversed(
         (
-            click.option(
-                "--weights",
-                type=FILE,
-                metavar="FILE",
-                help="Your copy of the weights, in any format. Default: fetch the published file.",
-            ),
             click.option(
                 "--out",
                 type=FILE,
@@ -91,6 +101,34 @@ def rcmalli(variant: str, **arguments: Any) -> None:
 def face_api(**arguments: Any) -> None:
     """Convert dlib's free face network, which comes with vox2face (face-api's copy)."""
     run("dlib_resnet128.dlib", **arguments)
+
+
+@command.command()
+@options
+def resemblyzer(**arguments: Any) -> None:
+    """Convert Resemblyzer's free speaker encoder.
+
+    The file is that of the package Resemblyzer if it is installed, or is fetched.
+    """
+    run("ge2e.resemblyzer", **arguments)
+
+
+@command.command(name="speech-to-face")
+@click.argument("checkpoint", metavar="CHECKPOINT", type=FILE)
+@click.option(
+    "--model",
+    type=click.Choice(list(SPEECH_TO_FACE)),
+    required=True,
+    help="Which network the checkpoint holds.",
+)
+@common
+def speech_to_face(checkpoint: Path, model: str, **arguments: Any) -> None:
+    """Convert a training CHECKPOINT of Kacper-Pietkun/Speech-to-face.
+
+    Plain state dicts are read too. The optimizer is dropped, the history of losses goes into
+    config.json.
+    """
+    run(SPEECH_TO_FACE[model], weights=checkpoint, **arguments)
 
 
 def run(

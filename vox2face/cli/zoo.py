@@ -12,6 +12,8 @@ from vox2face.bundle import default_path, is_bundle
 from vox2face.spec import Entry
 from vox2face.zoo.registry import entry, list_models
 
+PINNED = "none is published; the first download is pinned"
+
 
 @click.group(name="zoo")
 def command() -> None:
@@ -40,7 +42,7 @@ def list_command(kind: str | None, as_json: bool, markdown: bool) -> None:
         (
             e.name,
             e.kind,
-            f"{e.outputs[0].name} {e.width}",
+            ", ".join(f"{s.name} {'x'.join(map(str, s.shape[1:]))}" for s in e.plain_outputs),
             f"{e.parameters:,}",
             e.preprocess,
             status(e),
@@ -72,11 +74,13 @@ def show(name: str, as_json: bool) -> None:
         **{f"output {i}": str(spec) for i, spec in enumerate(model.outputs, start=1)},
         "preset": model.preprocess,
         "weights": "\n".join(model.source.urls),
-        "sha256": model.source.sha256 or "none is published; the first download is pinned",
+        "published": model.source.repository,
+        "sha256": model.source.sha256 or PINNED * bool(model.source.urls),
         "licence": f"{model.source.licence.name}\n{model.source.licence.url}\n"
         + model.source.licence.notice,
         "status": status(model),
-        "parity": f"within {model.measured:g} of the largest activation, as measured at full size",
+        "parity": f"within {model.measured:g} of the largest activation, as measured at full size"
+        * bool(model.measured),
         "tolerance": f"{model.rtol:g} of the largest activation",
         "note": model.note,
     }
@@ -95,7 +99,7 @@ def status(model: Entry) -> str:
         return "ready"
     if model.source.embedded:
         return "ready (comes with vox2face)"
-    return f"needs: {model.command}"
+    return f"needs: {model.command}" if model.command else "untrained: no weights are published"
 
 
 def facts(model: Entry) -> dict[str, Any]:

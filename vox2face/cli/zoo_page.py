@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from vox2face.spec import Entry, TensorSpec
-from vox2face.zoo.presets import FACE_PRESETS
+from vox2face.zoo.preprocessing import meaning
 
 HEAD = """\
 # The zoo
@@ -38,17 +38,19 @@ def cells(entry: Entry) -> Iterator[str]:
     yield f"{entry.flops / 1e9:.1f} G"
     yield f"`{entry.preprocess}`"
     yield f"[{licence.name}]({licence.url})"
-    yield f"[{source.filename}]({source.repository})"
-    yield f"{entry.measured:.0e}"
+    name = source.filename if source.urls else "its authors' page"
+    yield f"[{name}]({source.repository})" if source.repository else "untrained"
+    yield f"{entry.measured:.0e}" if entry.measured else "each conversion proves it"
 
 
 def section(entry: Entry) -> Iterator[str]:
     """Yield the lines about one model."""
-    yield f"\n## {entry.name}\n\n{entry.summary}. Convert it with `{entry.command}`.\n\n"
+    yield f"\n## {entry.name}\n\n{entry.summary}."
+    yield f" Convert it with `{entry.command}`.\n\n" if entry.command else "\n\n"
     if entry.aliases:
         yield f"- Also known as {', '.join(f'`{name}`' for name in entry.aliases)}.\n"
     yield f"- Input `{entry.input.name}`: {entry.input.meaning}.\n"
-    yield f"- Preset `{entry.preprocess}`: {FACE_PRESETS[entry.preprocess].meaning}.\n"
+    yield f"- Preset `{entry.preprocess}`: {meaning(entry.preprocess)}.\n"
     for spec in entry.outputs:
         yield f"- Output `{spec.name}`: {spec.meaning}.\n"
     if entry.notop:

@@ -1,0 +1,91 @@
+"""The Audio Spectrogram Transformer as an ONNX graph; see `vox2face.zoo.ve_ast`.
+
+Attention is ONNX Runtime's MultiHeadAttention, which has fused kernels for the CPU and for CUDA.
+"""
+
+from __future__ import annotations
+
+from vox2face.converters.graphs.graph import Builder, Graph, Shapes
+
+HEAD_SIZE = 64
+EPSILON = 1e-12
+
+
+def ast(shapes: Shapes) -> Graph:
+    """Describe the network from the shapes of its tensors."""
+    return described(shapes, relu=True)
+
+
+def plain(shapes: Shapes) -> Graph:
+    """Describe a network without a ReLU at the end."""
+    return described(shapes, relu=False)
+
+
+def described(shapes: Shapes, relu: bool) -> Graph:
+    """Describe patches, blocks and head; within a block, tokens of all items are rows."""
+    b = Builder()
+    taps: dict[str, str] = {}
+    count, hidden = shapes["positions"][1:]
+    x = tokens(b, hidden, count)
+    taps["tokens"] = x
+    x = b.reshape(x, [-1, hidden], "rows")
+    blocks = sum(name.endswith(".fc1.weight") for name in shapes)
+    for number in range(blocks):
+        x = block(b, f"blocks.{number}", x, count, hidden)
+        taps[f"block{number}"] = b.reshape(x, [-1, count, hidden], f"block{number}")
+    x = b.reshape(x, [-1, count, hidden], "items")
+    first = (b.ints([0], "from"), b.ints([2], "to"), b.ints([1], "tokens/axis"))
+    x = norm(b, b.add("Slice", (x, *first), "two"), "norm", "two/normalised")
+    x = b.add("ReduceMean", (x, b.ints([1], "pooled/axis")), "pooled", keepdims=0)
+    taps["pooled"] = x
+    x = norm(b, x, "head_norm", "head/normalised")
+    taps["head"] = "embedding"
+    if relu:
+        b.relu(b.dense(x, "head", "head/sum"), "embedding")
+    else:
+        b.dense(x, "head", "embedding")
+    return Graph(tuple(b.nodes), shapes, taps)
+
+
+def tokens(b: Builder, hidden: int, count: int) -> str:
+    """Add the patches with their positions, two tokens in front: (n, count, hidden)."""
+    x = b.add("Transpose", ("input",), "bins", perm=[0, 2, 1])
+    x = b.add("Unsqueeze", (x, b.ints([1], "bins/axis")), "map")
+    x = b.conv(x, "patches", "patches", kernel_shape=[16, 16], strides=[10, 10])
+    x = b.reshape(x, [0, hidden, count - 2], "patches/flat")
+    x = b.add("Transpose", (x,), "patches/rows", perm=[0, 2, 1])
+    batch = b.add("Shape", ("input",), "batch", start=0, end=1)
+    ones = b.ints([1, 1], "ones")
+    size = b.add("Concat", (batch, ones), "tokens/size", axis=0)
+    first = [b.add("Expand", (f"{name}_token", size), name) for name in ("class", "distillation")]
+    x = b.add("Concat", (*first, x), "tokens/all", axis=1)
+    return b.add("Add", (x, "positions"), "tokens")
+
+
+def block(b: Builder, name: str, x: str, count: int, hidden: int) -> str:
+    """Add one transformer layer; the rows stay (n x count, hidden)."""
+    y = norm(b, x, f"{name}.norm1", f"{name}/norm1")
+    parts = [
+        b.reshape(
+            b.dense(y, f"{name}.{part}", f"{name}/{part}"), [-1, count, hidden], f"{name}/{part}s"
+        )
+        for part in ("query", "key", "value")
+    ]
+    y = b.add(
+        "MultiHeadAttention",
+        tuple(parts),
+        f"{name}/mixed",
+        domain="com.microsoft",
+        num_heads=hidden // HEAD_SIZE,
+    )
+    y = b.dense(b.reshape(y, [-1, hidden], f"{name}/mixed/rows"), f"{name}.output", f"{name}/out")
+    x = b.add("Add", (x, y), f"{name}/attended")
+    y = b.dense(norm(b, x, f"{name}.norm2", f"{name}/norm2"), f"{name}.fc1", f"{name}/fc1")
+    y = b.dense(b.add("Gelu", (y,), f"{name}/gelu"), f"{name}.fc2", f"{name}/fc2")
+    return b.add("Add", (x, y), f"{name}/sum")
+
+
+def norm(b: Builder, x: str, name: str, output: str) -> str:
+    """Add a layer normalisation of the last axis."""
+    inputs = (x, f"{name}.weight", f"{name}.bias")
+    return b.add("LayerNormalization", inputs, output, axis=-1, epsilon=EPSILON)

@@ -1,0 +1,23 @@
+"""The speaker encoder of resemble-ai/Resemblyzer, resemblyzer/pretrained.pt."""
+
+from __future__ import annotations
+
+from vox2face.converters.layers import tensor_rules
+from vox2face.converters.mapping import WeightMap
+
+# fmt: off
+LAYERS = (
+    ("lstm",   "lstm0",  (1024, 40)),
+    ("lstm",   "lstm1",  (1024, 256)),
+    ("lstm",   "lstm2",  (1024, 256)),
+    ("linear", "linear", (256, 256)),
+)
+# fmt: on
+
+TABLE = WeightMap(
+    like="the speaker encoder of Resemblyzer",
+    match="name",
+    rules=tensor_rules(LAYERS),
+    # scale and offset of the similarity in training
+    ignore=frozenset({"similarity_weight", "similarity_bias"}),
+)

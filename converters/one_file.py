@@ -1,0 +1,161 @@
+"""A whole pipeline as one ONNX file: from the waveform or the pixels to the face."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vox2face import bundle as bundles
+from vox2face import extras
+from vox2face.bundle import Bundle
+from vox2face.converters import export, run_onnx
+from vox2face.converters.deliver import HALF, require_exportable
+from vox2face.converters.export import Tail
+from vox2face.converters.ops import Array
+from vox2face.converters.probes import RAW_PAIRS
+from vox2face.converters.write import shapes
+from vox2face.errors import ParityError, UsageError
+from vox2face.files import atomic_file
+from vox2face.parity import Report, compare
+from vox2face.spec import Entry, TensorSpec, resolve
+from vox2face.zoo.preprocessing import frontend, raw_input
+from vox2face.zoo.registry import entry as find_entry
+from vox2face.zoo.registry import load_module, sized
+
+PICTURE = TensorSpec(
+    name="picture",
+    shape=("batch", 3, 224, 224),
+    dtype="float32",
+    layout="NCHW",
+    meaning="a synthetic face, RGB, 0..1",
+)
+LANDMARKS = TensorSpec(
+    name="landmarks",
+    shape=("batch", 68, 2),
+    dtype="float32",
+    layout="NPC",
+    meaning="68 points (x, y) in pixels of the picture, in the order of iBUG 300-W",
+)
+KINDS = {"speech2face": "voice-encoder", "face2face": "face-encoder"}
+ATOL = {"embedding": 0.0, "picture": 1e-4, "landmarks": 1e-2}  # of 1 and of a pixel
+
+
+def export_pipeline(
+    kind: str, encoder: Bundle, decoder: Bundle, path: Path, half: bool = False
+) -> Report:
+    """Write a pipeline as one ONNX file, run it, and compare it with the torch modules.
+
+    `kind` is "speech2face" (waveforms at 16 kHz, float32 (n, samples), of 1600 samples or more)
+    or "face2face" (uint8 RGB (n, height, width, 3)). Levelling, cutting or repeating, front end and
+    warp are inside. Outputs: picture, landmarks and embedding. Raises `UsageError` for models that
+    do not fit each other, `ParityError`, keeping nothing, if ONNX Runtime computes other values.
+    """
+    path = require_exportable(path)
+    extras.require("onnx", "ONNX export")
+    first, second = matched(kind, encoder, decoder)
+    with atomic_file(path) as partial:
+        write_pipeline(kind, first, second, encoder, decoder, partial, half)
+        report = compared(first, second, encoder, decoder, partial, half)
+        if not report.ok:
+            raise ParityError(f"{report.verdict()} {path} was not written.", report)
+    return report
+
+
+def matched(kind: str, encoder: Bundle, decoder: Bundle) -> tuple[Entry, Entry]:
+    """Return the entries of both bundles, or raise `UsageError` if they do not fit."""
+    first, second = (sized(find_entry(b.entry_name), shapes(b.weights)) for b in (encoder, decoder))
+    for entry, wanted in ((first, KINDS[kind]), (second, "face-decoder")):
+        if entry.kind != wanted:
+            raise UsageError(f"{entry.name} is a {entry.kind}: {kind} needs a {wanted} there.")
+    if first.width != second.width:
+        raise UsageError(
+            f"{first.name} gives embeddings of {first.width} values and {second.name} takes "
+            f"{second.width}: choose a decoder that was trained for this encoder."
+        )
+    return first, second
+
+
+def write_pipeline(
+    kind: str, first: Entry, second: Entry, encoder: Bundle, decoder: Bundle, path: Path, half: bool
+) -> None:
+    """Write the file: front end, encoder, decoder and tail."""
+    prefixes = {"encoder/": encoder.weights, "decoder/": decoder.weights}
+    graphs = [
+        resolve(entry.graph)(shapes(bundle.weights))
+        for entry, bundle in ((first, encoder), (second, decoder))
+    ]
+    graph = (
+        graphs[0]
+        .reduced(("embedding",))
+        .prefixed("encoder/", {"input": "input", "embedding": "embedding"})
+    )
+    graph = graph.followed_by(graphs[1].prefixed("decoder/", {"input": "embedding"}))
+    embedding = first.outputs[0]
+    raw = raw_input(first)
+    inputs = tuple(replace(spec, name=f"decoder/{spec.name}") for spec in second.outputs)
+    tail = Tail(tail_module(decoder), inputs, ("picture", "tail/texture", "landmarks"))
+    metadata = {
+        "pipeline": kind,
+        "encoder": first.name,
+        "decoder": second.name,
+        "preset": encoder.preset,
+        "input": raw.meaning,
+        "synthetic": "pictures are synthetic and show no real person",
+        "licence": f"{first.source.licence.name}; {second.source.licence.name}",
+        "encoder_sha256": encoder.config["files"][bundles.WEIGHTS]["sha256"],
+        "decoder_sha256": decoder.config["files"][bundles.WEIGHTS]["sha256"],
+        "vox2face": encoder.config["vox2face"],
+    }
+    specs = (first.input, PICTURE, LANDMARKS, embedding)
+    front = (frontend(first, encoder.preset), raw)
+    export.write(path, graph, prefixes, specs, metadata, front, tail, half)
+
+
+def tail_module(decoder: Bundle) -> Any:
+    """Return the module that makes a decoder's raw values a picture and landmarks."""
+    from safetensors import safe_open
+
+    from vox2face.zoo.face_tail import FaceTail
+
+    with safe_open(decoder.weights, framework="pt") as file:
+        warps = "mean_landmarks" in file.keys()
+        return FaceTail(file.get_tensor("mean_landmarks") if warps else None).eval()
+
+
+def compared(
+    first: Entry, second: Entry, encoder: Bundle, decoder: Bundle, path: Path, half: bool
+) -> Report:
+    """Run the file and the torch modules on two inputs and compare all outputs."""
+    raw = RAW_PAIRS[first.kind]()
+    wanted = expected(first, second, encoder, decoder, raw)
+    session = run_onnx.session(path)
+    names = [output.name for output in session.get_outputs()]
+    values = dict(zip(names, run_onnx.run(session, raw), strict=True))
+    rtol = HALF if half else first.rtol
+    rows = [
+        compare("onnx file", name, values[name], wanted[name], ATOL[name], rtol) for name in names
+    ]
+    return Report(rows)
+
+
+def expected(
+    first: Entry, second: Entry, encoder: Bundle, decoder: Bundle, raw: NDArray[Any]
+) -> Mapping[str, Array]:
+    """Return what the torch modules make of raw inputs."""
+    import torch
+
+    with torch.inference_mode():
+        x = frontend(first, encoder.preset)(torch.from_numpy(np.ascontiguousarray(raw)))
+        embedding = load_module(first, encoder.weights)(x)
+        marks, texture = load_module(second, decoder.weights)(embedding)
+        picture, _, points = tail_module(decoder)(marks, texture)
+    return {
+        "embedding": embedding.numpy(),
+        "picture": picture.numpy(),
+        "landmarks": points.numpy(),
+    }

@@ -1,0 +1,84 @@
+"""The Audio Spectrogram Transformer in NumPy, on the arrays of a Speech-to-face checkpoint.
+
+Source: transformers, models/audio_spectrogram_transformer; names of transformers 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from vox2face.converters.ops import Array
+from vox2face.converters.reference.layers import conv, relu
+from vox2face.converters.reference.torch_layers import (
+    gelu,
+    hwio,
+    layer_normalized,
+    linear,
+    softmax,
+)
+
+BODY = "audio_spectrogram_transformer"
+HEAD_SIZE = 64
+
+
+def ast(arrays: Mapping[str, Array], x: Array) -> Iterator[tuple[str, Array]]:
+    """Yield (tap, activation) for filter banks `x`, float32 (n, frames, bins)."""
+    yield from layers(arrays, x, relu_at_the_end=True)
+
+
+def plain(arrays: Mapping[str, Array], x: Array) -> Iterator[tuple[str, Array]]:
+    """Yield what `ast` yields, for a network without a ReLU at the end."""
+    yield from layers(arrays, x, relu_at_the_end=False)
+
+
+def layers(
+    arrays: Mapping[str, Array], x: Array, relu_at_the_end: bool
+) -> Iterator[tuple[str, Array]]:
+    """Yield (tap, activation): tokens, every block, pooled, head."""
+    x = tokens(arrays, x)
+    yield "tokens", x
+    count = sum(name.endswith("intermediate.dense/weight") for name in arrays)
+    for number in range(count):
+        x = block(arrays, f"{BODY}.encoder.layer.{number}", x)
+        yield f"block{number}", x
+    x = layer_normalized(arrays, f"{BODY}.layernorm", x)
+    x = (x[:, 0] + x[:, 1]) * np.float32(0.5)
+    yield "pooled", x
+    x = layer_normalized(arrays, "classifier.0.layernorm", x)
+    x = linear(arrays, "classifier.0.dense", x)
+    yield "head", relu(x) if relu_at_the_end else x
+
+
+def tokens(arrays: Mapping[str, Array], x: Array) -> Array:
+    """Return the patches with their positions, two tokens in front."""
+    name = f"{BODY}.embeddings"
+    kernel = hwio(arrays[f"{name}.patch_embeddings.projection/weight"])
+    bias = arrays[f"{name}.patch_embeddings.projection/bias"]
+    y = conv(x.transpose(0, 2, 1)[..., None], kernel, 10) + bias
+    y = y.reshape(len(y), -1, y.shape[3])
+    first = [
+        np.broadcast_to(arrays[f"{name}/{token}"], (len(y), 1, y.shape[2]))
+        for token in ("cls_token", "distillation_token")
+    ]
+    result: Array = np.concatenate([*first, y], axis=1) + arrays[f"{name}/position_embeddings"]
+    return result
+
+
+def block(arrays: Mapping[str, Array], name: str, x: Array) -> Array:
+    """Return the tokens behind one transformer layer."""
+    y = layer_normalized(arrays, f"{name}.layernorm_before", x)
+    query, key, value = (
+        linear(arrays, f"{name}.attention.attention.{part}", y)
+        for part in ("query", "key", "value")
+    )
+    mixed = np.empty_like(query)
+    for start in range(0, query.shape[2], HEAD_SIZE):
+        head = np.s_[:, :, start : start + HEAD_SIZE]
+        scores = query[head] @ key[head].transpose(0, 2, 1) / np.float32(HEAD_SIZE**0.5)
+        mixed[head] = softmax(scores) @ value[head]
+    x = x + linear(arrays, f"{name}.attention.output.dense", mixed)
+    y = layer_normalized(arrays, f"{name}.layernorm_after", x)
+    y = gelu(linear(arrays, f"{name}.intermediate.dense", y))
+    return x + linear(arrays, f"{name}.output.dense", y)

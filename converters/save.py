@@ -1,0 +1,102 @@
+"""Save a PyTorch module of the zoo as a bundle: what training ends with."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vox2face import bundle as bundles
+from vox2face import extras
+from vox2face.converters.assemble import finish, proven_arrays, tensor_metadata
+from vox2face.converters.deliver import write_onnx
+from vox2face.converters.mapping import Rule
+from vox2face.converters.ops import Array
+from vox2face.converters.readers.base import COUNTERS
+from vox2face.converters.write import Move, shapes, write
+from vox2face.errors import UsageError
+from vox2face.files import atomic_directory, sha256
+from vox2face.spec import Entry, resolve
+from vox2face.zoo.preprocessing import require_preset
+from vox2face.zoo.registry import entry as find_entry
+from vox2face.zoo.registry import sized
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def save(
+    name: str,
+    module: nn.Module,
+    out: str | os.PathLike[str],
+    *,
+    preset: str | None = None,
+    training: Mapping[str, Any] | None = None,
+    onnx: bool = False,
+    force: bool = False,
+) -> Path:
+    """Write a module as a bundle of the entry `name`, proven like a converted one.
+
+    `name` is the entry the module was built from, such as "ve_conv.tiny"; its width may differ.
+    `preset` is the preprocessing it was trained with, if not the entry's; for a decoder that of
+    its embeddings. `training` are facts about the run that JSON can hold. Raises a
+    `Vox2FaceError`, leaving nothing behind, if anything is wrong.
+    """
+    entry, target = find_entry(name), Path(out)
+    chosen = preset or entry.preprocess
+    require_preset(entry, chosen)
+    if not entry.settings:
+        raise UsageError(f"{name} is converted from published weights, so it is not saved.")
+    if onnx:
+        extras.require("onnx", "ONNX export")
+    tensors = {
+        key: np.ascontiguousarray(value.detach().cpu().float().numpy())
+        for key, value in module.state_dict().items()
+        if key.rsplit(".", 1)[-1] not in COUNTERS
+    }
+    with atomic_directory(target, force) as folder:
+        fill(folder, entry, tensors, chosen, dict(training or {}), onnx)
+    return target
+
+
+def fill(
+    folder: Path,
+    entry: Entry,
+    tensors: Mapping[str, Array],
+    preset: str,
+    training: dict[str, Any],
+    onnx: bool,
+) -> None:
+    """Write all files of a bundle and prove it."""
+    moves = [Move(Rule(k, k, "copy", v.shape), v) for k, v in tensors.items()]
+    weights, graph_file = folder / bundles.WEIGHTS, folder / bundles.ONNX
+    metadata = tensor_metadata(entry) | {"preset": preset}
+    digest = write(moves, weights, metadata, lambda done, total: None)
+    entry = sized(entry, shapes(weights))
+    source: dict[str, Any] = {
+        "key": entry.source.key,
+        "file": bundles.WEIGHTS,
+        "format": "PyTorch module",
+        "size": weights.stat().st_size,
+        "sha256": digest,
+        "published": None,
+        "matched": "by name and shape",
+        "addresses": [],
+        **({"training": training} if training else {}),
+    }
+    graph = resolve(entry.graph)(shapes(weights))
+    config = bundles.describe(entry, preset, source, graph.offered(entry.outputs))
+    config["parameters"] = sum(value.size for value in tensors.values())
+    if "mean_landmarks" in tensors:
+        config["warp"] = "mean landmarks"
+    bundles.add_file(config, weights, digest)
+    if onnx:
+        write_onnx(entry, weights, graph_file, config)
+        bundles.add_file(config, graph_file, sha256(graph_file))
+    table = resolve(entry.table).adapted({name: value.shape for name, value in tensors.items()})
+    arrays = table.invert(tensors)
+    report = proven_arrays(entry, preset, arrays, weights, graph_file if onnx else None)
+    finish(entry, folder, config, report)

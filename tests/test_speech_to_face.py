@@ -1,0 +1,296 @@
+"""Checkpoints of the Speech-to-face repo, against its networks restated from their layouts."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers import ASTConfig, ASTForAudioClassification
+from twins import SMALL, checkpoint, random_module
+
+from vox2face import bundle as bundles
+from vox2face.converters.chain import convert
+from vox2face.errors import MappingError, WeightFileError
+from vox2face.runtime import load
+from vox2face.spec import Entry
+from vox2face.zoo import registry
+from vox2face.zoo.ve_conv import VEConv
+
+Twin = Callable[[str], Entry]
+Run = Callable[..., CompletedProcess[str]]
+NAMES = ("ve_conv.speech-to-face", "ast.speech-to-face", "face_decoder.speech-to-face")
+
+
+def owners_ve_conv(channels: tuple[int, ...], hidden: int, width: int) -> nn.Sequential:
+    """VE_conv as its authors lay it out: the numbers in the names are positions."""
+    layers, before = nn.Sequential(), 2
+    for number, after in enumerate(channels, start=1):
+        conv = nn.Conv2d(before, after, 4, stride=2 if number > 7 else 1)
+        parts: list[nn.Module] = [conv, nn.ReLU(), nn.BatchNorm2d(after)]
+        if 3 <= number <= 6:
+            parts.append(nn.MaxPool2d((1, 2), (1, 2)))
+        if number == 9:
+            parts.insert(1, nn.AdaptiveAvgPool2d((None, 1)))
+        layers.add_module(f"layer{number}", nn.Sequential(*parts))
+        before = after
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(57 * before, hidden), nn.ReLU())
+    layers.add_module("layer10", flat)
+    layers.add_module("layer11", nn.Sequential(nn.Linear(hidden, width), nn.ReLU()))
+    return layers
+
+
+class OwnersDecoder(nn.Module):
+    """FaceDecoder as its authors lay it out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        small = SMALL["face_decoder"]
+        sizes = [small["width"], *small["trunk"]]
+        self.pre_layers = nn.ModuleList(self.dense(*pair) for pair in pairs(sizes))
+        sizes = [sizes[-1], *small["landmarks"]]
+        self.landmark_layers = nn.ModuleList(self.dense(*pair) for pair in pairs(sizes))
+        self.landmark_layers.append(nn.Sequential(nn.Linear(sizes[-1], 144)))
+        first, *rest = small["texture"]
+        flat = nn.Sequential(nn.Linear(small["trunk"][-1], first * 14 * 14), nn.ReLU())
+        self.texture_layers = nn.ModuleList([flat])
+        for number, (a, b) in enumerate(pairs([first, *rest])):
+            unflatten = [nn.Unflatten(1, (first, 14, 14))] if number == 0 else []
+            up = nn.ConvTranspose2d(a, b, 5, stride=2, padding=2, output_padding=1)
+            self.texture_layers.append(nn.Sequential(*unflatten, up, nn.ReLU()))
+        self.texture_layers.append(nn.Sequential(nn.Conv2d(rest[-1], 3, 1)))
+
+    @staticmethod
+    def dense(a: int, b: int) -> nn.Sequential:
+        return nn.Sequential(nn.Linear(a, b), nn.BatchNorm1d(b), nn.ReLU())
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        for layer in self.pre_layers:
+            x = layer(x)
+        landmarks, texture = x, x
+        for layer in self.landmark_layers:
+            landmarks = layer(landmarks)
+        for layer in self.texture_layers:
+            texture = layer(texture)
+        return landmarks, texture
+
+
+def pairs(sizes: list[int]) -> list[tuple[int, int]]:
+    return list(pairwise(sizes))
+
+
+def owners_ast() -> nn.Module:
+    """The network of transformers, its classifier wrapped with a ReLU as the repo does."""
+    small = SMALL["ast"]
+    config = ASTConfig(
+        hidden_size=small["hidden"],
+        num_hidden_layers=small["layers"],
+        num_attention_heads=1,
+        intermediate_size=small["inner"],
+        num_labels=small["width"],
+    )
+    torch.manual_seed(3)
+    network = ASTForAudioClassification(config)
+    network.classifier = nn.Sequential(network.classifier, nn.ReLU())
+    for parameter in network.parameters():
+        parameter.data += 0.05 * torch.randn_like(parameter)
+    return network.eval()
+
+
+def test_the_networks_take_their_owners_state_dicts_and_compute_the_same() -> None:
+    x = torch.randn(2, 2, 257, 601)
+    small = SMALL["ve_conv"]
+    theirs = owners_ve_conv(**small)
+    theirs.load_state_dict(random_module(NAMES[0]).state_dict(), strict=True)
+    ours = VEConv(**small).eval()
+    ours.load_state_dict(theirs.state_dict(), strict=True)
+    with torch.inference_mode():
+        want = theirs.eval()(x)
+        assert (want > 0).any()
+        torch.testing.assert_close(ours(x), want, rtol=0, atol=1e-5 * float(want.max()))
+    decoder = OwnersDecoder()
+    decoder.load_state_dict(random_module(NAMES[2]).state_dict(), strict=True)
+    embedding = torch.rand(2, small["width"])
+    with torch.inference_mode():
+        for got, want in zip(
+            random_module(NAMES[2])(embedding), decoder.eval()(embedding), strict=True
+        ):
+            torch.testing.assert_close(got, want, rtol=0, atol=1e-5)
+
+
+def test_sizes_are_the_published_ones() -> None:
+    with torch.device("meta"):
+        trainable = sum(p.numel() for p in VEConv().parameters())
+        assert trainable == 148_062_976
+        owner = owners_ve_conv((64, 64, 128, 128, 128, 256, 512, 512, 512), 4096, 4096)
+    assert {k: v.shape for k, v in owner.state_dict().items()} == {
+        k: v.shape for k, v in registry.build_on_meta("VE_conv").state_dict().items()
+    }
+
+
+def four(state: dict[str, Any]) -> dict[str, Any]:
+    """Return the state dict of an AST under the names of transformers 4, whichever is installed."""
+    names = (
+        (".layers.", ".encoder.layer."),
+        (".attention.q_proj.", ".attention.attention.query."),
+        (".attention.k_proj.", ".attention.attention.key."),
+        (".attention.v_proj.", ".attention.attention.value."),
+        (".attention.o_proj.", ".attention.output.dense."),
+        (".mlp.fc1.", ".intermediate.dense."),
+        (".mlp.fc2.", ".output.dense."),
+    )
+    for new, old in names:
+        state = {key.replace(new, old): value for key, value in state.items()}
+    return state
+
+
+def five(state: dict[str, Any]) -> dict[str, Any]:
+    """Return the state dict of an AST under the names of transformers 5."""
+    names = (
+        (".encoder.layer.", ".layers."),
+        (".attention.attention.query.", ".attention.q_proj."),
+        (".attention.attention.key.", ".attention.k_proj."),
+        (".attention.attention.value.", ".attention.v_proj."),
+        (".attention.output.dense.", ".attention.o_proj."),
+        (".intermediate.dense.", ".mlp.fc1."),
+        (".output.dense.", ".mlp.fc2."),
+    )
+    for old, new in names:
+        state = {key.replace(old, new): value for key, value in state.items()}
+    return state
+
+
+def unwrapped(state: dict[str, Any]) -> dict[str, Any]:
+    return {key.replace("classifier.0.", "classifier."): value for key, value in state.items()}
+
+
+@pytest.mark.parametrize("names", [four, five, lambda s: unwrapped(four(s))])
+def test_an_ast_of_either_generation_computes_what_transformers_computes(
+    names: Callable[[dict[str, Any]], dict[str, Any]], twin: Twin, tmp_path: Path
+) -> None:
+    theirs, file = owners_ast(), tmp_path / "ast.pt"
+    state = names(theirs.state_dict())
+    assert any("encoder.layer" in key or ".layers." in key for key in state)
+    torch.save({"model_state_dict": state, "epoch": 1}, file)
+    done = convert(twin(NAMES[1]), file, tmp_path / "out", onnx=True)
+    assert done.report.ok
+    ours = load(done.path)
+    x = torch.randn(2, 1024, 128)
+    with torch.inference_mode():
+        want = theirs(x).logits.numpy()
+    assert (want > 0).any() and (want >= 0).all()
+    np.testing.assert_allclose(ours.module(x).numpy(), want, rtol=0, atol=1e-4 * want.max())
+    onnx = load(done.path, backend="onnx")
+    np.testing.assert_allclose(onnx.run(x)[0], want, rtol=0, atol=1e-4 * want.max())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_training_checkpoints_and_plain_state_dicts_become_the_same_bundle(
+    name: str, twin: Twin, tmp_path: Path
+) -> None:
+    state = checkpoint(name)
+    optimizer = torch.optim.Adam([torch.nn.Parameter(torch.randn(3, 4))])
+    optimizer.param_groups[0]["params"][0].grad = torch.ones(3, 4)
+    optimizer.step()
+    history = [{"train": 1.5, "val": 2.5}, {"train": 1.0, "val": float("nan")}]
+    full = {
+        "epoch": 7,
+        "loss": 0.25,
+        "best_loss": 0.2,
+        "model_state_dict": state,
+        "optimizer_state_dict": optimizer.state_dict(),
+        "history": history,
+        "fine_tune_epoch_start": -1,
+    }
+    files = [tmp_path / f"{kind}.pt" for kind in ("full", "plain", "old")]
+    torch.save(full, files[0])
+    torch.save(state, files[1])
+    torch.save(full, files[2], _use_new_zipfile_serialization=False)
+    done = [
+        convert(twin(name), file, tmp_path / f"out{i}", onnx=i == 0) for i, file in enumerate(files)
+    ]
+    weights = [(d.path / bundles.WEIGHTS).read_bytes() for d in done]
+    assert weights[0] == weights[1] == weights[2]
+    config = json.loads((done[0].path / bundles.CONFIG).read_text())
+    training = config["source"]["training"]
+    assert training["epoch"] == 7 and training["loss"] == 0.25
+    assert training["history"] == [{"train": 1.5, "val": 2.5}, {"train": 1.0, "val": None}]
+    assert training["fine_tune_epoch_start"] == -1 and "optimizer_state_dict" not in training
+    assert "training" not in done[1].source
+    assert (done[0].path / bundles.ONNX).is_file() and done[0].report.ok
+    assert config["preset"] == registry.entry(name).preprocess
+    assert config.get("warp") == ("none" if name == NAMES[2] else None)
+
+
+def test_a_checkpoint_of_another_model_is_named_with_its_command(
+    vox2face: Run, tmp_path: Path
+) -> None:
+    file = tmp_path / "mine.pt"
+    torch.save(
+        {"model_state_dict": registry.build(registry.entry("FaceDecoder")).state_dict()}, file
+    )
+    done = vox2face(
+        "convert", "speech-to-face", file, "--model", "ve_conv", "--out", tmp_path / "o"
+    )
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    assert f"run vox2face convert speech-to-face {file} --model face_decoder" in done.stderr
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_checkpoint_that_would_run_code_is_refused(twin: Twin, tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> Any:
+            return (print, ("run",))
+
+    for old in (False, True):
+        file = tmp_path / f"evil{old}.pt"
+        content = {"model_state_dict": checkpoint(NAMES[0]), "history": Evil()}
+        torch.save(content, file, _use_new_zipfile_serialization=not old)
+        with pytest.raises(WeightFileError, match="wants to run"):
+            convert(twin(NAMES[0]), file, tmp_path / "out")
+    (tmp_path / "pickle.pt").write_bytes(pickle.dumps({"a": 1}))
+    with pytest.raises(WeightFileError, match="is a Python pickle"):
+        convert(twin(NAMES[0]), tmp_path / "pickle.pt", tmp_path / "out")
+
+
+def test_damaged_files_of_old_pytorch_are_refused(twin: Twin, tmp_path: Path) -> None:
+    file = tmp_path / "old.pt"
+    torch.save(checkpoint(NAMES[0]), file, _use_new_zipfile_serialization=False)
+    content = file.read_bytes()
+    for size in (30, 200, len(content) // 2, len(content) - 1):
+        file.write_bytes(content[:size])
+        with pytest.raises(WeightFileError):
+            convert(twin(NAMES[0]), file, tmp_path / "out")
+
+
+def test_missing_tensors_are_listed(twin: Twin, tmp_path: Path) -> None:
+    state = checkpoint(NAMES[2])
+    del state["pre_layers.0.0.bias"]
+    torch.save(state, tmp_path / "a.pt")
+    with pytest.raises(MappingError, match=r"pre_layers\.0\.0/bias is missing"):
+        convert(twin(NAMES[2]), tmp_path / "a.pt", tmp_path / "out")
+
+
+def test_entries_without_published_weights_say_what_to_do(vox2face: Run) -> None:
+    done = vox2face("embed", "x.png", "--model", "ve_conv.tiny")
+    assert done.returncode
+    for name, words in (
+        (
+            "face_decoder.speech-to-face",
+            "convert speech-to-face CHECKPOINT.pt --model face_decoder",
+        ),
+        ("face_decoder.tiny", "pretrained=False"),
+    ):
+        done = vox2face("check", name)
+        assert done.returncode == 1 and words in done.stderr
+    shown = vox2face("zoo", "show", "ast.speech-to-face").stdout
+    assert "https://github.com/Kacper-Pietkun/Speech-to-face" in shown
+    assert "vox2face convert speech-to-face CHECKPOINT --model ast" in shown

@@ -1,0 +1,28 @@
+"""What stands behind a face decoder: its raw values become a picture and landmarks."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from vox2face.zoo.warp import LandmarkWarp, reduce_72
+
+
+class FaceTail(nn.Module):
+    """Raw landmarks (n, 2 points) and textures (n, 3, size, size) to a picture and 68 landmarks.
+
+    Textures are clipped to 0..1. Without mean landmarks the texture is the picture; with them,
+    (68, 2) pixels, it is warped from there to the predicted landmarks.
+    """
+
+    def __init__(self, mean_landmarks: Tensor | None = None, size: int = 224) -> None:
+        super().__init__()
+        self.warp = None if mean_landmarks is None else LandmarkWarp(mean_landmarks, size)
+
+    def forward(self, landmarks: Tensor, texture: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return pictures and textures, RGB 0..1, and landmarks (n, 68, 2) in pixels, (x, y)."""
+        points = landmarks.reshape(landmarks.shape[0], -1, 2)
+        if points.shape[1] == 72:
+            points = reduce_72(points)
+        texture = texture.clamp(0, 1)
+        picture = texture if self.warp is None else self.warp(texture, points).clamp(0, 1)
+        return picture, texture, points

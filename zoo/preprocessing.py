@@ -1,0 +1,68 @@
+"""What stands in front of a network: its front end, by the kind of the model and the preset."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vox2face.errors import UsageError
+from vox2face.spec import Entry, TensorSpec
+from vox2face.zoo.presets import FACE_PRESETS, face_preset
+from vox2face.zoo.voice_presets import VOICE_PRESETS, voice_preset
+
+if TYPE_CHECKING:
+    from torch import nn
+
+PIXELS = TensorSpec(
+    name="image",
+    shape=("batch", "height", "width", 3),
+    dtype="uint8",
+    layout="NHWC",
+    meaning="RGB pictures of cropped faces, 0..255, all of one size",
+)
+WAVEFORM = TensorSpec(
+    name="waveform",
+    shape=("batch", "samples"),
+    dtype="float32",
+    layout="NT",
+    meaning="mono speech at 16 kHz, -1..1, at least 1600 samples",
+)
+RAW = {"face-encoder": PIXELS, "voice-encoder": WAVEFORM}
+FINDERS = {
+    "face-encoder": face_preset,
+    "voice-encoder": voice_preset,
+    "face-decoder": face_preset,  # that of the embeddings it was trained on
+}
+
+
+def require_preset(entry: Entry, name: str) -> None:
+    """Raise `UsageError` unless a model of this kind can have this preset."""
+    FINDERS[entry.kind](name)
+
+
+def meaning(name: str) -> str:
+    """Return what a preset makes of a picture or a recording, in one phrase."""
+    found = FACE_PRESETS.get(name) or VOICE_PRESETS.get(name)
+    if found is None:
+        known = ", ".join([*FACE_PRESETS, *VOICE_PRESETS])
+        raise UsageError(f"There is no preset {name!r}: choose one of {known}.")
+    return found.meaning
+
+
+def raw_input(entry: Entry) -> TensorSpec:
+    """Return what the front end of a model takes; a decoder has none and raises `UsageError`."""
+    if entry.kind not in RAW:
+        raise UsageError(f"{entry.name} takes embeddings, so it has no front end.")
+    return RAW[entry.kind]
+
+
+def frontend(entry: Entry, preset: str) -> nn.Module:
+    """Return the module that makes a network's input of `raw_input`, in eval mode.
+
+    Recordings are levelled and cut or repeated inside.
+    """
+    from vox2face.zoo import frontends
+
+    raw_input(entry)
+    if entry.kind == "voice-encoder":
+        return frontends.VoiceInput(voice_preset(preset)).eval()
+    return frontends.FaceInput(face_preset(preset), entry.size).eval()

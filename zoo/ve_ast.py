@@ -1,0 +1,119 @@
+"""The Audio Spectrogram Transformer as a voice encoder: 16 x 16 patches, 12 layers, a head.
+
+Gong, Chung, Glass: AST, Interspeech 2021; the head and the ReLU behind it are those of
+Kacper-Pietkun/Speech-to-face. Attention is PyTorch's scaled_dot_product_attention, which picks
+the fastest kernel of the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from vox2face.zoo.tapped import Tapped
+
+PATCH, STRIDE = 16, 10  # bins and frames
+HEAD_SIZE = 64
+EPSILON = 1e-12
+
+
+class Block(nn.Module):
+    """One transformer layer, normalised first."""
+
+    def __init__(self, hidden: int, inner: int) -> None:
+        super().__init__()
+        self.heads = hidden // HEAD_SIZE
+        self.norm1, self.norm2 = (nn.LayerNorm(hidden, eps=EPSILON) for _ in range(2))
+        self.query, self.key, self.value, self.output = (nn.Linear(hidden, hidden) for _ in "qkvo")
+        self.fc1, self.fc2 = nn.Linear(hidden, inner), nn.Linear(inner, hidden)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the tokens after attention and two dense layers, (n, tokens, hidden)."""
+        y = self.norm1(x)
+        query, key, value = (self.split(f(y)) for f in (self.query, self.key, self.value))
+        mixed = functional.scaled_dot_product_attention(query, key, value)
+        x = x + self.output(mixed.transpose(1, 2).flatten(2))
+        result: Tensor = x + self.fc2(functional.gelu(self.fc1(self.norm2(x))))
+        return result
+
+    def split(self, x: Tensor) -> Tensor:
+        """Return (n, heads, tokens, size) from (n, tokens, hidden)."""
+        return x.reshape(x.shape[0], x.shape[1], self.heads, -1).transpose(1, 2)
+
+
+class AST(Tapped):
+    """Mel filter banks (n, frames, bins) to embeddings (n, width).
+
+    `hidden` is a multiple of 64, the size of an attention head. Two tokens, for class and for
+    distillation, stand in front of the patches; their mean goes to the head.
+    """
+
+    embedding = "head"
+
+    def __init__(
+        self,
+        hidden: int = 768,
+        layers: int = 12,
+        inner: int = 3072,
+        width: int = 4096,
+        frames: int = 1024,
+        bins: int = 128,
+        relu: bool = True,
+    ) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(1, hidden, PATCH, STRIDE)
+        tokens = 2 + places(bins) * places(frames)
+        self.class_token = nn.Parameter(torch.zeros(1, 1, hidden))
+        self.distillation_token = nn.Parameter(torch.zeros(1, 1, hidden))
+        self.positions = nn.Parameter(torch.zeros(1, tokens, hidden))
+        self.blocks = nn.ModuleList(Block(hidden, inner) for _ in range(layers))
+        self.norm, self.head_norm = nn.LayerNorm(hidden, eps=EPSILON), nn.LayerNorm(hidden)
+        self.head_norm.eps = EPSILON
+        self.head = nn.Linear(hidden, width)
+        self.relu = relu
+        for weights in (self.class_token, self.distillation_token, self.positions):
+            nn.init.trunc_normal_(weights, std=0.02)
+
+    def taps(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """Yield (tap, activation): tokens, block0 to block11, pooled, head."""
+        x = self.patches(x.transpose(1, 2).unsqueeze(1)).flatten(2).transpose(1, 2)
+        count = (x.shape[0], -1, -1)
+        tokens = (self.class_token.expand(count), self.distillation_token.expand(count), x)
+        x = torch.cat(tokens, 1) + self.positions
+        yield "tokens", x
+        for number, block in enumerate(self.blocks):
+            x = block(x)
+            yield f"block{number}", x
+        x = self.norm(x)[:, :2].mean(1)
+        yield "pooled", x
+        x = self.head(self.head_norm(x))
+        yield "head", functional.relu(x) if self.relu else x
+
+
+def places(size: int) -> int:
+    """Return how many patches fit along an axis."""
+    return (size - PATCH) // STRIDE + 1
+
+
+def settings(shapes: Mapping[str, Sequence[int]]) -> dict[str, Any]:
+    """Return what `AST` was built with, from the shapes of its tensors; it has 128 bins."""
+    layers = sum(name.endswith(".fc1.weight") for name in shapes)
+    inner = shapes["blocks.0.fc1.weight"][0]
+    columns = (shapes["positions"][1] - 2) // places(128)
+    return {
+        "hidden": shapes["head.weight"][1],
+        "layers": layers,
+        "inner": inner,
+        "width": shapes["head.weight"][0],
+        "frames": (columns - 1) * STRIDE + PATCH + 8,  # 1024 leaves 8 frames unused
+    }
+
+
+def tiny(**more: Any) -> AST:
+    """Return a small network of 2.7 million parameters for tests and demonstrations."""
+    small = {"hidden": 192, "layers": 4, "inner": 384, "relu": False}
+    return AST(**{**small, **more})
