@@ -12,12 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 __all__ = [
+    "Face",
+    "FaceDecoder",
     "FaceEncoder",
+    "FaceToFace",
+    "SpeechToFace",
+    "VoiceEncoder",
     "Vox2FaceError",
     "decode_predictions",
     "entry",
     "list_models",
     "load",
+    "save",
 ]
 
 if importlib.util.find_spec("vox2face.zoo") is None:
@@ -27,18 +33,30 @@ if importlib.util.find_spec("vox2face.zoo") is None:
     )
 
 if TYPE_CHECKING:
+    from vox2face.converters.save import save
     from vox2face.errors import Vox2FaceError
+    from vox2face.face import Face
+    from vox2face.face_decoder import FaceDecoder
+    from vox2face.face_encoder import FaceEncoder
     from vox2face.labels import decode_predictions
-    from vox2face.runtime import FaceEncoder, load
+    from vox2face.pipelines import FaceToFace, SpeechToFace
+    from vox2face.runtime import load
+    from vox2face.voice_encoder import VoiceEncoder
     from vox2face.zoo.registry import entry, list_models
 
 _HOMES = {
-    "FaceEncoder": "vox2face.runtime",
+    "Face": "vox2face.face",
+    "FaceDecoder": "vox2face.face_decoder",
+    "FaceEncoder": "vox2face.face_encoder",
+    "FaceToFace": "vox2face.pipelines",
+    "SpeechToFace": "vox2face.pipelines",
+    "VoiceEncoder": "vox2face.voice_encoder",
     "Vox2FaceError": "vox2face.errors",
     "decode_predictions": "vox2face.labels",
     "entry": "vox2face.zoo.registry",
     "list_models": "vox2face.zoo.registry",
     "load": "vox2face.runtime",
+    "save": "vox2face.converters.save",
 }
 
 

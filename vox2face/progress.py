@@ -20,8 +20,11 @@ class Bars:
         self.stage = ""
         self.bar: tqdm[Any] | None = None
 
-    def advance(self, stage: str, done: int, total: int) -> None:
-        """Show that `done` of `total` of a stage is done: bytes, or steps if there are few."""
+    def advance(self, stage: str, done: int, total: int, unit: str = "") -> None:
+        """Show that `done` of `total` of a stage is done.
+
+        Without a `unit` these are bytes, or steps if there are few.
+        """
         if not self.shown:
             return
         if self.bar is None or stage != self.stage:
@@ -29,7 +32,7 @@ class Bars:
 
             self.close()
             self.stage = stage
-            unit = "B" if total > FEW else " steps"
+            unit = unit or ("B" if total > FEW else " steps")
             self.bar = tqdm(
                 total=total, initial=done, unit=unit, unit_scale=True, desc=stage, leave=False
             )

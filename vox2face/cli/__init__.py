@@ -21,7 +21,9 @@ COMMANDS = {
     "demo": "demo",
     "embed": "embed",
     "export": "export",
+    "face2face": "face2face",
     "push": "push",
+    "speech2face": "speech2face",
     "zoo": "zoo",
 }
 

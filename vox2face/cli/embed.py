@@ -15,7 +15,7 @@ from vox2face.errors import UsageError
 
 if TYPE_CHECKING:
     from vox2face.labels import Named
-    from vox2face.runtime import Embeddings
+    from vox2face.loaded import Embeddings
 
 
 Images = tuple[Path, ...]

@@ -1,0 +1,197 @@
+"""What `speech2face` and `face2face` share: many files in, one marked picture for each out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vox2face.errors import UsageError, Vox2FaceError
+
+if TYPE_CHECKING:
+    from vox2face.face import Face
+
+FOLDER = "faces"
+MODEL = "NAME|DIR|hf:USER/REPO"
+
+
+@dataclass(frozen=True)
+class Item:
+    """Files that become one picture, and where it goes."""
+
+    sources: tuple[Path, ...]
+    target: Path
+
+
+@dataclass
+class Outcome:
+    """What became of the items."""
+
+    written: int = 0
+    kept: int = 0
+    failures: list[tuple[Path, str]] = field(default_factory=list)
+
+
+def options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that both commands share."""
+    for option in reversed(
+        (
+            click.option("--decoder", required=True, metavar=MODEL, help="The face decoder."),
+            click.option(
+                "--backend",
+                type=click.Choice(["torch", "onnx"]),
+                default="torch",
+                show_default=True,
+            ),
+            click.option(
+                "--device",
+                default="cpu",
+                show_default=True,
+                help="cpu, cuda or cuda:N; tensorrt with --backend onnx.",
+            ),
+            click.option(
+                "--output",
+                type=click.Path(path_type=Path),
+                metavar="PATH",
+                help="FILE.png for one picture, or a folder. Default: NAME.png here for one file, "
+                f"the folder {FOLDER} for more.",
+            ),
+            click.option("--landmarks", is_flag=True, help="Draw the landmarks into the pictures."),
+            click.option(
+                "--no-marks",
+                is_flag=True,
+                help="Leave out the text fields that say that a picture is synthetic.",
+            ),
+            click.option("--batch-size", type=click.IntRange(min=1), default=8, show_default=True),
+            click.option("--force", is_flag=True, help="Replace pictures that are there already."),
+        )
+    ):
+        function = option(function)
+    return function
+
+
+def plan(
+    given: Sequence[Path], output: Path | None, suffixes: Sequence[str], together: bool = False
+) -> list[Item]:
+    """Return what becomes of files and folders; folders are walked and mirrored.
+
+    With `together` everything below one argument becomes one picture. Raises `UsageError` for what
+    does not exist or cannot be meant.
+    """
+    found = [(root, source) for root in given for source in walked(root, suffixes)]
+    alone = len(given) == 1 and (together or not given[0].is_dir())
+    if output is not None and output.suffix.lower() == ".png":
+        if not alone:
+            raise UsageError(f"--output {output} is one picture: name a folder for several.")
+        return [Item(tuple(source for _, source in found), output)]
+    folder = output or Path("." if alone else FOLDER)
+    if folder.is_file():
+        raise UsageError(f"--output {folder} is a file: name a folder, or FILE.png.")
+    if together:
+        groups = [tuple(s for r, s in found if r == root) for root in dict.fromkeys(given)]
+        items = [
+            Item(g, folder / f"{root.name}.png") for g, root in zip(groups, given, strict=True)
+        ]
+    else:
+        items = [Item((s,), folder / mirrored(r, s, len(given) > 1)) for r, s in found]
+    return distinct(items)
+
+
+def walked(root: Path, suffixes: Sequence[str]) -> Iterator[Path]:
+    """Yield a file, or all files of some endings in a folder and below it, in order."""
+    if not root.exists():
+        raise UsageError(f"There is no {root}: check the path.")
+    if not root.is_dir():
+        yield root
+        return
+    files = [p for p in sorted(root.rglob("*")) if p.suffix.lower() in suffixes and p.is_file()]
+    if not files:
+        raise UsageError(f"{root} has no file that ends in {', '.join(suffixes)}.")
+    yield from files
+
+
+def mirrored(root: Path, source: Path, several: bool) -> Path:
+    """Return where a file's picture goes, below the output folder."""
+    if root == source:
+        return Path(f"{source.stem}.png")
+    place = source.relative_to(root).with_suffix(".png")
+    return root.name / place if several else place
+
+
+def distinct(items: Sequence[Item]) -> list[Item]:
+    """Return items with distinct targets: where two would share one, the full name is kept."""
+    counts = Counter(item.target for item in items)
+    done = [
+        item
+        if counts[item.target] == 1
+        else Item(item.sources, item.target.with_name(f"{item.sources[0].name}.png"))
+        for item in items
+    ]
+    if doubled := [t for t, n in Counter(item.target for item in done).items() if n > 1]:
+        raise UsageError(f"Two of the files would both become {doubled[0]}: convert them apart.")
+    return done
+
+
+def carry_out(
+    items: Sequence[Item],
+    models: dict[str, str],
+    force: bool,
+    batch_size: int,
+    make: Callable[[Sequence[Item]], Iterator[tuple[Item, Face | Vox2FaceError]]],
+    save: Callable[[Item, Face], None],
+) -> Outcome:
+    """Make and save the pictures that are not there yet; a bad file never ends the run.
+
+    A picture is taken for finished if its marks name the same `models`; another file in its
+    place is an error unless `force`.
+    """
+    from vox2face.face import made_by
+    from vox2face.progress import Bars
+
+    outcome, todo = Outcome(), []
+    for item in items:
+        if force or not item.target.exists():
+            todo.append(item)
+        elif made_by(item.target) == models:
+            outcome.kept += 1
+        else:
+            raise UsageError(
+                f"{item.target} exists and was not made by these models: add --force to replace "
+                "it, or choose another --output."
+            )
+    bars = Bars()
+    try:
+        for start in range(0, len(todo), batch_size):
+            bars.advance("faces", start, len(todo), " faces")
+            for item, face in make(todo[start : start + batch_size]):
+                if isinstance(face, Vox2FaceError):
+                    outcome.failures.append((item.sources[0], str(face)))
+                    continue
+                save(item, face)
+                outcome.written += 1
+    finally:
+        bars.close()
+    return outcome
+
+
+def tell(outcome: Outcome, items: Sequence[Item]) -> None:
+    """Print what was done; raise if anything failed."""
+    if len(items) == 1 and outcome.failures:
+        raise Vox2FaceError(outcome.failures[0][1])
+    for _, reason in outcome.failures:
+        click.echo(f"Failed: {' '.join(reason.split())}", err=True)
+    if len(items) == 1:
+        done = "Written to" if outcome.written else "Already there:"
+        click.echo(f"{done} {items[0].target}")
+        return
+    kept = f", {outcome.kept} were there already" if outcome.kept else ""
+    click.echo(f"{outcome.written} faces written{kept}, {len(outcome.failures)} failed.")
+    if outcome.failures:
+        raise Vox2FaceError(
+            f"{len(outcome.failures)} of {len(items)} could not be made; run the same command "
+            "again to try only those."
+        )

@@ -1,0 +1,114 @@
+"""`vox2face speech2face`: recordings to faces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vox2face.cli import batch
+from vox2face.cli.batch import MODEL, Item
+from vox2face.errors import UsageError, Vox2FaceError
+
+if TYPE_CHECKING:
+    from vox2face.face import Face
+    from vox2face.pipelines import SpeechToFace
+
+SUFFIXES = (
+    *(".wav", ".flac", ".mp3", ".m4a", ".aac", ".ogg", ".opus", ".webm", ".wma", ".aiff"),
+    *(".mp4", ".mkv", ".mov", ".avi"),
+)
+
+
+@click.command(name="speech2face")
+@click.argument(
+    "audio", nargs=-1, required=True, metavar="AUDIO|DIR...", type=click.Path(path_type=Path)
+)
+@click.option("--voice", required=True, metavar=MODEL, help="The voice encoder.")
+@batch.options
+@click.option(
+    "--fuse",
+    is_flag=True,
+    help="One face for each AUDIO or DIR given: all recordings in a folder are one speaker's.",
+)
+@click.option(
+    "--compare",
+    type=click.Path(path_type=Path),
+    metavar="ORIGINAL",
+    help="A picture of the speaker: also write NAME.compare.png with it beside the result.",
+)
+@click.option(
+    "--face", metavar=MODEL, help="With --compare: a face encoder, to show face-to-face as well."
+)
+def command(audio: tuple[Path, ...], compare: Path | None, **arguments: Any) -> None:
+    """Draw the face that a voice encoder and a face decoder make of speech.
+
+    Any file FFmpeg reads will do. Folders are walked and mirrored; pictures that are there already
+    are not made again. Pictures are marked as synthetic.
+    """
+    items = batch.plan(audio, arguments["output"], SUFFIXES, arguments["fuse"])
+    original = comparison(compare, arguments["face"], len(items))
+    from vox2face.pipelines import FaceToFace, SpeechToFace, identity
+
+    where = {"backend": arguments["backend"], "device": arguments["device"]}
+    pipeline = SpeechToFace.from_zoo(arguments["voice"], arguments["decoder"], **where)
+    models = {"encoder": identity(pipeline.voice), "decoder": identity(pipeline.decoder)}
+    other = None
+    if arguments["face"] is not None:
+        other = FaceToFace.from_zoo(arguments["face"], arguments["decoder"], **where)
+
+    def save(item: Item, face: Face) -> None:
+        face.save(item.target, arguments["landmarks"], not arguments["no_marks"])
+        if original is not None:
+            from vox2face.comparison import compare as sheet
+
+            decoded = other(original) if other else None
+            sheet(item.target.with_suffix(".compare.png"), original, decoded, face)
+
+    outcome = batch.carry_out(
+        items,
+        models,
+        arguments["force"],
+        arguments["batch_size"],
+        lambda some: made(pipeline, some),
+        save,
+    )
+    batch.tell(outcome, items)
+
+
+def comparison(compare: Path | None, face: str | None, count: int) -> Any:
+    """Return the original picture, decoded, or None; raise for what cannot be meant."""
+    if compare is None:
+        if face is not None:
+            raise UsageError(
+                "--face is for the comparison: add --compare ORIGINAL or leave it out."
+            )
+        return None
+    if count > 1:
+        raise UsageError(f"--compare shows one speaker, and there are {count} recordings.")
+    from vox2face.image import decode
+
+    return decode(compare)
+
+
+def made(
+    pipeline: SpeechToFace, items: Sequence[Item]
+) -> Iterator[tuple[Item, Face | Vox2FaceError]]:
+    """Yield each item with its face, or with what is wrong with its recordings."""
+    import numpy as np
+
+    from vox2face.pipelines import decoded, fused
+
+    ready, embeddings = [], []
+    for item in items:
+        try:
+            values = pipeline.voice(item.sources)
+            embeddings.append(fused(values) if len(item.sources) > 1 else values)
+            ready.append(item)
+        except Vox2FaceError as error:
+            yield item, error
+    if ready:
+        faces = decoded(pipeline.voice, pipeline.decoder, np.concatenate(embeddings))
+        yield from zip(ready, faces, strict=True)

@@ -1,0 +1,146 @@
+"""From a voice or a photograph to a face."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Self, overload
+
+import numpy as np
+
+from vox2face.audio import Audio
+from vox2face.bundle import WEIGHTS
+from vox2face.errors import UsageError
+from vox2face.face import Face
+from vox2face.face_decoder import FaceDecoder
+from vox2face.face_encoder import FaceEncoder, pictures_of
+from vox2face.image import Picture
+from vox2face.loaded import Embeddings, Loaded
+from vox2face.runtime import load_kind
+from vox2face.voice_encoder import VoiceEncoder, recordings_of
+
+Model = str | os.PathLike[str]
+
+
+class SpeechToFace:
+    """Recordings to faces: a voice encoder and a face decoder of the same width."""
+
+    def __init__(self, voice: VoiceEncoder, decoder: FaceDecoder) -> None:
+        require_match(voice, decoder)
+        self.voice, self.decoder = voice, decoder
+
+    @classmethod
+    def from_zoo(
+        cls, voice: Model, decoder: Model, backend: str = "torch", device: Any = "cpu"
+    ) -> Self:
+        """Load both by registry name, bundle folder or "hf:user/repo".
+
+        Raises as `vox2face.load` does, and `UsageError` if their widths differ.
+        """
+        options = {"backend": backend, "device": device}
+        return cls(
+            load_kind(VoiceEncoder, voice, **options), load_kind(FaceDecoder, decoder, **options)
+        )
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]  # a str is a sequence too
+        self, recordings: Audio, rate: int | None = None
+    ) -> Face: ...
+    @overload
+    def __call__(self, recordings: Sequence[Audio], rate: int | None = None) -> list[Face]: ...
+    def __call__(
+        self, recordings: Audio | Sequence[Audio], rate: int | None = None
+    ) -> Face | list[Face]:
+        """Return one face for one recording, or a list for a list.
+
+        Recordings are paths, open files, or arrays of samples with their `rate` in Hz. Raises
+        `AudioError` for what is no speech.
+        """
+        items = recordings_of(recordings)
+        faces = decoded(self.voice, self.decoder, self.voice(items, rate))
+        return faces if is_list(recordings) else faces[0]
+
+    def fuse(self, recordings: Sequence[Audio], rate: int | None = None) -> Face:
+        """Return one face for several recordings of one speaker; see `fused`."""
+        items = recordings_of(recordings)
+        if not items:
+            raise UsageError("There is no recording to fuse: name at least one.")
+        return decoded(self.voice, self.decoder, fused(self.voice(items, rate)))[0]
+
+
+class FaceToFace:
+    """Pictures of cropped faces to decoded faces: what a decoder can do at best."""
+
+    def __init__(self, face: FaceEncoder, decoder: FaceDecoder) -> None:
+        require_match(face, decoder)
+        self.face, self.decoder = face, decoder
+
+    @classmethod
+    def from_zoo(
+        cls, face: Model, decoder: Model, backend: str = "torch", device: Any = "cpu"
+    ) -> Self:
+        """Load both by registry name, bundle folder or "hf:user/repo".
+
+        Raises as `vox2face.load` does, and `UsageError` if their widths differ.
+        """
+        options = {"backend": backend, "device": device}
+        return cls(
+            load_kind(FaceEncoder, face, **options), load_kind(FaceDecoder, decoder, **options)
+        )
+
+    @overload
+    def __call__(self, pictures: Picture) -> Face: ...  # type: ignore[overload-overlap]
+    @overload
+    def __call__(self, pictures: Sequence[Picture]) -> list[Face]: ...
+    def __call__(self, pictures: Picture | Sequence[Picture]) -> Face | list[Face]:
+        """Return one face for one picture, or a list for a list.
+
+        Pictures are paths, Pillow images or RGB uint8 arrays of cropped faces. Raises
+        `ImageError` for what is no picture.
+        """
+        faces = decoded(self.face, self.decoder, self.face(pictures_of(pictures)))
+        return faces if is_list(pictures) else faces[0]
+
+
+def require_match(encoder: Loaded, decoder: FaceDecoder) -> None:
+    """Raise `UsageError` unless an encoder's embeddings are as wide as a decoder's input."""
+    if encoder.width != decoder.width:
+        raise UsageError(
+            f"{encoder.entry.name} gives embeddings of {encoder.width} values and "
+            f"{decoder.entry.name} takes {decoder.width}: choose a decoder that was trained for "
+            "this encoder."
+        )
+
+
+def decoded(encoder: Loaded, decoder: FaceDecoder, embeddings: Embeddings) -> list[Face]:
+    """Return the faces of embeddings, which then tell what made them."""
+    facts = {"encoder": identity(encoder), "decoder": identity(decoder)}
+    return [replace(face, made_by=facts) for face in decoder(embeddings)]
+
+
+def identity(model: Loaded) -> str:
+    """Return a model's name and the first digits of the sha256 of its weights."""
+    if model.bundle is None:
+        return f"{model.entry.name} (random weights)"
+    digest: str = model.bundle.config["files"][WEIGHTS]["sha256"]
+    return f"{model.entry.name} {digest[:16]}"
+
+
+def fused(embeddings: Embeddings) -> Embeddings:
+    """Return the mean of unit embeddings, (1, width), at the mean length of those given.
+
+    Decoders are trained on embeddings that are not normalised, so that their length matters; one
+    embedding stays what it is.
+    """
+    lengths = np.linalg.norm(embeddings.astype(np.float64), axis=1, keepdims=True)
+    mean = (embeddings / np.maximum(lengths, 1e-10)).mean(0, keepdims=True)
+    result: Embeddings = (mean * lengths.mean()).astype(np.float32)
+    return result
+
+
+def is_list(items: Any) -> bool:
+    """Whether several recordings or pictures were given."""
+    return isinstance(items, (list, tuple)) or (
+        not isinstance(items, (str, bytes, os.PathLike, np.ndarray)) and isinstance(items, Sequence)
+    )
