@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -47,7 +48,7 @@ def test_the_python_of_the_readme_runs(monkeypatch: pytest.MonkeyPatch, tmp_path
     from vox2face import runtime
     from vox2face.image import samples
 
-    (code,) = [block for language, block in BLOCKS if language == "python"]
+    code = next(block for language, block in BLOCKS if language == "python")
     assert len(code.strip().splitlines()) <= 5
     import PIL.Image
 
@@ -60,6 +61,22 @@ def test_the_python_of_the_readme_runs(monkeypatch: pytest.MonkeyPatch, tmp_path
     exec(code, space)
     embeddings = space["embeddings"]
     assert isinstance(embeddings, np.ndarray) and embeddings.shape == (2, 4096)
+
+
+def test_the_pipeline_of_the_readme_runs(
+    bundle: Callable[..., Path],
+    wav: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    _, code = [block for language, block in BLOCKS if language == "python"]
+    for name, entry in (("VOICE", "ve_conv.tiny"), ("DECODER", "face_decoder.cole")):
+        assert name in code
+        code = code.replace(name, str(bundle(entry, onnx=False)))
+    wav("speech.wav")
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})
+    assert (tmp_path / "face.png").is_file()
 
 
 def test_files_the_readme_links_to_exist() -> None:

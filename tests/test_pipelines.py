@@ -26,7 +26,10 @@ Run = Callable[..., CompletedProcess[str]]
 Make = Callable[..., Path]
 
 
-VOICES = ("ve_conv.speech-to-face", "ast.speech-to-face", "ve_conv.tiny")
+VOICES = (
+    *("ve_conv.speech-to-face", "ast.speech-to-face", "ve_conv.tiny", "ast.tiny"),
+    "mlp_head.resemblyzer",
+)
 
 
 @pytest.mark.parametrize("name", VOICES)

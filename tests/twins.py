@@ -30,6 +30,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "ve_conv": {"channels": (8, 8, 16, 16, 16, 16, 24, 24, 24), "hidden": 64, "width": 48},
     "ast": {"hidden": 64, "layers": 2, "inner": 96, "width": 48},
     "ge2e": {"hidden": 32, "width": 24},
+    "mlp_head": {"base": {"hidden": 32, "width": 24}, "inputs": 24, "hidden": 16, "width": 48},
     "face_decoder": {
         "width": 48,
         "trunk": (48, 32),

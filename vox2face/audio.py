@@ -242,8 +242,9 @@ def to_pcm(samples: NDArray[Any]) -> NDArray[np.int16]:
         return (samples >> 16).astype(np.int16)
     if samples.dtype == np.uint8:
         return (samples.astype(np.int16) - 128) << 8
+    scale = np.promote_types(samples.dtype, np.float32).type(FULL_SCALE)
     pcm = np.empty(samples.shape, np.int16)
     for i in range(0, samples.size, BLOCK):
-        scaled = np.rint(samples[i : i + BLOCK] * samples.dtype.type(FULL_SCALE))
+        scaled = np.rint(samples[i : i + BLOCK] * scale)
         pcm[i : i + BLOCK] = np.clip(scaled, -FULL_SCALE, FULL_SCALE - 1)
     return pcm

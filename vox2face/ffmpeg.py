@@ -74,8 +74,8 @@ def pcm_of_file(file: BinaryIO, name: str) -> NDArray[np.int16]:
         Stream(file), "r", container_options=options, metadata_errors="replace"
     ) as container:
         stream = container.streams.best("audio")
-        if not isinstance(stream, AudioStream):
-            raise AudioError(f"{name} has no sound track: choose a recording of a voice.")
+        if not (isinstance(stream, AudioStream) and stream.codec_context):
+            raise AudioError(f"{name} has no sound track that can be decoded: choose another file.")
         pcm = collected(converted(frames(container, stream, name), name), name)
         checked_length(pcm.size / RATE, container, stream, name)
     return pcm

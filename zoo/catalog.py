@@ -7,6 +7,7 @@ from vox2face.zoo.sources import (
     AST_PAPER,
     COLE_PAPER,
     FACE_API,
+    GE2E_PAPER,
     RCMALLI_NAMES_V1,
     RCMALLI_NAMES_V2,
     RCMALLI_RESNET50,
@@ -143,6 +144,10 @@ TEXTURE = TensorSpec(
     meaning="RGB in about 0..1",
 )
 
+PUBLISHED_BY_HAND = (
+    "The README of that repository links to the checkpoint on Google Drive, where it has to be "
+    "downloaded by hand; the command above reads the downloaded file."
+)
 S2F_CONVERT = "vox2face convert speech-to-face CHECKPOINT --model"
 VGGFACE2_NOTE = (
     "keras-vggface does not say whether these are the weights trained on VGGFace2 alone or those "
@@ -286,7 +291,8 @@ ENTRIES: tuple[Entry, ...] = (
         parameters=148_067_584,
         flops=179_072_614_400,
         measured=5e-6,
-        note="Ends in a ReLU, which the network of the paper does not have.",
+        note="Ends in a ReLU, which the network of the paper does not have. No checkpoint is "
+        "published; the command above reads those of one's own training with that repository.",
     ),
     Entry(
         name="ve_conv.speech2face",
@@ -342,6 +348,7 @@ ENTRIES: tuple[Entry, ...] = (
         command=f"{S2F_CONVERT} ast",
         aliases=("AST",),
         tags=("speech2face", "speech-to-face", "voice-encoder", "audio-spectrogram-transformer"),
+        note=PUBLISHED_BY_HAND,
         parameters=89_338_624,
         flops=261_034_229_760,
         measured=5e-6,
@@ -387,6 +394,25 @@ ENTRIES: tuple[Entry, ...] = (
         "trained for it. Long silences are not cut out, as Resemblyzer's preprocess_wav does.",
     ),
     Entry(
+        name="mlp_head.resemblyzer",
+        kind="voice-encoder",
+        summary="A small head on Resemblyzer's frozen speaker encoder, for small corpora",
+        build="vox2face.zoo.mlp_head:resemblyzer",
+        settings="vox2face.zoo.mlp_head:settings",
+        table="vox2face.converters.maps.mlp_head:TABLE",
+        graph="vox2face.converters.graphs.mlp_head:resemblyzer",
+        reference="vox2face.converters.reference.mlp_head:resemblyzer",
+        input=PARTIALS,
+        outputs=(VOICE,),
+        preprocess="resemblyzer",
+        source=own(GE2E_PAPER),
+        command="",
+        tags=("speech2face", "voice-encoder", "resemblyzer"),
+        parameters=3_656_448,
+        flops=437_125_120,
+        measured=5e-6,
+    ),
+    Entry(
         name="face_decoder.speech-to-face",
         kind="face-decoder",
         summary="The face decoder of the Speech-to-face repo, which does not warp",
@@ -405,7 +431,7 @@ ENTRIES: tuple[Entry, ...] = (
         parameters=125_610_227,
         flops=1_864_114_176,
         measured=5e-6,
-        note="Trained without a warp: its picture is its texture.",
+        note=f"Trained without a warp: its picture is its texture. {PUBLISHED_BY_HAND}",
     ),
     Entry(
         name="face_decoder.cole",

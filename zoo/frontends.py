@@ -344,10 +344,18 @@ def magnitude(y: Tensor) -> Tensor:
 
 
 def phase(real: Tensor, imaginary: Tensor) -> Tensor:
-    """Return the angles of complex numbers in -pi..pi, within 1e-6; 0 has the angle 0.
+    """Return the angles of complex numbers in -pi..pi; 0 has the angle 0 and the gradient 0."""
+    if torch.compiler.is_compiling():  # also while a graph is exported
+        return series_phase(real, imaginary)
+    silent = (real == 0) & (imaginary == 0)
+    return torch.atan2(imaginary + 0.0, torch.where(silent, 1.0, real))  # -0 becomes 0
 
-    ONNX has no Atan2 and not every runtime a fast Atan, so this is a polynomial of the smaller
-    part over the larger one. Everything but 0 has the gradient of the true angle.
+
+def series_phase(real: Tensor, imaginary: Tensor) -> Tensor:
+    """Return the angles within 1e-6, by a polynomial of the smaller part over the larger one.
+
+    ONNX has no Atan2 and not every runtime a fast Atan. Everything but 0 has the gradient of the
+    true angle.
     """
     steep = (imaginary.abs() > real.abs()).to(real.dtype)
     large, small = pick(steep, imaginary, real), pick(steep, real, imaginary)
