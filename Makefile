@@ -27,6 +27,8 @@ bench: .venv/dev.stamp
 	.venv/bin/python benchmarks/convert.py
 	.venv/bin/python benchmarks/senet50.py
 	.venv/bin/python benchmarks/startup.py
+	.venv/bin/python benchmarks/audio.py
+	.venv/bin/python benchmarks/inference.py
 
 docs: .venv/dev.stamp
 	.venv/bin/vox2face zoo list --markdown > docs/zoo.md

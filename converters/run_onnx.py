@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import io
+import re
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +24,19 @@ from vox2face.spec import TensorSpec
 if TYPE_CHECKING:
     import onnx
     import onnxruntime
+
+# What ONNX Runtime calls the providers of a device, the first one preferred. TensorRT leaves what
+# it does not know to CUDA, and CUDA leaves sizes and shapes to the CPU.
+PROVIDERS = {
+    "cpu": (),
+    "cuda": ("CUDAExecutionProvider",),
+    "tensorrt": ("TensorrtExecutionProvider", "CUDAExecutionProvider"),
+}
+LABELS = {"TensorrtExecutionProvider": "TensorRT", "CUDAExecutionProvider": "CUDA"}
+CPU = "CPUExecutionProvider"
+DEVICE = re.compile(r"(cpu)(?::0)?|(cuda|tensorrt)(?::(0|[1-9][0-9]{0,2}))?")
+REASON = re.compile(r'(?<="device_id": )[^;\n]+|(CUDA|CUDNN|CUBLAS) failure [^;\n]+')
+WARNING, FATAL = 2, 4  # severities of ONNX Runtime's log; WARNING is its default
 
 
 def run_taps(graph: Graph, weights: Path, source: TensorSpec, x: Array) -> dict[str, Array]:
@@ -79,37 +97,131 @@ def session_options(optimise: str) -> onnxruntime.SessionOptions:
 
 
 def session(path: Path, device: str = "cpu") -> onnxruntime.InferenceSession:
-    """Load an ONNX file, fully optimised, for "cpu", "cuda" or "cuda:N".
+    """Load an ONNX file, fully optimised, for "cpu", "cuda[:N]" or "tensorrt[:N]".
 
     On CUDA, TF32 is off, so that values agree with the CPU to float32 precision. Raises
-    `UsageError` where the installed ONNX Runtime has no CUDA.
+    `UsageError` for another device and where the installed ONNX Runtime lacks the provider, and
+    `Vox2FaceError` where the provider does not start: the CPU never takes the place of a GPU.
     """
     if find_spec("onnxruntime") is None:
         extras.require("onnx", "backend='onnx'")
     import onnxruntime
 
-    kind, _, number = device.partition(":")
-    providers: list[Any] = ["CPUExecutionProvider"]
-    if kind == "cuda":
-        if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
-            raise UsageError(
-                f"device={device!r} was asked for, but this ONNX Runtime has no CUDA: run "
-                "pip uninstall onnxruntime, then pip install 'vox2face[onnx-gpu]'."
-            )
-        cuda = ("CUDAExecutionProvider", {"device_id": int(number or 0), "use_tf32": "0"})
-        providers.insert(0, cuda)
-    elif kind != "cpu":
-        raise UsageError(f"There is no device {device!r}: use 'cpu', 'cuda' or 'cuda:0'.")
+    providers = providers_for(device)
+    names = [name for name, _ in providers if name != CPU]
+    require_offered(device, names)
     try:
-        made = onnxruntime.InferenceSession(str(path), session_options("all"), providers=providers)
+        with starting() if names else contextlib.nullcontext():
+            made = onnxruntime.InferenceSession(
+                str(path), session_options("all"), providers=providers, enable_fallback=0
+            )
     except Exception as error:  # ONNX Runtime's own exceptions share no base class
+        if reason := fault(names, str(error)):
+            raise not_started(device, names, reason) from error
         raise Vox2FaceError(f"ONNX Runtime cannot load {path}: {error}") from error
-    if kind == "cuda" and "CUDAExecutionProvider" not in made.get_providers():
-        raise Vox2FaceError("ONNX Runtime could not start CUDA: check the driver and cuDNN.")
+    if absent := [name for name in names if name not in made.get_providers()]:
+        raise not_started(device, names, fault(absent) or "it gave no reason")
     return made
+
+
+def providers_for(device: str) -> list[tuple[str, dict[str, Any]]]:
+    """Return the providers of a device with their options, or raise `UsageError`."""
+    parts = DEVICE.fullmatch(device)
+    if parts is None:
+        raise UsageError(
+            f"There is no device {device!r} for backend='onnx': use 'cpu', 'cuda' or 'tensorrt', "
+            "or 'cuda:N' or 'tensorrt:N' for GPU number N."
+        )
+    kind, number = parts[1] or parts[2], int(parts[3] or 0)
+    options: dict[str, dict[str, Any]] = {"CUDAExecutionProvider": {"use_tf32": "0"}}
+    chosen = [(name, {"device_id": number, **options.get(name, {})}) for name in PROVIDERS[kind]]
+    return [*chosen, (CPU, {})]
+
+
+def require_offered(device: str, names: Sequence[str]) -> None:
+    """Raise `UsageError` unless the installed ONNX Runtime was built with these providers."""
+    import onnxruntime
+
+    offered = onnxruntime.get_available_providers()
+    for name in names:
+        if name not in offered:
+            raise UsageError(
+                f"device={device!r} was asked for, but this ONNX Runtime has no {LABELS[name]}: "
+                "run pip uninstall onnxruntime onnxruntime-gpu, then pip install "
+                "'vox2face[onnx-gpu]'."
+            )
+
+
+@contextlib.contextmanager
+def starting() -> Iterator[None]:
+    """Find CUDA and cuDNN where pip installs them, and keep the log of a failure to ourselves.
+
+    What does not start, `session` tells in one sentence. ONNX Runtime does not tell the severity
+    that it is set to, so that its default is restored.
+    """
+    import onnxruntime
+
+    onnxruntime.set_default_logger_severity(FATAL)
+    try:
+        if hasattr(onnxruntime, "preload_dlls"):  # since 1.21; prints what is not there
+            with contextlib.redirect_stdout(io.StringIO()):
+                onnxruntime.preload_dlls()
+        yield
+    finally:
+        onnxruntime.set_default_logger_severity(WARNING)
+
+
+def fault(names: Sequence[str], error: str = "") -> str:
+    """Return why providers do not start: a missing library, or CUDA's own words; "" if neither.
+
+    ONNX Runtime writes the name of a missing library to its log only; the linker says it again.
+    """
+    import onnxruntime
+
+    for name in names:
+        kind = name.removesuffix("ExecutionProvider").lower()
+        library = Path(onnxruntime.__file__).parent / f"capi/libonnxruntime_providers_{kind}.so"
+        if library.is_file():
+            try:
+                ctypes.CDLL(str(library))
+            except OSError as missing:
+                return str(missing)
+    found = REASON.search(error)
+    return " ".join(found[0].split()) if found else ""
+
+
+def not_started(device: str, names: Sequence[str], reason: str) -> Vox2FaceError:
+    """Return the error for a provider that is offered but does not start."""
+    needs = "CUDA, cuDNN and TensorRT" if "TensorrtExecutionProvider" in names else "CUDA and cuDNN"
+    return Vox2FaceError(
+        f"device={device!r} was asked for, but ONNX Runtime could not start {LABELS[names[0]]} "
+        f"({reason}): check the NVIDIA driver and the libraries of {needs}, or use device 'cpu'."
+    )
 
 
 def run(model: onnxruntime.InferenceSession, x: Array | np.ndarray[Any, Any]) -> list[Array]:
     """Run a session on its only input and return its outputs as float32 arrays."""
-    values: list[Array] = model.run(None, {model.get_inputs()[0].name: x})
+    return [value.numpy() for value in run_bound(model, x)]
+
+
+def run_bound(
+    model: onnxruntime.InferenceSession, x: np.ndarray[Any, Any] | onnxruntime.OrtValue
+) -> list[onnxruntime.OrtValue]:
+    """Run a session on its only input and leave its outputs where they were computed.
+
+    An output can be the `x` of another session; on the same GPU it is not copied then. `.numpy()`
+    brings one to the host.
+    """
+    binding = model.io_binding()
+    (source,) = model.get_inputs()
+    if isinstance(x, np.ndarray):
+        binding.bind_cpu_input(source.name, x)
+    else:
+        binding.bind_ortvalue_input(source.name, x)
+    cuda = model.get_provider_options().get("CUDAExecutionProvider")
+    place = ("cpu", 0) if cuda is None else ("cuda", int(cuda.get("device_id", 0)))
+    for output in model.get_outputs():
+        binding.bind_output(output.name, *place)
+    model.run_with_iobinding(binding)
+    values: list[onnxruntime.OrtValue] = binding.get_outputs()
     return values

@@ -42,7 +42,7 @@ def load(
     published weights are fetched, converted and proven. From the Hugging Face hub only the files
     needed are fetched, and their sha256 is checked. `preset` overrides the preprocessing of
     the bundle; `pretrained=False` gives random weights and needs no file. `device` is "cpu",
-    "cuda" or "cuda:N". Raises `UsageError` for what cannot be meant, and `Vox2FaceError`, naming
+    "cuda" or "cuda:N", with the onnx backend also "tensorrt" or "tensorrt:N". Raises `UsageError` for what cannot be meant, and `Vox2FaceError`, naming
     the command to run, where weights cannot be had.
     """
     if backend not in BACKENDS:
@@ -109,10 +109,21 @@ def untrained(entry: Entry, backend: str, device: str, preset: str | None) -> Lo
 
 def on_device(module: nn.Module, device: str) -> nn.Module:
     """Move a module, or say why the device cannot be used."""
-    if device.partition(":")[0] == "meta":
+    import torch
+
+    kind = device.partition(":")[0]
+    if kind == "tensorrt":
+        raise UsageError(f"device={device!r} is for ONNX Runtime: use it with backend='onnx'.")
+    if kind == "meta":
         raise UsageError("device='meta' holds no values: use 'cpu' or 'cuda'.")
     try:
+        torch.device(device)
+    except RuntimeError as error:
+        raise UsageError(
+            f"There is no device {device!r}: use 'cpu', 'cuda', or 'cuda:N' for GPU number N."
+        ) from error
+    try:
         return module.to(device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
+    except (RuntimeError, AssertionError, ImportError) as error:
+        reason = str(error).splitlines()[0].partition(". ")[0].rstrip(".")
         raise UsageError(f"device={device!r} cannot be used by this torch: {reason}.") from error

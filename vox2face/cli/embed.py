@@ -33,7 +33,12 @@ TOP = 5  # names a picture, unless --top says otherwise
     help="A registry name, a bundle, or one on the hub.",
 )
 @click.option("--backend", type=click.Choice(["torch", "onnx"]), default="torch", show_default=True)
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
+@click.option(
+    "--device",
+    default="cpu",
+    show_default=True,
+    help="cpu, cuda or cuda:N; tensorrt with --backend onnx.",
+)
 @click.option("--preset", metavar="P", help="Preprocessing other than the model's own.")
 @click.option("--normalize", is_flag=True, help="Divide by the length, as deepface does.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=8, show_default=True)
