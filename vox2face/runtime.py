@@ -42,8 +42,9 @@ def load(
     published weights are fetched, converted and proven. From the Hugging Face hub only the files
     needed are fetched, and their sha256 is checked. `preset` overrides the preprocessing of
     the bundle; `pretrained=False` gives random weights and needs no file. `device` is "cpu",
-    "cuda" or "cuda:N", with the onnx backend also "tensorrt" or "tensorrt:N". Raises `UsageError` for what cannot be meant, and `Vox2FaceError`, naming
-    the command to run, where weights cannot be had.
+    "cuda" or "cuda:N", with the onnx backend also "tensorrt" or "tensorrt:N". Raises `UsageError`
+    for what cannot be meant, and `Vox2FaceError`, naming the command to run, where weights cannot
+    be had.
     """
     if backend not in BACKENDS:
         raise UsageError(f"There is no backend {backend!r}: use 'torch' or 'onnx'.")

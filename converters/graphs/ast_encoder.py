@@ -1,6 +1,7 @@
 """The Audio Spectrogram Transformer as an ONNX graph; see `vox2face.zoo.ve_ast`.
 
 Attention is ONNX Runtime's MultiHeadAttention, which has fused kernels for the CPU and for CUDA.
+Of the last block only the two tokens in front are used, so only they are computed there.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from vox2face.converters.graphs.graph import Builder, Graph, Shapes
 
 HEAD_SIZE = 64
 EPSILON = 1e-12
+CONTRIB = "com.microsoft"  # the domain of ONNX Runtime's own operators
 
 
 def ast(shapes: Shapes) -> Graph:
@@ -31,11 +33,11 @@ def described(shapes: Shapes, relu: bool) -> Graph:
     x = b.reshape(x, [-1, hidden], "rows")
     blocks = sum(name.endswith(".fc1.weight") for name in shapes)
     for number in range(blocks):
-        x = block(b, f"blocks.{number}", x, count, hidden)
+        before, x = x, block(b, f"blocks.{number}", x, count, hidden)
         taps[f"block{number}"] = b.reshape(x, [-1, count, hidden], f"block{number}")
-    x = b.reshape(x, [-1, count, hidden], "items")
-    first = (b.ints([0], "from"), b.ints([2], "to"), b.ints([1], "tokens/axis"))
-    x = norm(b, b.add("Slice", (x, *first), "two"), "norm", "two/normalised")
+    x = block(b, f"blocks.{blocks - 1}", before, count, hidden, first=2)
+    x = b.reshape(x, [-1, 2, hidden], "two")
+    x = norm(b, x, "norm", "two/normalised")
     x = b.add("ReduceMean", (x, b.ints([1], "pooled/axis")), "pooled", keepdims=0)
     taps["pooled"] = x
     x = norm(b, x, "head_norm", "head/normalised")
@@ -62,27 +64,41 @@ def tokens(b: Builder, hidden: int, count: int) -> str:
     return b.add("Add", (x, "positions"), "tokens")
 
 
-def block(b: Builder, name: str, x: str, count: int, hidden: int) -> str:
-    """Add one transformer layer; the rows stay (n x count, hidden)."""
-    y = norm(b, x, f"{name}.norm1", f"{name}/norm1")
-    parts = [
-        b.reshape(
-            b.dense(y, f"{name}.{part}", f"{name}/{part}"), [-1, count, hidden], f"{name}/{part}s"
-        )
-        for part in ("query", "key", "value")
-    ]
-    y = b.add(
-        "MultiHeadAttention",
-        tuple(parts),
-        f"{name}/mixed",
-        domain="com.microsoft",
-        num_heads=hidden // HEAD_SIZE,
-    )
-    y = b.dense(b.reshape(y, [-1, hidden], f"{name}/mixed/rows"), f"{name}.output", f"{name}/out")
+def block(b: Builder, layer: str, x: str, count: int, hidden: int, first: int = 0) -> str:
+    """Add one transformer layer, from (n x count, hidden) to as many rows.
+
+    With `first`, only so many tokens of each item are computed: (n x first, hidden).
+    """
+    name = f"{layer}/first" if first else layer
+    y = norm(b, x, f"{layer}.norm1", f"{name}/norm1")
+    asked = y
+    if first:
+        x, asked = (leading(b, rows, count, hidden, first) for rows in (x, y))
+    parts = []
+    for part, rows, size in (
+        ("query", asked, first or count),
+        ("key", y, count),
+        ("value", y, count),
+    ):
+        rows = b.dense(rows, f"{layer}.{part}", f"{name}/{part}/rows")
+        parts.append(b.reshape(rows, [-1, size, hidden], f"{name}/{part}"))
+    heads = hidden // HEAD_SIZE
+    y = b.add("MultiHeadAttention", tuple(parts), f"{name}/mixed", domain=CONTRIB, num_heads=heads)
+    y = b.dense(b.reshape(y, [-1, hidden], f"{name}/mixed/rows"), f"{layer}.output", f"{name}/out")
     x = b.add("Add", (x, y), f"{name}/attended")
-    y = b.dense(norm(b, x, f"{name}.norm2", f"{name}/norm2"), f"{name}.fc1", f"{name}/fc1")
-    y = b.dense(b.add("Gelu", (y,), f"{name}/gelu"), f"{name}.fc2", f"{name}/fc2")
+    y = b.dense(norm(b, x, f"{layer}.norm2", f"{name}/norm2"), f"{layer}.fc1", f"{name}/fc1")
+    y = b.dense(b.add("Gelu", (y,), f"{name}/gelu"), f"{layer}.fc2", f"{name}/fc2")
     return b.add("Add", (x, y), f"{name}/sum")
+
+
+def leading(b: Builder, rows: str, count: int, hidden: int, first: int) -> str:
+    """Add the choice of the first tokens of each item, from and to rows."""
+    x = b.reshape(rows, [-1, count, hidden], f"{rows}/items")
+    bounds = ([0], [first], [1])
+    names = ("from", "to", "axis")
+    inputs = [b.ints(v, f"{rows}/{n}") for v, n in zip(bounds, names, strict=True)]
+    x = b.add("Slice", (x, *inputs), f"{rows}/leading")
+    return b.reshape(x, [-1, hidden], f"{rows}/leading/rows")
 
 
 def norm(b: Builder, x: str, name: str, output: str) -> str:

@@ -1,8 +1,9 @@
 """The face decoder as an ONNX graph; see `vox2face.zoo.face_decoder`.
 
 A transposed convolution of 5 x 5 and stride 2 is a plain one of 3 x 3 that computes the four pixels
-of every output square as channels, which DepthToSpace then spreads: a quarter of the work. Its
-kernel is rearranged by nodes that have constant inputs, so that ONNX Runtime does it once.
+of every output square as channels, which DepthToSpace then spreads: a quarter of the work. The last
+1 x 1 convolution comes before its DepthToSpace, which then spreads 3 channels and not 32. Kernels
+are rearranged by nodes that have constant inputs, so that ONNX Runtime does it once.
 """
 
 from __future__ import annotations
@@ -29,9 +30,10 @@ def face_decoder(shapes: Shapes) -> Graph:
     last = count(shapes, "texture_layers") - 1
     for number in range(1, last):
         name = f"texture_layers.{number}.{int(number == 1)}"
-        x = taps[f"texture{number}"] = doubled(b, name, x, shapes[f"{name}.weight"])
-    name = f"texture_layers.{last}.0"
-    taps["texture"] = b.conv(x, name, "texture", kernel_shape=[1, 1])
+        squares = doubled(b, name, x, shapes[f"{name}.weight"])
+        x = taps[f"texture{number}"] = spread(b, squares, f"texture{number}")
+    coloured(b, f"texture_layers.{last}.0", squares, shapes[f"texture_layers.{last}.0.weight"])
+    taps["texture"] = "texture"
     used = {n: shape for n, shape in shapes.items() if n != "mean_landmarks"}
     return Graph(tuple(b.nodes), used, taps)
 
@@ -48,7 +50,7 @@ def dense(b: Builder, name: str, x: str) -> str:
 
 
 def doubled(b: Builder, name: str, x: str, shape: tuple[int, ...]) -> str:
-    """Add a transposed convolution (in, out, 5, 5) of stride 2 and ReLU."""
+    """Add a transposed convolution (in, out, 5, 5) of stride 2 and ReLU, not yet spread."""
     before, after = shape[:2]
     # A sixth row and column of zeros; index 2 a + r is the tap a of the output pixels of parity r
     pads = b.ints([0, 0, 0, 0, 0, 0, 1, 1], f"{name}/pads")
@@ -59,11 +61,33 @@ def doubled(b: Builder, name: str, x: str, shape: tuple[int, ...]) -> str:
     for axis in (2, 3):  # a transposed convolution runs over its kernel backwards
         order = b.ints([2, 1, 0], f"{name}/order{axis}")
         kernel = b.add("Gather", (kernel, order), f"{name}/flipped{axis}", axis=axis)
+    attributes = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}
+    inputs = (x, kernel, four_times(b, name, after))
+    return b.relu(b.add("Conv", inputs, f"{name}/sum", **attributes), f"{name}/squares")
+
+
+def coloured(b: Builder, name: str, squares: str, shape: tuple[int, ...]) -> None:
+    """Add the last convolution (3, in, 1, 1), each pixel of a square by itself, and spread it."""
+    after, before = shape[:2]
+    # One kernel for each pixel of the square, zero for the other three
+    kernel = b.reshape(f"{name}.weight", [after, 1, before, 1], f"{name}/single")
+    diagonal = [float(row == column) for row in range(4) for column in range(4)]
+    same = b.add("Constant", (), f"{name}/diagonal", value_floats=diagonal)
+    same = b.reshape(same, [1, 4, 1, 4], f"{name}/same")
+    kernel = b.add("Mul", (kernel, same), f"{name}/pixels")
+    kernel = b.reshape(kernel, [4 * after, 4 * before, 1, 1], f"{name}/kernel")
+    inputs = (squares, kernel, four_times(b, name, after))
+    spread(b, b.add("Conv", inputs, f"{name}/squares", kernel_shape=[1, 1]), "texture")
+
+
+def spread(b: Builder, squares: str, output: str) -> str:
+    """Add the step that spreads four channels over a square of pixels."""
+    return b.add("DepthToSpace", (squares,), output, blocksize=2, mode="CRD")
+
+
+def four_times(b: Builder, name: str, count: int) -> str:
+    """Add a layer's bias, each value four times in a row."""
     column = b.ints([1], f"{name}/bias/axis")
     bias = b.add("Unsqueeze", (f"{name}.bias", column), f"{name}/bias/column")
-    bias = b.add("Expand", (bias, b.ints([after, 4], f"{name}/bias/size")), f"{name}/bias/all")
-    bias = b.reshape(bias, [-1], f"{name}/bias")
-    attributes = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}
-    x = b.add("Conv", (x, kernel, bias), f"{name}/squares", **attributes)
-    x = b.relu(x, f"{name}/relu")
-    return b.add("DepthToSpace", (x,), f"{name}/map", blocksize=2, mode="CRD")
+    bias = b.add("Expand", (bias, b.ints([count, 4], f"{name}/bias/size")), f"{name}/bias/all")
+    return b.reshape(bias, [-1], f"{name}/bias")
