@@ -26,10 +26,9 @@ from vox2face.zoo.frontends import (
     MelPartials,
     Spectrogram,
     VoiceInput,
-    phase,
-    series_phase,
     voice_frontend,
 )
+from vox2face.zoo.spectra import phase, series_phase
 from vox2face.zoo.voice_presets import VOICE_PRESETS, VoicePreset, voice_preset
 
 SHAPES = {

@@ -114,7 +114,8 @@ def test_third_party_packages_stay_behind_their_walls() -> None:
 def test_heavy_packages_are_imported_late_outside_the_networks(package: str) -> None:
     torch_modules = {e.build.partition(":")[0] for e in ENTRIES}
     torch_modules |= {
-        f"vox2face.zoo.{name}" for name in ("frontends", "tapped", "warp", "face_tail", "face_api")
+        f"vox2face.zoo.{name}"
+        for name in ("frontends", "spectra", "tapped", "warp", "face_tail", "face_api")
     }
     for module, path in MODULES.items():
         for name, at_import in imports(path):

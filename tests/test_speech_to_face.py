@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import ASTConfig, ASTForAudioClassification
 from twins import SMALL, checkpoint, random_module
@@ -23,6 +24,7 @@ from vox2face.errors import MappingError, WeightFileError
 from vox2face.runtime import load
 from vox2face.spec import Entry
 from vox2face.zoo import registry
+from vox2face.zoo.ve_ast import with_new_head
 from vox2face.zoo.ve_conv import VEConv
 
 Twin = Callable[[str], Entry]
@@ -228,6 +230,24 @@ def test_training_checkpoints_and_plain_state_dicts_become_the_same_bundle(
     assert (done[0].path / bundles.ONNX).is_file() and done[0].report.ok
     assert config["preset"] == registry.entry(name).preprocess
     assert config.get("warp") == ("none" if name == NAMES[2] else None)
+
+
+def test_the_hubs_base_model_converts_and_takes_a_new_head(twin: Twin, tmp_path: Path) -> None:
+    theirs, file = owners_ast(), tmp_path / "model.safetensors"
+    theirs.classifier = theirs.classifier[0]  # as the hub has it, without a ReLU
+    save_file(unwrapped(four(theirs.state_dict())), file)
+    done = convert(twin("ast.audioset"), file, tmp_path / "out")
+    ours, x = load(done.path), torch.randn(2, 1024, 128)
+    with torch.inference_mode():
+        want = theirs(x).logits.numpy()
+    assert (want < 0).any()
+    np.testing.assert_allclose(ours.module(x).numpy(), want, rtol=0, atol=1e-4 * want.max())
+    network = with_new_head(ours.module.state_dict(), width=32)
+    with torch.inference_mode():
+        assert network(x).shape == (2, 32)
+        torch.testing.assert_close(network.at("pooled", x), ours.module.at("pooled", x))
+    assert not network.head.bias.any() and network.head.weight.std() < 0.03
+    assert network.head.weight.requires_grad
 
 
 def test_a_checkpoint_of_another_model_is_named_with_its_command(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from vox2face.spec import Entry, Source, TensorSpec
 from vox2face.zoo.sources import (
+    AST_AUDIOSET,
     AST_PAPER,
     COLE_PAPER,
     FACE_API,
@@ -107,6 +108,13 @@ VOICE = TensorSpec(
     layout="NC",
     meaning="a face embedding predicted from a voice, comparable with that of the face encoder "
     "the weights were trained with",
+)
+SOUNDS = TensorSpec(
+    name="embedding",
+    shape=("batch", 527),
+    dtype="float32",
+    layout="NC",
+    meaning="scores of the 527 classes of AudioSet before the sigmoid",
 )
 SPEAKER = TensorSpec(
     name="embedding",
@@ -352,6 +360,27 @@ ENTRIES: tuple[Entry, ...] = (
         parameters=89_338_624,
         flops=261_034_229_760,
         measured=5e-6,
+    ),
+    Entry(
+        name="ast.audioset",
+        kind="voice-encoder",
+        summary="The Audio Spectrogram Transformer trained on AudioSet, a base to train from",
+        build="vox2face.zoo.ve_ast:audioset",
+        settings="vox2face.zoo.ve_ast:settings",
+        table="vox2face.converters.maps.transformers_ast:AUDIOSET",
+        graph="vox2face.converters.graphs.ast_encoder:plain",
+        reference="vox2face.converters.reference.ast_encoder:plain",
+        input=FILTER_BANK,
+        outputs=(SOUNDS,),
+        preprocess="ast-audioset",
+        source=AST_AUDIOSET,
+        command="vox2face convert ast-audioset",
+        tags=("audio-classification", "audio-spectrogram-transformer"),
+        parameters=86_594_063,
+        flops=261_028_747_776,
+        measured=5e-6,
+        note="It knows sounds and nothing of faces: `vox2face.zoo.ve_ast.with_new_head` puts a "
+        "fresh head on it.",
     ),
     Entry(
         name="ast.tiny",

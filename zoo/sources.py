@@ -276,3 +276,26 @@ RESEMBLYZER = Source(
     paper=GE2E_PAPER,
     package=("resemblyzer", "pretrained.pt"),
 )
+
+AST_AUDIOSET = Source(
+    key="ast-audioset",
+    urls=(
+        "https://huggingface.co/MIT/ast-finetuned-audioset-10-10-0.4593/resolve/main/"
+        "model.safetensors",
+    ),
+    sha256=None,
+    size=None,
+    format="safetensors, ASTForAudioClassification of transformers",
+    licence=Licence(
+        identifier="bsd-3-clause",
+        name="BSD-3-Clause",
+        url="https://github.com/YuanGongND/ast/blob/master/LICENSE",
+        notice="BSD 3-clause licence, copyright Yuan Gong.",
+        redistributable=True,
+    ),
+    cite="address: the repository on the Hugging Face hub",
+    kind="a safetensors file",
+    repository="https://huggingface.co/MIT/ast-finetuned-audioset-10-10-0.4593",
+    hub_id="MIT/ast-finetuned-audioset-10-10-0.4593",
+    paper=AST_PAPER,
+)

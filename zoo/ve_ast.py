@@ -113,6 +113,25 @@ def settings(shapes: Mapping[str, Sequence[int]]) -> dict[str, Any]:
     }
 
 
+def audioset(**more: Any) -> AST:
+    """Return the network that was trained on AudioSet, whose head tells 527 classes apart."""
+    return AST(**{"width": 527, "relu": False, **more})
+
+
+def with_new_head(base: Mapping[str, Tensor], width: int = 4096, relu: bool = True) -> AST:
+    """Return a network to train: the tensors of another AST but a fresh head for `width` values.
+
+    The head starts at a normal distribution of standard deviation 0.02 and a bias of zero.
+    """
+    shapes = {name: tuple(tensor.shape) for name, tensor in base.items()}
+    network = AST(**{**settings(shapes), "width": width, "relu": relu})
+    nn.init.trunc_normal_(network.head.weight, std=0.02)
+    nn.init.zeros_(network.head.bias)
+    head = {f"head.{name}": tensor for name, tensor in network.head.state_dict().items()}
+    network.load_state_dict({**base, **head})
+    return network
+
+
 def tiny(**more: Any) -> AST:
     """Return a small network of 2.7 million parameters for tests and demonstrations."""
     small = {"hidden": 192, "layers": 4, "inner": 384, "relu": False}

@@ -6,6 +6,8 @@ transformers 5 and a classifier that is not wrapped with its ReLU are renamed to
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from vox2face.converters.layers import LINEAR, renamed_rules
 from vox2face.converters.mapping import Rule, WeightMap
 
@@ -64,4 +66,13 @@ TABLE = WeightMap(
         ),
     ),
     renames=RENAMES,
+)
+
+AUDIOSET = replace(
+    TABLE,
+    like="the Audio Spectrogram Transformer trained on AudioSet",
+    rules=tuple(
+        replace(rule, shape=(527, *rule.shape[1:])) if rule.target.startswith("head.") else rule
+        for rule in TABLE.rules
+    ),
 )

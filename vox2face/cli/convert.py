@@ -113,6 +113,13 @@ def resemblyzer(**arguments: Any) -> None:
     run("ge2e.resemblyzer", **arguments)
 
 
+@command.command(name="ast-audioset")
+@options
+def ast_audioset(**arguments: Any) -> None:
+    """Convert MIT's Audio Spectrogram Transformer, trained on AudioSet, a base to train from."""
+    run("ast.audioset", **arguments)
+
+
 @command.command(name="speech-to-face")
 @click.argument("checkpoint", metavar="CHECKPOINT", type=FILE)
 @click.option(
