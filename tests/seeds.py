@@ -99,6 +99,7 @@ def torch_and_safetensors(folder: Path) -> None:
     torch.save(state, folder / "state.pth")
     nested = {"epoch": 3, "state_dict": state, "lr": [0.1, None, True], "name": ("a", {"b": 1.5})}
     torch.save(nested, folder / "nested.pth", pickle_protocol=4)
+    torch.save(nested, folder / "ancient.pt", _use_new_zipfile_serialization=False)
     save_file(state, folder / "plain.safetensors", {"note": "x"})
 
 

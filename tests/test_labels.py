@@ -23,7 +23,7 @@ from PIL import Image
 
 import vox2face
 from vox2face import bundle as bundles
-from vox2face import runtime
+from vox2face import face_encoder
 from vox2face.cli import main
 from vox2face.converters.chain import convert
 from vox2face.errors import BundleError, FetchError, UsageError, WeightFileError
@@ -381,11 +381,11 @@ def test_the_onnx_file_with_scores_is_exported_once_outside_the_bundle(
 ) -> None:
     before = sorted(bundle.path.iterdir())
     digest = bundle.config["files"][bundles.WEIGHTS]["sha256"]
-    path = runtime.exported(bundle, logits=True)
+    path = face_encoder.exported(bundle, logits=True)
     assert path == home() / "exports" / digest / "logits.onnx"
     written = path.stat().st_mtime_ns
-    assert runtime.exported(bundle, logits=True).stat().st_mtime_ns == written
-    assert runtime.exported(bundle).name == "embedding.onnx"
+    assert face_encoder.exported(bundle, logits=True).stat().st_mtime_ns == written
+    assert face_encoder.exported(bundle).name == "embedding.onnx"
     assert sorted(bundle.path.iterdir()) == before
 
 
@@ -393,7 +393,7 @@ def test_the_onnx_file_with_scores_is_exported_once_outside_the_bundle(
 def test_weights_that_were_altered_are_not_exported(bundle: bundles.Bundle, digest: str) -> None:
     bundle.config["files"][bundles.WEIGHTS]["sha256"] = digest
     with pytest.raises(BundleError, match="has changed since it was written"):
-        runtime.exported(bundle, logits=True)
+        face_encoder.exported(bundle, logits=True)
     assert not (home() / "exports").exists() and not (home().parent / "elsewhere").exists()
 
 
