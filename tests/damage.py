@@ -167,6 +167,8 @@ def damaged(name: str, content: bytes, others: list[bytes], rng: random.Random) 
         return blind(content, rng)
     if name.endswith((".keras", ".pth")):
         return rezipped(content, rng)
+    if name.endswith(".pt"):
+        return blind(content, rng)
     if name.endswith(".safetensors"):
         return reheaded(content, rng)
     if name.endswith(".json"):

@@ -173,6 +173,22 @@ def test_a_saved_picture_says_that_it_is_synthetic(tmp_path: Path) -> None:
         face().save(tmp_path / "face.jpg")
 
 
+def test_embed_takes_recordings_too(
+    inside: Run, bundle: Make, wav: Callable[..., Path], tmp_path: Path
+) -> None:
+    voice, out = bundle(VOICES[0], onnx=False), tmp_path / "e.npz"
+    files = (wav("a.wav"), wav("b.wav", 8000))
+    done = inside("embed", *files, "--model", voice, "--output", out)
+    assert done.returncode == 0, done.stderr
+    with np.load(out) as stored:
+        assert stored["embeddings"].shape == (2, 48)
+        assert np.array_equal(stored["embeddings"], package.load(voice)(files))
+    done = inside("embed", *files, "--model", voice, "--classify")
+    assert done.returncode == 2 and "leave --classify out" in done.stderr
+    done = inside("embed", files[0], "--model", bundle("face_decoder.cole", onnx=False))
+    assert done.returncode and len(done.stderr.splitlines()) == 1
+
+
 def test_speech2face_writes_one_picture_for_one_file(
     inside: Run, bundle: Make, wav: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -1,4 +1,4 @@
-"""`vox2face embed`: pictures to embeddings, or to the most probable names."""
+"""`vox2face embed`: pictures or recordings to embeddings, or pictures to names."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TOP = 5  # names a picture, unless --top says otherwise
 
 @click.command(name="embed")
 @click.argument(
-    "images", nargs=-1, required=True, metavar="IMAGE...", type=click.Path(path_type=Path)
+    "images", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path)
 )
 @click.option(
     "--model",
@@ -75,16 +75,27 @@ def command(
     labels: Path | None,
     output: str,
 ) -> None:
-    """Embed cropped faces, one vector each, or name them with --classify."""
+    """Embed cropped faces or recordings of speech, one vector each.
+
+    With --classify, name faces instead.
+    """
     require_possible(output, normalize, classify, top, labels)
+    from vox2face.face_encoder import FaceEncoder
     from vox2face.image import decode
     from vox2face.labels import read_labels
-    from vox2face.runtime import load
+    from vox2face.locate import kind_of
+    from vox2face.runtime import load_kind
+    from vox2face.voice_encoder import VoiceEncoder
 
     names = None if labels is None else read_labels(labels)
-    for image in images:  # a bad picture is reported before a model is loaded
-        decode(image)
-    encoder = load(model, backend=backend, device=device, preset=preset)
+    where = {"backend": backend, "device": device, "preset": preset}
+    voice = kind_of(model) == "voice-encoder"
+    if not voice:
+        for image in images:  # a bad picture is reported before a model is loaded
+            decode(image)
+    if classify and voice:
+        raise UsageError(f"{model} hears voices, which have no names: leave --classify out.")
+    encoder: Any = load_kind(VoiceEncoder if voice else FaceEncoder, model, **where)
     facts = {"model": encoder.entry.name, "preset": encoder.preset}
     if classify:
         found = encoder.classify(images, TOP if top is None else top, names, batch_size)
