@@ -164,7 +164,7 @@ def model_card(entry: Entry, config: dict[str, Any], report: Report) -> str:
         formats="safetensors and ONNX" if onnx else "safetensors",
         **texts,
         preset=config["preset"],
-        preset_meaning=meaning(config["preset"]),
+        preset_meaning=meaning(config["preset"]).replace("|", "\\|"),
         input=f"`{entry.input.name}`{str(entry.input).removeprefix(entry.input.name)}",
         outputs="\n".join(
             f"| Output | `{spec.name}`{str(spec).removeprefix(spec.name)} |"

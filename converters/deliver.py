@@ -15,14 +15,15 @@ from vox2face.converters.probes import pair
 from vox2face.converters.write import shapes
 from vox2face.errors import ParityError, UsageError
 from vox2face.files import atomic_file, sha256
-from vox2face.parity import Report, compare
+from vox2face.parity import MIN_COSINE, Report, compare
 from vox2face.spec import Entry, resolve
 from vox2face.zoo.preprocessing import frontend as front_of
 from vox2face.zoo.preprocessing import meaning, raw_input, require_preset
 from vox2face.zoo.registry import entry as find_entry
 from vox2face.zoo.registry import sized
 
-HALF = 3e-2  # what float16 may differ by, as a part of the largest value
+# What float16 may differ by, as a part of the largest value, and the cosine it has to keep
+HALF, HALF_COSINE = 3e-2, 0.999
 
 
 def write_onnx(
@@ -140,7 +141,15 @@ def compared(
     values = run_onnx.run(session, raw if frontend else prepared)
     names = [output.name for output in session.get_outputs()]
     rows = [
-        compare("onnx file", name, value, expected[name], entry.atol, HALF if half else entry.rtol)
+        compare(
+            "onnx file",
+            name,
+            value,
+            expected[name],
+            entry.atol,
+            HALF if half else entry.rtol,
+            HALF_COSINE if half else MIN_COSINE,
+        )
         for name, value in zip(names, values, strict=True)
     ]
     return Report(rows)

@@ -111,7 +111,7 @@ def halved(graph: Graph, source: str, outputs: Sequence[str]) -> Graph:
     for node in graph.nodes:
         inputs = tuple(names.get(name, name) for name in node.inputs)
         output = names.get(node.output, node.output)
-        if "value_float" in node.attributes:
+        if node.attributes.keys() & {"value_float", "value_floats"}:
             nodes.append(replace(node, output=f"{output}/full"))
             nodes.append(Node("Cast", (f"{output}/full",), output, {"to": float16}))
         else:

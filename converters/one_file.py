@@ -14,14 +14,14 @@ from vox2face import bundle as bundles
 from vox2face import extras
 from vox2face.bundle import Bundle
 from vox2face.converters import export, run_onnx
-from vox2face.converters.deliver import HALF, require_exportable
+from vox2face.converters.deliver import HALF, HALF_COSINE, require_exportable
 from vox2face.converters.export import Tail
 from vox2face.converters.ops import Array
 from vox2face.converters.probes import RAW_PAIRS
 from vox2face.converters.write import shapes
 from vox2face.errors import ParityError, UsageError
 from vox2face.files import atomic_file
-from vox2face.parity import Report, compare
+from vox2face.parity import MIN_COSINE, Report, compare
 from vox2face.spec import Entry, TensorSpec, resolve
 from vox2face.zoo.preprocessing import frontend, raw_input
 from vox2face.zoo.registry import entry as find_entry
@@ -136,9 +136,10 @@ def compared(
     session = run_onnx.session(path)
     names = [output.name for output in session.get_outputs()]
     values = dict(zip(names, run_onnx.run(session, raw), strict=True))
-    rtol = HALF if half else first.rtol
+    rtol, least = (HALF, HALF_COSINE) if half else (first.rtol, MIN_COSINE)
     rows = [
-        compare("onnx file", name, values[name], wanted[name], ATOL[name], rtol) for name in names
+        compare("onnx file", name, values[name], wanted[name], ATOL[name], rtol, least)
+        for name in names
     ]
     return Report(rows)
 

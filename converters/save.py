@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +23,7 @@ from vox2face.files import atomic_directory, sha256
 from vox2face.spec import Entry, resolve
 from vox2face.zoo.preprocessing import require_preset
 from vox2face.zoo.registry import entry as find_entry
-from vox2face.zoo.registry import sized
+from vox2face.zoo.registry import options, sized
 
 if TYPE_CHECKING:
     from torch import nn
@@ -57,9 +58,30 @@ def save(
         for key, value in module.state_dict().items()
         if key.rsplit(".", 1)[-1] not in COUNTERS
     }
+    require_fit(entry, {key: value.shape for key, value in tensors.items()})
+    try:
+        json.dumps(training)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"training holds what JSON cannot ({error}): give numbers.") from None
     with atomic_directory(target, force) as folder:
         fill(folder, entry, tensors, chosen, dict(training or {}), onnx)
     return target
+
+
+def require_fit(entry: Entry, shapes: dict[str, tuple[int, ...]]) -> None:
+    """Raise `UsageError` unless these are the tensors of the entry's network, in any width."""
+    import torch
+
+    try:
+        with torch.device("meta"):
+            network = resolve(entry.build)(**options(entry, shapes))
+        wanted = {k: tuple(v.shape) for k, v in network.state_dict().items() if k in shapes}
+    except (KeyError, IndexError, ValueError, ZeroDivisionError, RuntimeError):
+        wanted = {}
+    if wanted != shapes:
+        raise UsageError(
+            f"The module is not the network of {entry.name}: build it with {entry.build}."
+        )
 
 
 def fill(

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from twins import random_module
 
 import vox2face as package
 from vox2face.audio import speech
@@ -213,7 +214,86 @@ def test_speech2face_writes_one_picture_for_one_file(
     done = inside(
         "speech2face", wav("a.wav"), "--voice", voice, "--decoder", other, "--output", out
     )
-    assert done.returncode == 2 and "was not made by these models" in done.stderr
+    assert done.returncode == 2 and "was made of something else" in done.stderr
+
+
+def test_a_picture_of_another_recording_or_option_is_not_taken_for_finished(
+    inside: Run, bundle: Make, wav: Callable[..., Path], tmp_path: Path
+) -> None:
+    models = ("--voice", bundle("ve_conv.tiny"), "--decoder", bundle("face_decoder.cole"))
+    out, first, other = tmp_path / "out", wav("a/s.wav"), wav("b/s.wav", 9000)
+    assert inside("speech2face", first, *models, "--output", out).returncode == 0
+    for changed in ((other,), (first, "--landmarks")):
+        done = inside("speech2face", *changed, *models, "--output", out)
+        assert done.returncode == 2 and "--force" in done.stderr
+        assert inside("speech2face", *changed, *models, "--output", out, "--force").returncode == 0
+        assert inside("speech2face", first, *models, "--output", out, "--force").returncode == 0
+    original = tmp_path / "me.png"
+    Image.fromarray(samples()["head.png"]).save(original)
+    compared = ("speech2face", first, *models, "--output", out, "--compare", original)
+    assert inside(*compared).stdout.startswith("Written")
+    (out / "s.compare.png").unlink()
+    assert inside(*compared).stdout.startswith("Written")
+    assert inside(*compared).stdout.startswith("Already there")
+    bare = ("speech2face", first, *models, "--output", tmp_path / "bare", "--no-marks")
+    assert inside(*bare).returncode == 0 and inside(*bare).stdout.startswith("Already there")
+
+
+def test_what_was_given_is_never_replaced(inside: Run, bundle: Make, tmp_path: Path) -> None:
+    decoder = bundle("face_decoder.cole", width=128)
+    photo = tmp_path / "me.png"
+    Image.fromarray(samples()["head.png"]).save(photo)
+    before = photo.read_bytes()
+    for more in (("--output", photo), ("--output", tmp_path, "--force")):
+        done = inside(
+            *("face2face", photo, "--face", "dlib_resnet128.dlib", "--decoder", decoder, *more)
+        )
+        assert done.returncode == 2 and "is one of the files given" in done.stderr
+        assert photo.read_bytes() == before
+
+
+def test_whatever_holds_several_gives_several(bundle: Make, wav: Callable[..., Path]) -> None:
+    pipeline = SpeechToFace.from_zoo(bundle("ve_conv.tiny"), bundle("face_decoder.cole"))
+    files = [wav("a.wav"), wav("b.wav", 9000)]
+    for several in (iter(files), (f for f in files), dict.fromkeys(files), set(files)):
+        assert len(pipeline(several)) == 2  # type: ignore[call-overload]
+    encoder = FaceToFace.from_zoo(
+        "dlib_resnet128.dlib", bundle("face_decoder.cole", onnx=False, width=128)
+    )
+    assert len(encoder(np.stack([samples()["head.png"]] * 2))) == 2
+
+
+def test_a_bad_clip_of_a_speaker_is_left_out(
+    inside: Run, bundle: Make, wav: Callable[..., Path], tmp_path: Path
+) -> None:
+    models = ("--voice", bundle("ve_conv.tiny"), "--decoder", bundle("face_decoder.cole"))
+    wav("id1/a.wav")
+    (tmp_path / "id1/b.wav").write_bytes(b"nothing")
+    out = tmp_path / "out"
+    done = inside("speech2face", tmp_path / "id1", *models, "--fuse", "--output", out)
+    assert done.returncode == 0 and "Left out" in done.stderr and "b.wav" in done.stderr
+    assert (out / "id1.png").is_file()
+    (tmp_path / "id1/a.wav").unlink()
+    done = inside("speech2face", tmp_path / "id1", *models, "--fuse", "--output", tmp_path / "x")
+    assert done.returncode == 1 and not (tmp_path / "x/id1.png").exists()
+
+
+def test_modules_and_presets_that_do_not_fit_are_refused(bundle: Make, tmp_path: Path) -> None:
+    module, out = random_module("ast.tiny"), tmp_path / "out"
+    for wrong in (module, torch.nn.Linear(3, 4)):
+        with pytest.raises(UsageError, match=r"is not the network of ve_conv\.tiny"):
+            package.save("ve_conv.tiny", wrong, out)
+    with pytest.raises(UsageError, match="hears a fbank, and the preset ve-conv makes a spectro"):
+        package.save("ast.tiny", module, out, preset="ve-conv")
+    with pytest.raises(UsageError, match="what JSON cannot"):
+        package.save("ast.tiny", module, out, training={"x": object()})
+    with pytest.raises(UsageError, match="is converted from published weights"):
+        package.save("vggface.serengil", module, out)
+    assert not out.exists()
+    with pytest.raises(UsageError, match="hears a spectrogram"):
+        package.load(bundle("ve_conv.tiny", onnx=False), preset="ast-audioset")
+    with pytest.raises(UsageError, match="is a face-encoder, expected is a voice-encoder"):
+        SpeechToFace.from_zoo("vggface.serengil", "face_decoder.tiny")  # nothing is fetched
 
 
 def test_speech2face_mirrors_folders_reports_failures_and_resumes(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from vox2face.bundle import Bundle
 from vox2face.errors import ImageError, UsageError
 from vox2face.image import Picture, decode
-from vox2face.loaded import Embeddings, Loaded, listed, normalized
+from vox2face.loaded import Embeddings, Loaded, is_single, normalized
 from vox2face.locate import exported
 from vox2face.spec import Entry
 from vox2face.zoo.presets import face_preset
@@ -180,8 +180,14 @@ class FaceEncoder(Loaded):
 
 def pictures_of(pictures: Picture | Iterable[Picture]) -> list[Picture]:
     """Return pictures as a list; one picture becomes a list of one."""
+    if one_picture(pictures):
+        return [pictures]  # type: ignore[list-item]  # decode says what is wrong with it
+    return list(pictures)  # type: ignore[arg-type]
+
+
+def one_picture(pictures: Picture | Iterable[Picture]) -> bool:
+    """Whether this is one picture; an array (n, height, width, 3) is several."""
     from PIL import Image
 
-    if isinstance(pictures, np.ndarray) and pictures.ndim == 4:
-        return list(pictures)
-    return listed(pictures, Image.Image)  # decode says what is wrong with it
+    several = isinstance(pictures, np.ndarray) and pictures.ndim == 4
+    return not several and is_single(pictures, Image.Image)

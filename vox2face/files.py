@@ -82,7 +82,7 @@ def sha256(path: Path, progress: Progress | None = None) -> str:
 def require_weight_file(path: Path) -> None:
     """Raise `WeightFileError` unless a path names a regular file, which alone can be mapped."""
     if not path.exists():
-        raise WeightFileError(f"There is no file {path}: check the path given with --weights.")
+        raise WeightFileError(f"There is no file {path}: check the path.")
     if (path / "saved_model.pb").is_file():
         raise WeightFileError(
             f"{path} is a SavedModel folder: load it in Keras and save the model's weights; "

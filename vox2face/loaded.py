@@ -82,8 +82,13 @@ class Loaded:
 
 def listed(items: Any, *single: type) -> list[Any]:
     """Return items as a list; one, such as a path or an array, becomes a list of one."""
-    alone = isinstance(items, (str, bytes, os.PathLike, np.ndarray, *single))
-    return [items] if alone or not isinstance(items, Iterable) else list(items)
+    return [items] if is_single(items, *single) else list(items)
+
+
+def is_single(items: Any, *single: type) -> bool:
+    """Whether this is one item, such as a path, an array or an open file, and not several."""
+    one = isinstance(items, (str, bytes, os.PathLike, np.ndarray, *single))
+    return one or hasattr(items, "read") or not isinstance(items, Iterable)
 
 
 def normalized(embeddings: Embeddings) -> Embeddings:

@@ -52,13 +52,13 @@ def existing(name: str) -> Bundle:
     return bundles.read(path)
 
 
-def kind_of(name: str) -> str:
+def kind_of(name: str | os.PathLike[str]) -> str:
     """Return the kind of the model a name means, such as "voice-encoder"."""
     if hub.is_address(name):
-        return registry.entry(hub.download(name, onnx=False).entry_name).kind
+        return registry.entry(hub.download(str(name), onnx=False).entry_name).kind
     if is_path(name):
         return registry.entry(bundles.read(Path(name)).entry_name).kind
-    return registry.entry(name).kind
+    return registry.entry(str(name)).kind
 
 
 def is_path(name: str | os.PathLike[str]) -> bool:

@@ -40,8 +40,12 @@ def compare(
     want: NDArray[Any],
     atol: float = 0.0,
     rtol: float = 1e-4,
+    least: float = MIN_COSINE,
 ) -> Parity:
-    """Compare `got` with the original `want`; a shape that differs or a NaN is a failure."""
+    """Compare `got` with the original `want`; a shape that differs or a NaN is a failure.
+
+    So is a cosine below `least`.
+    """
     if got.shape != want.shape or not want.size:
         return Parity(stage, tap, got.shape, np.inf, np.inf, 0.0, atol, rtol, ok=False)
     difference = np.subtract(got, want, dtype=np.float64)
@@ -49,7 +53,7 @@ def compare(
     largest = float(np.abs(want).max())
     max_rel = max_abs / largest if largest else float(max_abs > 0)
     cosine = cosine_similarity(got, want)
-    ok = bool(max_abs <= atol + rtol * largest and cosine >= MIN_COSINE)
+    ok = bool(max_abs <= atol + rtol * largest and cosine >= least)
     return Parity(stage, tap, got.shape, max_abs, max_rel, cosine, atol, rtol, ok)
 
 

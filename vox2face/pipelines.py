@@ -14,11 +14,11 @@ from vox2face.bundle import WEIGHTS
 from vox2face.errors import UsageError
 from vox2face.face import Face
 from vox2face.face_decoder import FaceDecoder
-from vox2face.face_encoder import FaceEncoder, pictures_of
+from vox2face.face_encoder import FaceEncoder, one_picture, pictures_of
 from vox2face.image import Picture
-from vox2face.loaded import Embeddings, Loaded
+from vox2face.loaded import Embeddings, Loaded, is_single, listed
 from vox2face.runtime import load_kind
-from vox2face.voice_encoder import VoiceEncoder, recordings_of
+from vox2face.voice_encoder import VoiceEncoder
 
 Model = str | os.PathLike[str]
 
@@ -57,13 +57,13 @@ class SpeechToFace:
         Recordings are paths, open files, or arrays of samples with their `rate` in Hz. Raises
         `AudioError` for what is no speech.
         """
-        items = recordings_of(recordings)
+        alone, items = is_single(recordings), listed(recordings)
         faces = decoded(self.voice, self.decoder, self.voice(items, rate))
-        return faces if is_list(recordings) else faces[0]
+        return faces[0] if alone else faces
 
     def fuse(self, recordings: Sequence[Audio], rate: int | None = None) -> Face:
         """Return one face for several recordings of one speaker; see `fused`."""
-        items = recordings_of(recordings)
+        items = listed(recordings)
         if not items:
             raise UsageError("There is no recording to fuse: name at least one.")
         return decoded(self.voice, self.decoder, fused(self.voice(items, rate)))[0]
@@ -99,8 +99,9 @@ class FaceToFace:
         Pictures are paths, Pillow images or RGB uint8 arrays of cropped faces. Raises
         `ImageError` for what is no picture.
         """
-        faces = decoded(self.face, self.decoder, self.face(pictures_of(pictures)))
-        return faces if is_list(pictures) else faces[0]
+        alone, items = one_picture(pictures), pictures_of(pictures)
+        faces = decoded(self.face, self.decoder, self.face(items))
+        return faces[0] if alone else faces
 
 
 def require_match(encoder: Loaded, decoder: FaceDecoder) -> None:
@@ -137,10 +138,3 @@ def fused(embeddings: Embeddings) -> Embeddings:
     mean = (embeddings / np.maximum(lengths, 1e-10)).mean(0, keepdims=True)
     result: Embeddings = (mean * lengths.mean()).astype(np.float32)
     return result
-
-
-def is_list(items: Any) -> bool:
-    """Whether several recordings or pictures were given."""
-    return isinstance(items, (list, tuple)) or (
-        not isinstance(items, (str, bytes, os.PathLike, np.ndarray)) and isinstance(items, Sequence)
-    )

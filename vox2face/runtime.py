@@ -10,7 +10,7 @@ from vox2face.errors import UsageError
 from vox2face.face_decoder import FaceDecoder
 from vox2face.face_encoder import FaceEncoder
 from vox2face.loaded import Loaded
-from vox2face.locate import locate, onnx_of
+from vox2face.locate import kind_of, locate, onnx_of
 from vox2face.spec import Entry
 from vox2face.voice_encoder import VoiceEncoder
 from vox2face.zoo import registry
@@ -81,13 +81,13 @@ def load_kind(
 ) -> FaceDecoder: ...
 def load_kind(kind: type[Loaded], name: str | os.PathLike[str], **options: Any) -> Loaded:
     """Load a model as `load` does, or raise `UsageError` if it is of another kind."""
-    model: Loaded = load(name, **options)
-    if not isinstance(model, kind):
-        wanted = next(word for word, cls in KINDS.items() if cls is kind)
+    found, wanted = kind_of(name), next(word for word, cls in KINDS.items() if cls is kind)
+    if found != wanted:  # told before any weights are fetched
         raise UsageError(
-            f"{name} is a {model.entry.kind}, expected is a {wanted}: vox2face zoo list --kind "
-            f"{wanted} lists those."
+            f"{name} is a {found}, expected is a {wanted}: vox2face zoo list --kind {wanted} lists "
+            "those."
         )
+    model: Loaded = load(name, **options)
     return model
 
 

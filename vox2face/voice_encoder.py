@@ -60,7 +60,7 @@ class VoiceEncoder(Loaded):
         """
         if batch_size < 1:
             raise UsageError(f"batch_size is {batch_size}: it must be at least 1.")
-        items = recordings_of(recordings)
+        items = listed(recordings)
         parts = [np.empty((0, self.width), np.float32)]
         waiting: list[Tensor] = []
         for item in items:
@@ -88,10 +88,3 @@ class VoiceEncoder(Loaded):
         import torch
 
         return self.run(torch.cat(list(inputs)))[0]
-
-
-def recordings_of(recordings: Audio | Sequence[Audio]) -> list[Audio]:
-    """Return recordings as a list; one becomes a list of one."""
-    if hasattr(recordings, "read"):  # an open file yields lines, were it listed
-        return [recordings]  # type: ignore[list-item]
-    return listed(recordings)

@@ -35,8 +35,15 @@ FINDERS = {
 
 
 def require_preset(entry: Entry, name: str) -> None:
-    """Raise `UsageError` unless a model of this kind can have this preset."""
+    """Raise `UsageError` unless a model can have this preset: it makes what the network takes."""
     FINDERS[entry.kind](name)
+    if entry.kind == "voice-encoder":
+        own, other = voice_preset(entry.preprocess), voice_preset(name)
+        if own.frontend != other.frontend:
+            raise UsageError(
+                f"{entry.name} hears a {own.frontend}, and the preset {name} makes a "
+                f"{other.frontend}: choose {entry.preprocess}, or another of its form."
+            )
 
 
 def meaning(name: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from vox2face.converters.layers import LINEAR, renamed_rules
+from vox2face.converters.layers import LINEAR, PARALLEL, renamed_rules
 from vox2face.converters.mapping import Rule, WeightMap
 
 BODY = "audio_spectrogram_transformer"
@@ -39,6 +39,7 @@ SINGLE = (
 )
 # transformers 5 -> transformers 4
 RENAMES = (
+    *PARALLEL,
     (r"\.layers\.(\d+)\.",           r".encoder.layer.\1."),
     (r"\.attention\.q_proj/",        ".attention.attention.query/"),
     (r"\.attention\.k_proj/",        ".attention.attention.key/"),

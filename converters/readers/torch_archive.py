@@ -123,7 +123,10 @@ def located(
 def require_float32(name: str, tensor: Tensor) -> None:
     """Raise unless a tensor is float32 in C order."""
     if tensor.storage.dtype != "float32":
-        raise WeightFileError(f"{name} holds {tensor.storage.dtype} values: expected is float32")
+        raise WeightFileError(
+            f"{name} holds {tensor.storage.dtype} values: expected is float32; load it in PyTorch, "
+            "call .float() on every tensor and save it again"
+        )
     if not tensor.contiguous:
         raise WeightFileError(f"{name} is not contiguous: save it with .contiguous()")
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from vox2face.errors import UsageError, Vox2FaceError
+from vox2face.files import sha256
 
 if TYPE_CHECKING:
     from vox2face.face import Face
@@ -19,12 +21,26 @@ FOLDER = "faces"
 MODEL = "NAME|DIR|hf:USER/REPO"
 
 
+PICTURES = (".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
+
+
 @dataclass(frozen=True)
 class Item:
     """Files that become one picture, and where it goes."""
 
     sources: tuple[Path, ...]
     target: Path
+
+    @property
+    def sheet(self) -> Path:
+        """Where the comparison goes."""
+        return self.target.with_suffix(".compare.png")
+
+    @property
+    def fingerprint(self) -> str:
+        """The first digits of a sha256 of all the files, by which a picture knows its source."""
+        digests = "".join(sha256(path) for path in self.sources if path.is_file())
+        return hashlib.sha256(digests.encode()).hexdigest()[:16]
 
 
 @dataclass
@@ -82,23 +98,25 @@ def plan(
     With `together` everything below one argument becomes one picture. Raises `UsageError` for what
     does not exist or cannot be meant.
     """
+    if output is not None and output.suffix.lower() in PICTURES:
+        raise UsageError(f"--output {output}: faces are saved as PNG, so name FILE.png.")
     found = [(root, source) for root in given for source in walked(root, suffixes)]
     alone = len(given) == 1 and (together or not given[0].is_dir())
     if output is not None and output.suffix.lower() == ".png":
         if not alone:
             raise UsageError(f"--output {output} is one picture: name a folder for several.")
-        return [Item(tuple(source for _, source in found), output)]
+        return checked([Item(tuple(source for _, source in found), output)])
     folder = output or Path("." if alone else FOLDER)
     if folder.is_file():
         raise UsageError(f"--output {folder} is a file: name a folder, or FILE.png.")
     if together:
-        groups = [tuple(s for r, s in found if r == root) for root in dict.fromkeys(given)]
         items = [
-            Item(g, folder / f"{root.name}.png") for g, root in zip(groups, given, strict=True)
+            Item(tuple(s for r, s in found if r == root), folder / f"{root.resolve().name}.png")
+            for root in dict.fromkeys(given)
         ]
     else:
-        items = [Item((s,), folder / mirrored(r, s, len(given) > 1)) for r, s in found]
-    return distinct(items)
+        items = distinct([Item((s,), folder / mirrored(r, s, len(given) > 1)) for r, s in found])
+    return checked(items)
 
 
 def walked(root: Path, suffixes: Sequence[str]) -> Iterator[Path]:
@@ -119,7 +137,7 @@ def mirrored(root: Path, source: Path, several: bool) -> Path:
     if root == source:
         return Path(f"{source.stem}.png")
     place = source.relative_to(root).with_suffix(".png")
-    return root.name / place if several else place
+    return root.resolve().name / place if several else place
 
 
 def distinct(items: Sequence[Item]) -> list[Item]:
@@ -131,59 +149,80 @@ def distinct(items: Sequence[Item]) -> list[Item]:
         else Item(item.sources, item.target.with_name(f"{item.sources[0].name}.png"))
         for item in items
     ]
-    if doubled := [t for t, n in Counter(item.target for item in done).items() if n > 1]:
-        raise UsageError(f"Two of the files would both become {doubled[0]}: convert them apart.")
     return done
+
+
+def checked(items: list[Item]) -> list[Item]:
+    """Return the items; raise if two share a target, or one would replace what it is made from."""
+    sources = {path.resolve() for item in items for path in item.sources}
+    for item in items:
+        for place in (item.target, item.sheet):
+            if place.resolve() in sources:
+                raise UsageError(f"{place} is one of the files given: choose another --output.")
+    if doubled := [t for t, n in Counter(item.target for item in items).items() if n > 1]:
+        names = [str(i.sources[0]) for i in items if i.target == doubled[0]]
+        raise UsageError(f"{names[0]} and {names[1]} would both become {doubled[0]}: give one.")
+    return items
 
 
 def carry_out(
     items: Sequence[Item],
-    models: dict[str, str],
-    force: bool,
-    batch_size: int,
+    facts: dict[str, str],
+    options: dict[str, Any],
     make: Callable[[Sequence[Item]], Iterator[tuple[Item, Face | Vox2FaceError]]],
     save: Callable[[Item, Face], None],
 ) -> Outcome:
     """Make and save the pictures that are not there yet; a bad file never ends the run.
 
-    A picture is taken for finished if its marks name the same `models`; another file in its
-    place is an error unless `force`.
+    `facts` are the models and what else makes a picture what it is.
     """
-    from vox2face.face import made_by
     from vox2face.progress import Bars
 
     outcome, todo = Outcome(), []
     for item in items:
-        if force or not item.target.exists():
+        if options["force"] or not finished(item, facts, options):
             todo.append(item)
-        elif made_by(item.target) == models:
-            outcome.kept += 1
         else:
-            raise UsageError(
-                f"{item.target} exists and was not made by these models: add --force to replace "
-                "it, or choose another --output."
-            )
-    bars = Bars()
+            outcome.kept += 1
+    bars, step = Bars(), options["batch_size"]
     try:
-        for start in range(0, len(todo), batch_size):
+        for start in range(0, len(todo), step):
             bars.advance("faces", start, len(todo), " faces")
-            for item, face in make(todo[start : start + batch_size]):
+            for item, face in make(todo[start : start + step]):
                 if isinstance(face, Vox2FaceError):
                     outcome.failures.append((item.sources[0], str(face)))
                     continue
-                save(item, face)
+                save(item, replace(face, made_by={**facts, "source": item.fingerprint}))
                 outcome.written += 1
     finally:
         bars.close()
     return outcome
 
 
+def finished(item: Item, facts: dict[str, str], options: dict[str, Any]) -> bool:
+    """Whether a picture is there already, made of the same files by the same models.
+
+    Anything else in its place is an error. Without marks a picture cannot tell, and is kept.
+    """
+    from vox2face.face import made_by
+
+    if not item.target.exists():
+        return False
+    if not options["no_marks"] and made_by(item.target) != {**facts, "source": item.fingerprint}:
+        raise UsageError(
+            f"{item.target} exists and was made of something else, or with other models or "
+            "options: choose another --output, or add --force to replace it."
+        )
+    return not options.get("compare") or item.sheet.exists()
+
+
 def tell(outcome: Outcome, items: Sequence[Item]) -> None:
     """Print what was done; raise if anything failed."""
     if len(items) == 1 and outcome.failures:
         raise Vox2FaceError(outcome.failures[0][1])
-    for _, reason in outcome.failures:
-        click.echo(f"Failed: {' '.join(reason.split())}", err=True)
+    for path, reason in outcome.failures:
+        words = reason if str(path) in reason else f"{path}: {reason}"
+        click.echo(f"Failed: {' '.join(words.split())}", err=True)
     if len(items) == 1:
         done = "Written to" if outcome.written else "Already there:"
         click.echo(f"{done} {items[0].target}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,23 +51,22 @@ def command(images: tuple[Path, ...], **arguments: Any) -> None:
 
     where = {"backend": arguments["backend"], "device": arguments["device"]}
     pipeline = FaceToFace.from_zoo(arguments["face"], arguments["decoder"], **where)
-    models = {"encoder": identity(pipeline.face), "decoder": identity(pipeline.decoder)}
+    cutting = f"crop {arguments['align']} {arguments['face_choice']}" if arguments["crop"] else ""
+    facts = {
+        "encoder": identity(pipeline.face),
+        "decoder": identity(pipeline.decoder),
+        "drawn": "landmarks" if arguments["landmarks"] else "",
+        "cut": cutting,
+    }
 
     def save(item: Item, face: Face) -> None:
-        face.save(item.target, arguments["landmarks"], not arguments["no_marks"])
         if arguments["compare"]:
             from vox2face.comparison import compare
 
-            compare(item.target.with_suffix(".compare.png"), cut(item.sources[0]), face, None)
+            compare(item.sheet, cut(item.sources[0]), face, None)
+        face.save(item.target, arguments["landmarks"], not arguments["no_marks"])
 
-    outcome = batch.carry_out(
-        items,
-        models,
-        arguments["force"],
-        arguments["batch_size"],
-        lambda some: made(pipeline, some, cut),
-        save,
-    )
+    outcome = batch.carry_out(items, facts, arguments, lambda some: made(pipeline, some, cut), save)
     batch.tell(outcome, items)
 
 
@@ -78,9 +78,9 @@ def cutter(crop: bool, align: bool, choice: str | None) -> Any:
         if align or choice is not None:
             raise UsageError(f"{'--align' if align else '--face-choice'} needs --crop.")
         return decode
-    if choice not in (None, "largest") and not choice.isdigit():
+    if choice not in (None, "largest") and not re.fullmatch("[0-9]+", choice):
         raise UsageError(f"--face-choice {choice}: it is largest or a number from 0.")
-    which = int(choice) if choice and choice.isdigit() else choice or "one"
+    which = int(choice) if choice and choice != "largest" else choice or "one"
 
     def cut(path: Path) -> NDArray[np.uint8]:
         from vox2face import faces

@@ -10,15 +10,18 @@ import click
 
 from vox2face.cli import batch
 from vox2face.cli.batch import MODEL, Item
-from vox2face.errors import UsageError, Vox2FaceError
+from vox2face.errors import AudioError, UsageError, Vox2FaceError
 
 if TYPE_CHECKING:
     from vox2face.face import Face
+    from vox2face.loaded import Embeddings
     from vox2face.pipelines import SpeechToFace
 
 SUFFIXES = (
     *(".wav", ".flac", ".mp3", ".m4a", ".aac", ".ogg", ".opus", ".webm", ".wma", ".aiff"),
-    *(".mp4", ".mkv", ".mov", ".avi"),
+    *(".oga", ".spx", ".mka", ".aif", ".au", ".caf", ".w64", ".wv", ".tta", ".ape", ".mp2"),
+    *(".ac3", ".amr", ".3gp", ".mp4", ".m4v", ".mkv", ".mov", ".avi", ".wmv", ".flv", ".ts"),
+    *(".mpg", ".mpeg"),
 )
 
 
@@ -54,27 +57,24 @@ def command(audio: tuple[Path, ...], compare: Path | None, **arguments: Any) -> 
 
     where = {"backend": arguments["backend"], "device": arguments["device"]}
     pipeline = SpeechToFace.from_zoo(arguments["voice"], arguments["decoder"], **where)
-    models = {"encoder": identity(pipeline.voice), "decoder": identity(pipeline.decoder)}
+    facts = {
+        "encoder": identity(pipeline.voice),
+        "decoder": identity(pipeline.decoder),
+        "drawn": "landmarks" if arguments["landmarks"] else "",
+    }
     other = None
     if arguments["face"] is not None:
         other = FaceToFace.from_zoo(arguments["face"], arguments["decoder"], **where)
 
     def save(item: Item, face: Face) -> None:
-        face.save(item.target, arguments["landmarks"], not arguments["no_marks"])
         if original is not None:
             from vox2face.comparison import compare as sheet
 
-            decoded = other(original) if other else None
-            sheet(item.target.with_suffix(".compare.png"), original, decoded, face)
+            sheet(item.sheet, original, other(original) if other else None, face)
+        face.save(item.target, arguments["landmarks"], not arguments["no_marks"])
 
-    outcome = batch.carry_out(
-        items,
-        models,
-        arguments["force"],
-        arguments["batch_size"],
-        lambda some: made(pipeline, some),
-        save,
-    )
+    given = {**arguments, "compare": compare is not None}
+    outcome = batch.carry_out(items, facts, given, lambda some: made(pipeline, some), save)
     batch.tell(outcome, items)
 
 
@@ -104,7 +104,7 @@ def made(
     ready, embeddings = [], []
     for item in items:
         try:
-            values = pipeline.voice(item.sources)
+            values = heard(pipeline, item.sources)
             embeddings.append(fused(values) if len(item.sources) > 1 else values)
             ready.append(item)
         except Vox2FaceError as error:
@@ -112,3 +112,20 @@ def made(
     if ready:
         faces = decoded(pipeline.voice, pipeline.decoder, np.concatenate(embeddings))
         yield from zip(ready, faces, strict=True)
+
+
+def heard(pipeline: SpeechToFace, sources: Sequence[Path]) -> Embeddings:
+    """Return the embeddings of one picture's recordings; of several, bad ones are left out."""
+    import numpy as np
+
+    found = []
+    for source in sources:
+        try:
+            found.append(pipeline.voice(source))
+        except Vox2FaceError as error:
+            if len(sources) == 1:
+                raise
+            click.echo(f"Left out: {' '.join(str(error).split())}", err=True)
+    if not found:
+        raise AudioError(f"None of the {len(sources)} recordings with {sources[0]} can be used.")
+    return np.concatenate(found)
