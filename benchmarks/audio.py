@@ -121,7 +121,6 @@ def timed(routes: dict[str, Route], path: Path, rounds: int) -> tuple[dict[str, 
 
 def main(rounds: int) -> None:
     """Print medians and ratios."""
-    torch.set_num_threads(1)  # one spectrogram is too little work to share
     with tempfile.TemporaryDirectory(prefix="vox2face-bench-") as name:
         folder = Path(name)
         script = theirs(folder)

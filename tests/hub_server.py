@@ -22,7 +22,7 @@ from urllib.parse import unquote, urlsplit
 import yaml
 
 LFS = (".safetensors", ".onnx", ".bin")
-LICENCES = {"mit", "apache-2.0", "cc-by-nc-4.0", "other", "unknown"}
+LICENCES = {"mit", "apache-2.0", "bsd-3-clause", "cc-by-nc-4.0", "other", "unknown"}
 TASKS = {"image-feature-extraction", "feature-extraction", "image-to-image"}
 USERS = {"hf_owner": ("owner", "write"), "hf_reader": ("owner", "read"), "hf_else": ("x", "write")}
 Files = dict[str, bytes]
