@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import venv
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -21,11 +22,11 @@ from vox2face.pipelines import FaceToFace, SpeechToFace
 Run = Callable[..., CompletedProcess[str]]
 Make = Callable[..., Path]
 
-# The file is all it has: neither torch nor vox2face can be imported.
+# The file is all it has: a fresh environment holds ONNX Runtime, NumPy and nothing else of ours.
 LONELY = """
-import sys
+import importlib.util, sys
 for name in ("torch", "vox2face", "onnx", "PIL", "av"):
-    sys.modules[name] = None
+    assert importlib.util.find_spec(name) is None, name
 import numpy as np
 import onnxruntime
 session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
@@ -35,13 +36,33 @@ np.savez(sys.argv[3], **dict(zip(names, session.run(None, {session.get_inputs()[
 """
 
 
-def lonely(file: Path, x: Any, folder: Path) -> dict[str, Any]:
-    np.save(folder / "x.npy", x)
-    command = [sys.executable, "-I", "-c", LONELY, file, folder / "x.npy", folder / "y.npz"]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    with np.load(folder / "y.npz") as values:
-        return dict(values)
+@pytest.fixture(scope="session")
+def fresh_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of a fresh environment with ONNX Runtime and NumPy."""
+    folder = tmp_path_factory.mktemp("fresh") / "env"
+    venv.create(folder, with_pip=False)
+    python = folder / "bin" / "python"
+    where = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    target = subprocess.run([python, "-c", where], capture_output=True, text=True, check=True)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    packages = ["onnxruntime", "numpy"]
+    subprocess.run([*pip, "--target", target.stdout.strip(), *packages], check=True)
+    return python
+
+
+@pytest.fixture
+def lonely(fresh_python: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """Return a function that runs an ONNX file on an input, with nothing else at hand."""
+
+    def run(file: Path, x: Any) -> dict[str, Any]:
+        np.save(tmp_path / "x.npy", x)
+        command = [fresh_python, "-I", "-c", LONELY, file, tmp_path / "x.npy", tmp_path / "y.npz"]
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-2000:]
+        with np.load(tmp_path / "y.npz") as values:
+            return dict(values)
+
+    return run
 
 
 @pytest.mark.parametrize("decoder", ["face_decoder.speech-to-face", "face_decoder.cole"])
@@ -52,6 +73,7 @@ def test_speech2face_starts_at_the_waveform_and_equals_the_pipeline(
     inside: Run,
     bundle: Make,
     tmp_path: Path,
+    lonely: Callable[..., dict[str, Any]],
 ) -> None:
     parts, file = (bundle(voice), bundle(decoder)), tmp_path / "s2f.onnx"
     done = inside(
@@ -67,7 +89,7 @@ def test_speech2face_starts_at_the_waveform_and_equals_the_pipeline(
         spoken[None, :1600],
         np.concatenate([spoken] * 4)[None],
     ):
-        got = lonely(file, np.ascontiguousarray(waveforms), tmp_path)
+        got = lonely(file, np.ascontiguousarray(waveforms))
         wanted = pipeline([np.ascontiguousarray(w) for w in waveforms], rate=16_000)
         assert got["picture"].shape == (len(waveforms), 3, 224, 224)
         assert got["landmarks"].shape == (len(waveforms), 68, 2)
@@ -78,7 +100,9 @@ def test_speech2face_starts_at_the_waveform_and_equals_the_pipeline(
             assert np.abs(got["picture"][i] - face.image).mean() < 1e-3
 
 
-def test_face2face_starts_at_the_pixels(inside: Run, bundle: Make, tmp_path: Path) -> None:
+def test_face2face_starts_at_the_pixels(
+    inside: Run, bundle: Make, tmp_path: Path, lonely: Callable[..., dict[str, Any]]
+) -> None:
     decoder, file = bundle("face_decoder.cole", width=128), tmp_path / "f2f.onnx"
     parts = ("--face", "dlib_resnet128.dlib", "--decoder", decoder)
     done = inside("export", "face2face", *parts, "--output", file)
@@ -86,7 +110,7 @@ def test_face2face_starts_at_the_pixels(inside: Run, bundle: Make, tmp_path: Pat
     pipeline = FaceToFace.from_zoo("dlib_resnet128.dlib", decoder)
     picture = samples()["astronaut.png"]
     for pixels in (picture[None, 20:], np.stack([picture, picture[:, ::-1]])):
-        got = lonely(file, pixels, tmp_path)
+        got = lonely(file, pixels)
         for i, face in enumerate(pipeline(list(pixels))):
             np.testing.assert_allclose(got["embedding"][i], face.embedding, atol=1e-5)
             np.testing.assert_allclose(got["landmarks"][i], face.landmarks, atol=1e-2)
@@ -97,9 +121,7 @@ def test_face2face_starts_at_the_pixels(inside: Run, bundle: Make, tmp_path: Pat
 
 
 def test_half_precision_halves_the_file_and_states_its_parity(
-    inside: Run,
-    bundle: Make,
-    tmp_path: Path,
+    inside: Run, bundle: Make, tmp_path: Path, lonely: Callable[..., dict[str, Any]]
 ) -> None:
     decoder = bundle("face_decoder.cole", width=128)
     parts = ("--face", "dlib_resnet128.dlib", "--decoder", decoder)
@@ -109,7 +131,7 @@ def test_half_precision_halves_the_file_and_states_its_parity(
         done = inside("export", "face2face", *parts, "--output", file, "--precision", precision)
         assert done.returncode == 0, done.stderr
         assert "largest difference to torch" in done.stdout
-        values[precision] = lonely(file, pixels, tmp_path)
+        values[precision] = lonely(file, pixels)
     sizes = {precision: file.stat().st_size for precision, file in files.items()}
     assert sizes["fp16"] < 0.56 * sizes["fp32"]
     half, full = values["fp16"]["embedding"][0], values["fp32"]["embedding"][0]
@@ -122,7 +144,7 @@ def test_half_precision_halves_the_file_and_states_its_parity(
         arguments = ("export", bundle(name), "--output", single, "--precision", "fp16")
         done = inside(*arguments, "--with-frontend")
         assert done.returncode == 0, done.stderr
-        assert lonely(single, speech()[None], tmp_path)["embedding"].shape == (1, width)
+        assert lonely(single, speech()[None])["embedding"].shape == (1, width)
 
 
 @pytest.mark.parametrize(

@@ -299,8 +299,9 @@ ENTRIES: tuple[Entry, ...] = (
         parameters=148_067_584,
         flops=179_072_614_400,
         measured=5e-6,
-        note="Ends in a ReLU, which the network of the paper does not have. No checkpoint is "
-        "published; the command above reads those of one's own training with that repository.",
+        note="Ends in a ReLU, which the network of the paper does not have. 148,062,976 of its "
+        "numbers are trained, the others are statistics. No checkpoint is published; the command "
+        "above reads those of one's own training with that repository.",
     ),
     Entry(
         name="ve_conv.speech2face",
