@@ -206,6 +206,8 @@ def finished(item: Item, facts: dict[str, str], options: dict[str, Any]) -> bool
     """
     from vox2face.face import made_by
 
+    if item.target.is_dir():
+        raise UsageError(f"{item.target} is a folder: choose another --output.")
     if not item.target.exists():
         return False
     if not options["no_marks"] and made_by(item.target) != {**facts, "source": item.fingerprint}:
