@@ -135,7 +135,7 @@ def test_zoo_show_tells_terms_hash_and_shapes(vox2face: Run) -> None:
         (["convert", "rcmalli", "--variant", "vgg19"], 2, "vgg16"),
         (["convert", "serengil", "--weights", "nowhere.h5"], 1, "no file nowhere.h5"),
         (["convert", "serengil"], 1, "VOX2FACE_OFFLINE"),
-        (["embed", "--model", NAME], 2, "IMAGE"),
+        (["embed", "--model", NAME], 2, "FILE"),
         (["embed", "nowhere.png", "--model", NAME], 1, "no picture nowhere.png"),
         (["embed", str(ASSETS / "head.png"), "--model", NAME], 1, "vox2face convert serengil"),
         (["embed", "a.png", "--model", NAME, "--output", "a.txt"], 2, ".npz or .csv"),
