@@ -23,9 +23,9 @@ from vox2face.errors import ParityError, UsageError
 from vox2face.files import atomic_file
 from vox2face.parity import MIN_COSINE, Report, compare
 from vox2face.spec import Entry, TensorSpec, resolve
+from vox2face.zoo import registry
 from vox2face.zoo.preprocessing import frontend, raw_input
-from vox2face.zoo.registry import entry as find_entry
-from vox2face.zoo.registry import load_module, sized
+from vox2face.zoo.registry import load_module, require_same_width
 
 PICTURE = TensorSpec(
     name="picture",
@@ -68,15 +68,13 @@ def export_pipeline(
 
 def matched(kind: str, encoder: Bundle, decoder: Bundle) -> tuple[Entry, Entry]:
     """Return the entries of both bundles, or raise `UsageError` if they do not fit."""
-    first, second = (sized(find_entry(b.entry_name), shapes(b.weights)) for b in (encoder, decoder))
+    first, second = (
+        registry.sized(registry.entry(b.entry_name), shapes(b.weights)) for b in (encoder, decoder)
+    )
     for entry, wanted in ((first, KINDS[kind]), (second, "face-decoder")):
         if entry.kind != wanted:
             raise UsageError(f"{entry.name} is a {entry.kind}: {kind} needs a {wanted} there.")
-    if first.width != second.width:
-        raise UsageError(
-            f"{first.name} gives embeddings of {first.width} values and {second.name} takes "
-            f"{second.width}: choose a decoder that was trained for this encoder."
-        )
+    require_same_width(first, second)
     return first, second
 
 
@@ -84,6 +82,8 @@ def write_pipeline(
     kind: str, first: Entry, second: Entry, encoder: Bundle, decoder: Bundle, path: Path, half: bool
 ) -> None:
     """Write the file: front end, encoder, decoder and tail."""
+    from vox2face.zoo.face_tail import stored_tail
+
     prefixes = {"encoder/": encoder.weights, "decoder/": decoder.weights}
     graphs = [
         resolve(entry.graph)(shapes(bundle.weights))
@@ -98,7 +98,7 @@ def write_pipeline(
     embedding = first.outputs[0]
     raw = raw_input(first)
     inputs = tuple(replace(spec, name=f"decoder/{spec.name}") for spec in second.outputs)
-    tail = Tail(tail_module(decoder), inputs, ("picture", "tail/texture", "landmarks"))
+    tail = Tail(stored_tail(decoder.weights), inputs, ("picture", "tail/texture", "landmarks"))
     metadata = {
         "pipeline": kind,
         "encoder": first.name,
@@ -114,17 +114,6 @@ def write_pipeline(
     specs = (first.input, PICTURE, LANDMARKS, embedding)
     front = (frontend(first, encoder.preset), raw)
     export.write(path, graph, prefixes, specs, metadata, front, tail, half)
-
-
-def tail_module(decoder: Bundle) -> Any:
-    """Return the module that makes a decoder's raw values a picture and landmarks."""
-    from safetensors import safe_open
-
-    from vox2face.zoo.face_tail import FaceTail
-
-    with safe_open(decoder.weights, framework="pt") as file:
-        warps = "mean_landmarks" in file.keys()
-        return FaceTail(file.get_tensor("mean_landmarks") if warps else None).eval()
 
 
 def compared(
@@ -150,11 +139,13 @@ def expected(
     """Return what the torch modules make of raw inputs."""
     import torch
 
+    from vox2face.zoo.face_tail import stored_tail
+
     with torch.inference_mode():
         x = frontend(first, encoder.preset)(torch.from_numpy(np.ascontiguousarray(raw)))
         embedding = load_module(first, encoder.weights)(x)
         marks, texture = load_module(second, decoder.weights)(embedding)
-        picture, _, points = tail_module(decoder)(marks, texture)
+        picture, _, points = stored_tail(decoder.weights)(marks, texture)
     return {
         "embedding": embedding.numpy(),
         "picture": picture.numpy(),

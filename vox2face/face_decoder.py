@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-from vox2face.bundle import Bundle
 from vox2face.errors import UsageError
 from vox2face.face import Face
 from vox2face.loaded import Embeddings, Loaded
-from vox2face.spec import Entry
-
-if TYPE_CHECKING:
-    import onnxruntime
-    from torch import nn
 
 
 class FaceDecoder(Loaded):
@@ -25,20 +17,15 @@ class FaceDecoder(Loaded):
     textures to 0..1, reduces landmarks to 68 and warps, if this decoder warps.
     """
 
-    def __init__(
-        self,
-        entry: Entry,
-        preset: str,
-        device: str,
-        *,
-        module: nn.Module | None = None,
-        session: onnxruntime.InferenceSession | None = None,
-        bundle: Bundle | None = None,
-    ) -> None:
-        from vox2face.zoo.face_tail import FaceTail
+    def prepare(self) -> None:
+        """Make what stands around the network."""
+        from vox2face.zoo.face_tail import FaceTail, stored_tail
 
-        super().__init__(entry, preset, device, module=module, session=session, bundle=bundle)
-        self.tail = FaceTail(mean_landmarks(module, bundle)).eval().to(self.here)
+        if self.bundle is None:
+            tail = FaceTail(getattr(self.module, "mean_landmarks", None)).eval()
+        else:
+            tail = stored_tail(self.bundle.weights)
+        self.tail = tail.to(self.here)
 
     @property
     def warps(self) -> bool:
@@ -80,15 +67,3 @@ class FaceDecoder(Loaded):
         import torch
 
         return self.run(torch.from_numpy(np.ascontiguousarray(embeddings)))
-
-
-def mean_landmarks(module: nn.Module | None, bundle: Bundle | None) -> Any:
-    """Return a decoder's mean landmarks, float32 tensor (68, 2), or None if it does not warp."""
-    if module is not None:
-        return getattr(module, "mean_landmarks", None)
-    from safetensors import safe_open
-
-    assert bundle is not None
-    with safe_open(bundle.weights, framework="pt") as file:
-        names = file.keys()
-        return file.get_tensor("mean_landmarks") if "mean_landmarks" in names else None

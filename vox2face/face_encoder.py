@@ -8,18 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vox2face.bundle import Bundle
 from vox2face.errors import ImageError, UsageError
 from vox2face.image import Picture, decode
 from vox2face.loaded import Embeddings, Loaded, is_single, normalized
 from vox2face.locate import exported
-from vox2face.spec import Entry
 from vox2face.zoo.presets import face_preset
 
 if TYPE_CHECKING:
     import onnxruntime
     import torch
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from vox2face.labels import Named
 
@@ -34,21 +32,12 @@ class FaceEncoder(Loaded):
     `bundle` is where the weights came from, None where they are random.
     """
 
-    def __init__(
-        self,
-        entry: Entry,
-        preset: str,
-        device: str,
-        *,
-        module: nn.Module | None = None,
-        session: onnxruntime.InferenceSession | None = None,
-        bundle: Bundle | None = None,
-    ) -> None:
+    def prepare(self) -> None:
+        """Make what stands around the network."""
         from vox2face.zoo.frontends import FaceInput
 
-        super().__init__(entry, preset, device, module=module, session=session, bundle=bundle)
         self._logits_session: onnxruntime.InferenceSession | None = None
-        self.frontend = FaceInput(face_preset(preset), entry.size).to(self.here)
+        self.frontend = FaceInput(face_preset(self.preset), self.entry.size).to(self.here)
 
     @property
     def classes(self) -> int:

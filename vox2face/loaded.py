@@ -42,6 +42,10 @@ class Loaded:
         self.entry, self.preset, self.device = entry, preset, device
         self.backend = "torch" if session is None else "onnx"
         self._module, self.session, self.bundle = module, session, bundle
+        self.prepare()
+
+    def prepare(self) -> None:
+        """Make what stands around the network, such as its front end."""
 
     def __repr__(self) -> str:
         return (

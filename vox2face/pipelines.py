@@ -19,6 +19,7 @@ from vox2face.image import Picture
 from vox2face.loaded import Embeddings, Loaded, is_single, listed
 from vox2face.runtime import load_kind
 from vox2face.voice_encoder import VoiceEncoder
+from vox2face.zoo.registry import require_same_width
 
 Model = str | os.PathLike[str]
 
@@ -27,7 +28,7 @@ class SpeechToFace:
     """Recordings to faces: a voice encoder and a face decoder of the same width."""
 
     def __init__(self, voice: VoiceEncoder, decoder: FaceDecoder) -> None:
-        require_match(voice, decoder)
+        require_same_width(voice.entry, decoder.entry)
         self.voice, self.decoder = voice, decoder
 
     @classmethod
@@ -73,7 +74,7 @@ class FaceToFace:
     """Pictures of cropped faces to decoded faces: what a decoder can do at best."""
 
     def __init__(self, face: FaceEncoder, decoder: FaceDecoder) -> None:
-        require_match(face, decoder)
+        require_same_width(face.entry, decoder.entry)
         self.face, self.decoder = face, decoder
 
     @classmethod
@@ -102,16 +103,6 @@ class FaceToFace:
         alone, items = one_picture(pictures), pictures_of(pictures)
         faces = decoded(self.face, self.decoder, self.face(items))
         return faces[0] if alone else faces
-
-
-def require_match(encoder: Loaded, decoder: FaceDecoder) -> None:
-    """Raise `UsageError` unless an encoder's embeddings are as wide as a decoder's input."""
-    if encoder.width != decoder.width:
-        raise UsageError(
-            f"{encoder.entry.name} gives embeddings of {encoder.width} values and "
-            f"{decoder.entry.name} takes {decoder.width}: choose a decoder that was trained for "
-            "this encoder."
-        )
 
 
 def decoded(encoder: Loaded, decoder: FaceDecoder, embeddings: Embeddings) -> list[Face]:

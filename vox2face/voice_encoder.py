@@ -8,17 +8,14 @@ import numpy as np
 
 from vox2face import audio as sound
 from vox2face.audio import Audio
-from vox2face.bundle import Bundle
 from vox2face.errors import UsageError
 from vox2face.loaded import Embeddings, Loaded, listed, normalized
-from vox2face.spec import Entry
 from vox2face.zoo.voice_presets import voice_preset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import onnxruntime
-    from torch import Tensor, nn
+    from torch import Tensor
 
 
 class VoiceEncoder(Loaded):
@@ -28,20 +25,11 @@ class VoiceEncoder(Loaded):
     length the preset states, into what `module` takes.
     """
 
-    def __init__(
-        self,
-        entry: Entry,
-        preset: str,
-        device: str,
-        *,
-        module: nn.Module | None = None,
-        session: onnxruntime.InferenceSession | None = None,
-        bundle: Bundle | None = None,
-    ) -> None:
+    def prepare(self) -> None:
+        """Make what stands around the network."""
         from vox2face.zoo.frontends import VoiceInput
 
-        super().__init__(entry, preset, device, module=module, session=session, bundle=bundle)
-        self.whole_input = VoiceInput(voice_preset(preset)).eval().to(self.here)
+        self.whole_input = VoiceInput(voice_preset(self.preset)).eval().to(self.here)
         self.frontend = self.whole_input.frontend
 
     def __call__(

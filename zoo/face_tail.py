@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from safetensors import safe_open
 from torch import Tensor, nn
 
+from vox2face.zoo.face_decoder import MEAN
 from vox2face.zoo.warp import LandmarkWarp, reduce_72
 
 
@@ -26,3 +30,10 @@ class FaceTail(nn.Module):
         texture = texture.clamp(0, 1)
         picture = texture if self.warp is None else self.warp(texture, points).clamp(0, 1)
         return picture, texture, points
+
+
+def stored_tail(weights: Path) -> FaceTail:
+    """Return the tail of a decoder from its safetensors file, in eval mode."""
+    with safe_open(weights, framework="pt") as file:
+        warps = MEAN in file.keys()
+        return FaceTail(file.get_tensor(MEAN) if warps else None).eval()

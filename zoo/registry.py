@@ -103,3 +103,12 @@ def sized(model: Entry, shapes: Mapping[str, Sequence[int]]) -> Entry:
     }
     found = next((shape[key] for key in shape if key in given), model.input.shape)
     return replace(model, outputs=outputs, input=replace(model.input, shape=found))
+
+
+def require_same_width(encoder: Entry, decoder: Entry) -> None:
+    """Raise `UsageError` unless an encoder's embeddings are as wide as a decoder's input."""
+    if encoder.width != decoder.width:
+        raise UsageError(
+            f"{encoder.name} gives embeddings of {encoder.width} values and {decoder.name} takes "
+            f"{decoder.width}: choose a decoder that was trained for this encoder."
+        )
