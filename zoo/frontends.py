@@ -18,6 +18,7 @@ from vox2face.zoo.spectra import (
     centered,
     compressed,
     dft,
+    fast_transformed,
     framed,
     kaldi_bands,
     magnitude,
@@ -137,14 +138,17 @@ class Spectrogram(nn.Module):
     """
 
     dft: Tensor
+    window: Tensor
 
     def __init__(self, preset: VoicePreset) -> None:
         super().__init__()
         self.preset = fitting(preset, "spectrogram")
         # librosa keeps the window in the middle of the 512 samples, the paper at their beginning
-        first = (FFT - WINDOW) // 2 if preset.centered else 0
+        self.first = (FFT - WINDOW) // 2 if preset.centered else 0
         window = torch.hann_window(WINDOW, dtype=torch.float64)
-        self.register_buffer("dft", (dft(FFT, first) * window).float(), persistent=False)
+        self.register_buffer("dft", (dft(FFT, self.first) * window).float(), persistent=False)
+        whole = functional.pad(window, (self.first, FFT - WINDOW - self.first))
+        self.register_buffer("window", whole.float(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the spectrograms; waveforms of one batch have the same length, 1600 or more."""
@@ -157,8 +161,10 @@ class Spectrogram(nn.Module):
     def stft(self, x: Tensor) -> Tensor:
         """Return real and imaginary part before the compression, (n, 2, 257, frames)."""
         x = checked(x, self.dft)
-        frames = framed(centered(x) if self.preset.centered else x)
-        return transformed(self.dft, frames)
+        x = centered(x) if self.preset.centered else x
+        if torch.compiler.is_compiling():  # also while a graph is exported
+            return transformed(self.dft, framed(x))
+        return fast_transformed(x, self.window, self.first)
 
 
 class FilterBank(nn.Module):

@@ -36,6 +36,18 @@ def transformed(dft: Tensor, frames: Tensor) -> Tensor:
     return y.reshape(y.shape[0], 2, y.shape[1] // 2, y.shape[2])
 
 
+def fast_transformed(x: Tensor, window: Tensor, first: int) -> Tensor:
+    """Return what `transformed` returns of the waveforms' frames, by a fast Fourier transform.
+
+    `window` has 512 samples, of which 400 from `first` on are not 0. Exported graphs cannot use it:
+    runtimes have no STFT, or a slow one.
+    """
+    around = functional.pad(x, (first, FFT - WINDOW - first))
+    with torch.autocast(x.device.type, enabled=False):
+        y = torch.stft(around, FFT, HOP, FFT, window, center=False, return_complex=True)
+    return torch.view_as_real(y).permute(0, 3, 1, 2)
+
+
 def product(matrix: Tensor, x: Tensor) -> Tensor:
     """Multiply in full precision; a 16-bit spectrum would lose all that is quiet."""
     if torch.is_autocast_enabled(x.device.type):
@@ -46,6 +58,9 @@ def product(matrix: Tensor, x: Tensor) -> Tensor:
 
 def compressed(x: Tensor) -> Tensor:
     """Return sign(x) |x|^0.3; where x is 0 the gradient is 0, not infinite."""
+    if not (torch.compiler.is_compiling() or (x.requires_grad and torch.is_grad_enabled())):
+        y = x.abs().clamp_(min=SMALL).log_().mul_(POWER).exp_()  # in place: three times as fast
+        return y.mul_(x.sign())
     return x.sign() * (x.abs().clamp(min=SMALL).log() * POWER).exp()
 
 
