@@ -46,15 +46,26 @@ WALLS = {
         "vox2face.face_encoder",
         "vox2face.face_decoder",
         "vox2face.voice_encoder",
+        "vox2face.train.synth.bank_kokoro",
     },
-    "av": {"vox2face.ffmpeg"},
+    "av": {"vox2face.ffmpeg", "vox2face.train.synth.bank_flac"},
     "transformers": set(),
     "h5py": {"vox2face.converters.readers", "vox2face.converters.write_keras"},
     "click": {"vox2face.cli"},
     "huggingface_hub": {"vox2face.hub"},
     "requests": {"vox2face.fetch"},
     "tqdm": {"vox2face.progress"},
+    "fsspec": {"vox2face.train.storage"},
+    "matplotlib": {"vox2face.train.plots", "vox2face.train.curves"},
+    "numba": {"vox2face.train.synth"},
+    "pyworld": {"vox2face.train.synth"},
+    "ray": {"vox2face.train.ray_engine"},
 }
+# Of training, what defines modules and datasets of PyTorch.
+TORCH_AT_ONCE = (
+    *("checkpoint", "dataset_rows", "datasets", "keeper", "loader", "loop", "losses", "parallel"),
+    *("task", "voice", "voice_data", "voice_eval", "voice_losses", "voice_network", "voice_task"),
+)
 
 
 def modules() -> Iterator[tuple[str, Path]]:
@@ -117,6 +128,7 @@ def test_heavy_packages_are_imported_late_outside_the_networks(package: str) -> 
         f"vox2face.zoo.{name}"
         for name in ("frontends", "spectra", "tapped", "warp", "face_tail", "face_api")
     }
+    torch_modules |= {f"vox2face.train.{name}" for name in TORCH_AT_ONCE}
     for module, path in MODULES.items():
         for name, at_import in imports(path):
             if name.split(".")[0] == package and module not in torch_modules:

@@ -53,3 +53,7 @@ class ImageError(Vox2FaceError):
 
 class AudioError(Vox2FaceError):
     """A recording cannot be decoded, or is silent, empty or too short to use."""
+
+
+class CorpusError(Vox2FaceError):
+    """A corpus, its manifest or its metadata is missing, damaged or of another version."""

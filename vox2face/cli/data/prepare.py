@@ -1,0 +1,83 @@
+"""`vox2face data prepare`: embeddings, landmarks, textures and statistics of a corpus."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+
+@click.command(name="prepare")
+@click.argument("manifest")
+@click.option("--out", required=True, metavar="DIR", help="A folder, or an address such as s3://.")
+@click.option(
+    "--stages",
+    default="landmarks,embeddings,textures,voices",
+    show_default=True,
+    metavar="A,B,...",
+    help="Of these; also pictures (224 x 224, as the landmarks count them) and audio (decoded).",
+)
+@click.option(
+    "--face",
+    "faces",
+    multiple=True,
+    default=("dlib_resnet128.dlib",),
+    show_default=True,
+    metavar="NAME|DIR|hf:USER/REPO",
+    help="The face encoder; give it more than once for several.",
+)
+@click.option("--preset", help="Preprocessing of faces. Default: that of the encoder.")
+@click.option(
+    "--crop/--no-crop",
+    default=False,
+    show_default=True,
+    help="Find the face in each picture and cut it out, as photographs need it.",
+)
+@click.option("--voice-preset", default="ast-speech-to-face", show_default=True)
+@click.option(
+    "--statistics",
+    type=click.Choice(["global", "speech-to-face"]),
+    default="global",
+    show_default=True,
+    help="Of the voices: over all real frames, or as the script of Speech-to-face counted.",
+)
+@click.option("--backend", type=click.Choice(["torch", "onnx"]), default="torch", show_default=True)
+@click.option("--device", default="cpu", show_default=True, help="Of the face encoder.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=16, show_default=True)
+@click.option("--jobs", type=click.IntRange(min=1), help="Processes. Default: one for each core.")
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="This machine, or a cluster of Ray (extra: ray).",
+)
+@click.option(
+    "--shard-rows",
+    type=click.IntRange(min=1),
+    default=256,
+    show_default=True,
+    help="Pictures or clips in a file of the result.",
+)
+@click.option(
+    "--max-failures",
+    default="5%",
+    show_default=True,
+    metavar="N|PERCENT%",
+    help="How many files of a stage may be bad.",
+)
+@click.option("--retry", is_flag=True, help="Try files that failed again.")
+@click.option("--force", is_flag=True, help="Make anew what was made with other options.")
+def command(manifest: str, out: str, stages: str, faces: tuple[str, ...], **chosen: Any) -> None:
+    """Embed, measure and warp the pictures of a corpus, and measure its voices.
+
+    MANIFEST is what `vox2face data index` wrote, or the folder it is in. A run that was stopped
+    goes on when it is started again. Files that cannot be used are listed in DIR/failures.csv.
+    """
+    from vox2face.train.prepare import prepare
+    from vox2face.train.prepare_options import Options
+
+    names = tuple(name.strip() for name in stages.split(",") if name.strip())
+    options = Options(stages=names, faces=tuple(dict.fromkeys(faces)), **chosen)
+    prepare(manifest, out, options, click.echo)
+    click.echo(f"Prepared in {out}.")

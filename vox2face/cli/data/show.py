@@ -1,0 +1,66 @@
+"""`vox2face data show`: what is in a corpus, as pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command(name="show")
+@click.argument("manifest")
+@click.option("--prepared", metavar="DIR", help="Landmarks of `vox2face data prepare`.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("vox2face-show"),
+    show_default=True,
+    metavar="DIR",
+)
+@click.option(
+    "--identities",
+    type=click.IntRange(0, 200),
+    default=8,
+    show_default=True,
+    help="How many people are on the contact sheet.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Another one shows other people.",
+)
+@click.option(
+    "--split", type=click.Choice(["train", "val", "test"]), help="People of this split only."
+)
+@click.option("--find", is_flag=True, help="Find landmarks in the pictures that have none.")
+def command(
+    manifest: str,
+    prepared: str | None,
+    out: Path,
+    identities: int,
+    seed: int,
+    split: str | None,
+    find: bool,
+) -> None:
+    """Draw a contact sheet and plots of a corpus.
+
+    MANIFEST is what `vox2face data index` wrote, or the folder it is in. The sheet shows names,
+    faces with their landmarks, and spectrograms; the plots show how long the clips are, how many
+    clips and pictures people have, their gender, and how voices and faces were joined.
+    """
+    from vox2face.train import manifest as manifests
+    from vox2face.train.show import PLOTS, SHEET, show
+
+    corpus = manifests.read(manifest)
+    ready = None
+    if prepared:
+        from vox2face.train.prepared import open_prepared
+
+        ready = open_prepared(prepared)
+    for line in show(
+        corpus, out, prepared=ready, identities=identities, seed=seed, split=split, find=find
+    ):
+        click.echo(line)
+    click.echo(f"Written to {out}: {', '.join((SHEET, *PLOTS))}")
