@@ -1,0 +1,213 @@
+"""`vox2face data synth`: a corpus of invented people, in the layouts of VoxCeleb and HQ-VoxCeleb.
+
+    README.md                            how it was made, and that its ties are invented
+    corpus.json                          the settings; written first
+    full_vox2_meta.csv, split.csv        names, ids and genders; the split of every person
+    people.csv                           the latent values of every person
+    people/NAME.json                     all there is to a person, with landmarks of the pictures
+    vox2/origin_faces/NAME/1.jpg         pictures
+    wav/ID/SENTENCE/00001.wav            clips, 16 kHz mono 16 bit
+
+A person is a pure function of the seed and its number, and is complete when its JSON file is
+there: so a run goes on where another one stopped, and any number of processes give the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vox2face.errors import CorpusError, UsageError
+from vox2face.extras import require
+from vox2face.files import atomic_file, require_space
+from vox2face.progress import Bars
+from vox2face.train.synth import media
+from vox2face.train.synth.bank import Bank, open_bank
+from vox2face.train.synth.card import write_tables
+from vox2face.train.synth.person import Person, sample_person, split_of
+
+VERSION = 1
+SETTINGS = "corpus.json"
+PEOPLE = "people"
+FACES = "vox2/origin_faces"
+CLIPS = "wav"
+GROUP = 8  # people to a task of a worker
+BYTES = {"picture": 25_000, "clip": 130_000, "person": 60_000}  # more than they take
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What makes a corpus what it is; `bank` is the fingerprint of the base recordings."""
+
+    seed: int
+    pictures: int
+    clips: int
+    size: int
+    synthesis: str
+    bank: str
+    version: int = VERSION
+
+
+def synthesise(
+    out: Path,
+    identities: int,
+    seed: int = 0,
+    pictures: int = 4,
+    clips: int = 5,
+    size: int = 224,
+    bank: str = "seed",
+    synthesis: str = "world",
+    jobs: int | None = None,
+) -> int:
+    """Write a corpus into the folder `out`, and return how many people were made just now.
+
+    `bank` is "seed" (24 voices, shipped), "full" (built by `vox2face data bank`) or a folder.
+    `synthesis` is "world" or "espeak". Raises `UsageError` if `out` holds anything else.
+    """
+    require("synth", "vox2face data synth")
+    recordings = open_bank(bank)
+    settings = Settings(seed, pictures, clips, size, synthesis, recordings.fingerprint)
+    claim(out, settings)
+    todo = [i for i in range(identities) if not person_file(out, i).exists()]
+    each = pictures * BYTES["picture"] + clips * BYTES["clip"] + BYTES["person"]
+    require_space(out, len(todo) * each, f"A corpus of {identities} people")
+    bars = Bars()
+    try:
+        for done in made(out, settings, bank, todo, jobs or os.cpu_count() or 1):
+            bars.advance("people", done, len(todo), " people")
+    finally:
+        bars.close()
+    write_tables(out, asdict(settings), recordings, identities)
+    return len(todo)
+
+
+def claim(out: Path, settings: Settings) -> None:
+    """Write the settings into a new folder, or check that a folder was made with the same ones."""
+    path = out / SETTINGS
+    given = asdict(settings)
+    if path.exists():
+        try:
+            there = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise CorpusError(f"{path} is damaged: choose another --out.") from error
+        different = [
+            f"{name} {there.get(name)!r}, not {value!r}"
+            for name, value in given.items()
+            if there.get(name) != value
+        ]
+        if different:
+            raise UsageError(
+                f"{out} was made with {'; '.join(different)}: give the same options to go on "
+                "there, or choose another --out."
+            )
+        return
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"{out} is there and holds something else: choose another --out.")
+    with atomic_file(path) as partial:
+        partial.write_text(json.dumps(given, indent=2, sort_keys=True) + "\n")
+
+
+def person_file(out: Path, index: int) -> Path:
+    """Return the file that says that a person is complete."""
+    return out / PEOPLE / f"Synthetic_Person_{index:06d}.json"
+
+
+def made(out: Path, settings: Settings, bank: str, todo: list[int], jobs: int) -> Iterator[int]:
+    """Make people in processes, and yield how many are done."""
+    groups = [todo[i : i + GROUP] for i in range(0, len(todo), GROUP)]
+    if min(jobs, len(groups)) < 2:
+        begin(settings, bank)
+        for done, index in enumerate(todo, 1):
+            make(out, index)
+            yield done
+        return
+    done = 0
+    pool = ProcessPoolExecutor(
+        min(jobs, len(groups)), get_context("spawn"), initializer=begin, initargs=(settings, bank)
+    )
+    try:
+        waiting = {pool.submit(make_group, out, group) for group in groups}
+        while waiting:
+            ready, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            done += sum(task.result() for task in ready)
+            yield done
+    except BrokenProcessPool as error:
+        raise CorpusError(
+            "A process that made people was killed, perhaps because memory ran out: run the same "
+            "command again to go on, with fewer --jobs."
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+# What a process works with; set once by `begin`, because a bank keeps analysed recordings.
+WORK: dict[str, Any] = {}
+
+
+def begin(settings: Settings, bank: str) -> None:
+    """Open the bank in this process."""
+    WORK.update(settings=settings, bank=open_bank(bank))
+
+
+def make_group(out: Path, indices: list[int]) -> int:
+    """Make several people, and return how many."""
+    for index in indices:
+        make(out, index)
+    return len(indices)
+
+
+def make(out: Path, index: int) -> None:
+    """Write everything of a person; its own file comes last."""
+    settings: Settings = WORK["settings"]
+    bank: Bank = WORK["bank"]
+    split = split_of(settings.seed, index)
+    voices = [bank.voices(sex, split) for sex in ("f", "m")]
+    person = sample_person(settings.seed, index, voices)
+    views = [write_picture(out, settings, person, k) for k in range(settings.pictures)]
+    spoken = [write_clip(out, settings, person, bank, k) for k in range(settings.clips)]
+    facts = {**asdict(person), "identity": person.identity, "speaker": person.speaker}
+    with atomic_file(person_file(out, index)) as partial:
+        partial.write_text(
+            json.dumps({**facts, "pictures": views, "clips": spoken}, default=plain) + "\n"
+        )
+
+
+def write_picture(out: Path, settings: Settings, person: Person, k: int) -> dict[str, Any]:
+    """Render and write a picture; return its path, view and landmarks (68, 2) in pixels."""
+    from vox2face.train.synth.looks import sample_view
+    from vox2face.train.synth.render import render
+
+    view = sample_view(np.random.default_rng([settings.seed, 5, person.index, k]))
+    rendered = render(person.look, view, settings.size)
+    path = f"{FACES}/{person.identity}/{k + 1}.jpg"
+    media.save_jpeg(out / path, rendered.pixels)
+    landmarks = np.round(rendered.landmarks.astype(float), 2)
+    return {"path": path, "view": asdict(view), "landmarks": landmarks}
+
+
+def write_clip(out: Path, settings: Settings, person: Person, bank: Bank, k: int) -> dict[str, Any]:
+    """Render and write a clip; return its path and sentence."""
+    sentences = bank.sentences(person.split)
+    order = np.random.default_rng([settings.seed, 6, person.index]).permutation(len(sentences))
+    sentence = sentences[int(order[k % len(sentences)])]
+    rng = np.random.default_rng([settings.seed, 7, person.index, k])
+    waveform = media.spoken(bank, person.voice, sentence, rng, settings.synthesis)
+    path = f"{CLIPS}/{person.speaker}/{sentence}/{k + 1:05d}.wav"
+    media.save_wav(out / path, waveform)
+    return {"path": path, "sentence": sentence, "seconds": round(len(waveform) / 16000, 3)}
+
+
+def plain(value: Any) -> Any:
+    """Return NumPy values as JSON has them."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} has no place in JSON")
