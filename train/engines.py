@@ -1,0 +1,141 @@
+"""Where shards are made: in this process, in a pool of processes, or on a cluster by Ray.
+
+An engine takes works and yields what became of each, in any order; the shards themselves are
+written by whoever makes them. What `carry_out` raises (a full disk, say) ends the run.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager, contextmanager
+
+from vox2face.errors import UsageError
+from vox2face.extras import require
+from vox2face.train.stages import Done, Work, carry_out
+
+Engine = Callable[[Sequence[Work]], Iterator[Done]]
+ENGINES = ("local", "ray")
+
+
+def engine(name: str, jobs: int | None, device: str) -> AbstractContextManager[Engine]:
+    """Return an engine by name, "local" or "ray"; None jobs are one for each core there is."""
+    if name not in ENGINES:
+        raise UsageError(f"There is no engine {name!r}: use {' or '.join(ENGINES)}.")
+    if name == "ray":
+        require("ray", "The engine ray")
+        from vox2face.train.ray_engine import on_ray
+
+        return on_ray(jobs, device)
+    return local(jobs or cores())
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@contextmanager
+def local(jobs: int) -> Iterator[Engine]:
+    """Work in this process, or with more than one job in a pool of processes."""
+    if jobs == 1:
+        yield lambda works: map(carry_out, works)
+        return
+    pool = Pool(jobs)
+    try:
+        yield pool.run
+    finally:
+        pool.stop()
+
+
+class Pool:
+    """Processes of one PyTorch thread each, replaced when one of them dies.
+
+    Who was at work when a process died is tried again one at a time, so that a second death tells
+    which shard it is; the others go on.
+    """
+
+    def __init__(self, jobs: int) -> None:
+        self.jobs = jobs
+        self.workers: ProcessPoolExecutor | None = None
+
+    def run(self, works: Sequence[Work]) -> Iterator[Done]:
+        """Yield what became of each work."""
+        waiting, suspects = list(reversed(works)), list[Work]()
+        running: dict[Future[Done], Work] = {}
+        while waiting or running:
+            while waiting and len(running) < self.jobs:
+                work = waiting.pop()
+                running[self.submit(work)] = work
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                work = running.pop(future)
+                try:
+                    yield future.result()
+                except BrokenProcessPool:
+                    suspects.append(work)
+            if suspects and not running:
+                self.stop()
+                for work in suspects:
+                    yield self.again(work)
+                suspects.clear()
+
+    def submit(self, work: Work) -> Future[Done]:
+        """Give a work to a process that is free."""
+        if self.workers is None:
+            spawn = multiprocessing.get_context("spawn")  # forked threads of PyTorch would hang
+            self.workers = ProcessPoolExecutor(self.jobs, spawn, begin)
+        try:
+            return self.workers.submit(carry_out, work)
+        except BrokenProcessPool as error:
+            failed: Future[Done] = Future()
+            failed.set_exception(error)
+            return failed
+
+    def again(self, work: Work) -> Done:
+        """Try a work a second time, alone."""
+        try:
+            return self.submit(work).result()
+        except BrokenProcessPool:
+            self.stop()
+            return Done(work, problem=died(work))
+
+    def stop(self) -> None:
+        """End all processes at once; what they are writing leaves nothing behind."""
+        workers, self.workers = self.workers, None
+        if workers is None:
+            return
+        processes = list((workers._processes or {}).values())
+        workers.shutdown(wait=False, cancel_futures=True)
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.join()
+
+
+def died(work: Work) -> str:
+    """Return a sentence about a shard whose worker died twice."""
+    return (
+        f"The process that made {work.place} ended twice without a word, probably for lack of "
+        "memory"
+    )
+
+
+def begin() -> None:
+    """Make a worker end with its parent, and leave Ctrl-C to it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, frame: os._exit(128 + number))
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def follow() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()

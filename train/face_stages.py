@@ -1,0 +1,305 @@
+"""The stages of pictures: landmarks, stored pictures, embeddings and textures."""
+
+from __future__ import annotations
+
+import functools
+import io
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vox2face import image
+from vox2face.errors import CorpusError, ImageError
+from vox2face.train import shards, storage
+from vox2face.train.stages import Failures, Work, failed_in, failing
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vox2face.face_encoder import FaceEncoder
+
+SIZE = 224  # of a stored picture and of a texture
+MARGIN = 0.2  # of a crop, around the landmarks and the forehead; as in vox2face.faces.crop
+Pixels = NDArray[np.uint8]
+Made = tuple[shards.Arrays, Failures]
+
+
+def picture_at(place: str) -> Pixels:
+    """Return the picture at a path or an address, RGB uint8 (height, width, 3)."""
+    if not storage.is_remote(place):
+        return image.decode(place)
+    from PIL import Image, UnidentifiedImageError
+
+    data = storage.read_bytes(place)
+    if not data:
+        raise ImageError(f"{place} is empty: copy it again.")
+    try:
+        with Image.open(io.BytesIO(data), formats=image.FORMATS) as opened:
+            return image.decode(opened)
+    except ImageError:
+        raise
+    except UnidentifiedImageError as error:
+        raise ImageError(
+            f"{place} is no picture that Pillow can read: convert it to PNG."
+        ) from error
+    except Exception as error:  # decoders raise kinds of their own on damaged files
+        raise ImageError(f"{place} cannot be decoded ({error}): the file is damaged.") from error
+
+
+def stored(pixels: Pixels, square: NDArray[np.float64] | None) -> Pixels:
+    """Return a picture as it is stored, RGB uint8 (224, 224, 3).
+
+    That is a `square` (4,) of it, or the whole, resized as Pillow's bilinear filter does it.
+    """
+    from PIL import Image
+
+    if square is not None:
+        cut: Pixels = as_square(square).cut(pixels, SIZE)
+        return cut
+    if pixels.shape[:2] == (SIZE, SIZE):
+        return pixels
+    whole = Image.fromarray(pixels).resize((SIZE, SIZE), Image.Resampling.BILINEAR)
+    return np.array(whole)
+
+
+def as_square(square: NDArray[np.float64]) -> Any:
+    """Return the numbers of a square (4,) as a `vox2face.faces.Square`."""
+    from vox2face.faces import Square
+
+    return Square(*(float(value) for value in square))
+
+
+def in_the_stored(
+    points: NDArray[Any], square: NDArray[np.float64] | None, size: tuple[int, int]
+) -> NDArray[np.float32]:
+    """Return points of a file's picture of a `size` (width, height) as points of the stored one."""
+    if square is not None:
+        inside: NDArray[np.float32] = as_square(square).inward(points, SIZE)
+        return inside
+    scale = SIZE / np.array(size, np.float64)
+    return np.asarray((points + 0.5) * scale - 0.5, np.float32)
+
+
+def in_the_file(
+    points: NDArray[Any], square: NDArray[np.float64], size: NDArray[np.int32]
+) -> NDArray[np.float32]:
+    """Return points of the stored picture as points of the file's picture.
+
+    `square` is NaN where the picture was taken as a whole.
+    """
+    if np.isfinite(square).all():
+        outside: NDArray[np.float32] = as_square(square).outward(points, SIZE)
+        return outside
+    scale = SIZE / np.asarray(size, np.float64)
+    return np.asarray((points + 0.5) / scale - 0.5, np.float32)
+
+
+def landmarks(work: Work) -> Made:
+    """Find the largest face of each picture, its landmarks and, with `crop`, the square around it.
+
+    Arrays, a row each: `landmarks` float32 (68, 2) in pixels of the stored picture, `squares`
+    float64 (4,) (centre, side, angle in the file's picture; NaN without crop), `sizes` int32
+    (width, height) of the file's picture, `scores` float32, and `faces` int32, how many there were.
+    """
+    from vox2face import faces
+    from vox2face.converters.face_nets import networks
+
+    networks()  # what is wrong with them is not the files' fault
+    count, failures = len(work.rows), Failures()
+    found = {
+        "landmarks": np.full((count, 68, 2), np.nan, np.float32),
+        "squares": np.full((count, 4), np.nan),
+        "sizes": np.zeros((count, 2), np.int32),
+        "scores": np.full(count, np.nan, np.float32),
+        "faces": np.zeros(count, np.int32),
+    }
+    for i, file in enumerate(work.files):
+        with failing(work, i, failures):
+            pixels = picture_at(file)
+            points, score, there = largest_face(pixels, file)
+            square = None
+            if work.settings["crop"]:
+                cut = faces.around(points, MARGIN, faces.FOREHEAD)
+                square = np.array([cut.x, cut.y, cut.side, cut.angle])
+                found["squares"][i] = square
+            size = pixels.shape[1], pixels.shape[0]
+            found["sizes"][i], found["faces"][i], found["scores"][i] = size, there, score
+            found["landmarks"][i] = in_the_stored(points, square, size)
+    return found, failures
+
+
+def largest_face(pixels: Pixels, name: str) -> tuple[NDArray[np.float32], float, int]:
+    """Return the landmarks of the largest face, its score, and how many faces there are.
+
+    As `vox2face.faces.find`, but the detector's picture for small faces, which costs four times as
+    much as the others, is looked at only where these show nothing. Raises `ImageError` if that
+    shows nothing either.
+    """
+    from vox2face import faces
+
+    for sizes in (faces.SIZES[:2], faces.SIZES[2:]):
+        seen = [faces.detected(pixels, size) for size in sizes]
+        scores, boxes = (np.concatenate(parts) for parts in zip(*seen, strict=True))
+        there = list(faces.separate(scores, boxes))
+        if there:
+            best = max(there, key=lambda n: float((boxes[n, 2:] - boxes[n, :2]).prod()))
+            return faces.landmarks(pixels, boxes[best]), float(scores[best]), len(there)
+    raise ImageError(
+        f"No face was found in {name}: use a picture in which a face is upright and seen from the "
+        "front."
+    )
+
+
+def pictures(work: Work) -> Made:
+    """Keep the pictures that are stored: `pictures` uint8 (224, 224, 3) a row."""
+    failures = Failures()
+    kept = np.zeros((len(work.rows), SIZE, SIZE, 3), np.uint8)
+    for i, picture in each_stored(work, failures):
+        kept[i] = picture
+    return {"pictures": kept}, failures
+
+
+def each_stored(work: Work, failures: Failures) -> Iterator[tuple[int, Pixels]]:
+    """Yield the stored pictures with their places, without those that failed before."""
+    squares, bad = None, frozenset[int]()
+    if work.settings["crop"]:
+        shard, bad = failed_in(work, "landmarks")
+        squares = shard.part("squares", 0, len(work.rows))
+    for i, file in enumerate(work.files):
+        if i in bad:
+            continue
+        picture = None
+        with failing(work, i, failures):
+            picture = stored(picture_at(file), None if squares is None else squares[i])
+        if picture is not None:
+            yield i, picture
+
+
+def textures(work: Work) -> Made:
+    """Warp pictures to the mean landmarks: `textures` uint8 (224, 224, 3) a row."""
+    import torch
+
+    from vox2face.train.prepared import MEAN
+    from vox2face.zoo.warp import LandmarkWarp
+
+    failures = Failures()
+    shard, bad = failed_in(work, "landmarks")
+    points = shard.part("landmarks", 0, len(work.rows))
+    data = storage.read_bytes(storage.join(work.folder, MEAN))
+    mean = torch.from_numpy(np.load(io.BytesIO(data)))[None]
+    warped = np.zeros((len(work.rows), SIZE, SIZE, 3), np.uint8)
+    for i, picture in each_stored(work, failures):
+        if i in bad:
+            continue
+        # what is at the picture's own landmarks goes to the mean ones
+        warp = LandmarkWarp(torch.from_numpy(points[i]), SIZE)
+        pixels = torch.from_numpy(picture.transpose(2, 0, 1).astype(np.float32))[None]
+        with torch.inference_mode():
+            texture = warp(pixels, mean)[0]
+        warped[i] = (texture + 0.5).clamp(0, 255).byte().permute(1, 2, 0).numpy()
+    return {"textures": warped}, failures
+
+
+def embeddings(work: Work) -> Made:
+    """Embed pictures: `embeddings` float32 (width,) a row, NaN where there is none.
+
+    Batches are cut by shard, so they do not depend on who works. While the network computes, a
+    second thread decodes and preprocesses the next batch.
+    """
+    encoder = encoder_of(*(work.settings[name] for name in ("face", "preset", "backend", "device")))
+    failures = Failures()
+    found = np.full((len(work.rows), encoder.width), np.nan, np.float32)
+    for places, batch in ahead(batches(work, encoder, failures)):
+        found[places] = encoder.embed(batch)
+    return {"embeddings": found}, failures
+
+
+@functools.lru_cache(maxsize=1)
+def encoder_of(face: str, preset: str, backend: str, device: str) -> FaceEncoder:
+    """Load a face encoder, once a process."""
+    from vox2face.face_encoder import FaceEncoder
+    from vox2face.runtime import load_kind
+
+    return load_kind(FaceEncoder, face, preset=preset, backend=backend, device=device)
+
+
+def batches(
+    work: Work, encoder: FaceEncoder, failures: Failures
+) -> Iterator[tuple[list[int], Tensor]]:
+    """Yield preprocessed pictures, `batch_size` at a time, with their places."""
+    import torch
+
+    places: list[int] = []
+    ready: list[Tensor] = []
+    for i, picture in each_given(work, failures):
+        prepared = None
+        with failing(work, i, failures):
+            prepared = preprocessed(encoder, picture)
+        if prepared is not None:
+            places.append(i)
+            ready.append(prepared)
+        if len(places) == work.settings["batch_size"]:
+            yield places, torch.cat(ready)
+            places, ready = [], []
+    if places:
+        yield places, torch.cat(ready)
+
+
+def preprocessed(encoder: FaceEncoder, picture: Pixels) -> Tensor:
+    """Return what `encoder.preprocess` returns of a picture, bit for bit, in a third of the time.
+
+    Where the preset resamples as Pillow does, Pillow does it: columns first, then rows.
+    """
+    import torch
+    from PIL import Image
+
+    preset, size = encoder.frontend.preset, encoder.frontend.size
+    height, width = picture.shape[:2]
+    narrow = max(height, width) > size * min(height, width)  # refused there
+    if (preset.fit, preset.filter) != ("stretch", "pil-bilinear") or narrow:
+        return encoder.preprocess([picture])
+    bilinear = Image.Resampling.BILINEAR
+    columns = Image.fromarray(picture).resize((size, height), bilinear)
+    pixels = np.asarray(columns.resize((size, size), bilinear), np.float32).transpose(2, 0, 1)
+    ready = torch.from_numpy(pixels[::-1].copy() if preset.color == "BGR" else pixels)
+    with torch.inference_mode():
+        return ((ready - encoder.frontend.mean.cpu()) * preset.scale)[None]
+
+
+def each_given(work: Work, failures: Failures) -> Iterator[tuple[int, Pixels]]:
+    """Yield what a face encoder gets: the crop, or without crop the file's own picture."""
+    if work.settings["crop"]:
+        yield from each_stored(work, failures)
+        return
+    for i, file in enumerate(work.files):
+        picture = None
+        with failing(work, i, failures):
+            picture = picture_at(file)
+        if picture is not None:
+            yield i, picture
+
+
+def ahead(source: Iterator[Any]) -> Iterator[Any]:
+    """Yield what `source` does, which a second thread makes one item ahead."""
+    with ThreadPoolExecutor(1) as thread:
+        following = thread.submit(next, source, None)
+        while (item := following.result()) is not None:
+            following = thread.submit(next, source, None)
+            yield item
+
+
+def mean_of(landmark_shards: Iterator[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Return the mean landmarks (68, 2) of parts (n, 68, 2), added up in their order."""
+    total, count = np.zeros((68, 2)), 0
+    for points in landmark_shards:
+        whole = points[np.isfinite(points).all((1, 2))].astype(np.float64)
+        total, count = total + whole.sum(0), count + len(whole)
+    if not count:
+        raise CorpusError(
+            "No picture of the train split has landmarks, so there are no mean landmarks: look at "
+            "failures.csv, and at the splits of the manifest."
+        )
+    return (total / count).astype(np.float32)

@@ -1,0 +1,143 @@
+"""The files of a prepared corpus beside its shards: all are functions of the shards."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from vox2face.errors import CorpusError
+from vox2face.progress import Bars
+from vox2face.train import face_stages, manifest, shards, storage, voice_stages
+from vox2face.train.manifest import Manifest
+from vox2face.train.prepare_options import Options
+from vox2face.train.prepared import FILE, MEAN, STATISTICS, VERSION
+from vox2face.train.prepared_rows import FAILURES
+from vox2face.train.stages import STAGES, Failure, rows_of
+
+
+@dataclass
+class Run:
+    """A run under way: where it writes, what it found, and what it tells about it."""
+
+    table: Manifest
+    files: list[str]
+    folder: str
+    options: Options
+    tell: Callable[[str], None]
+    bars: Bars = field(default_factory=Bars)
+    failures: dict[str, list[Failure]] = field(default_factory=dict)
+    made: int = 0
+    kept: int = 0
+
+
+def earlier(run: Run, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what prepared.json says of stages that this run does not make, with their failures.
+
+    Raises `CorpusError` for a folder that was prepared from another manifest, without `force`.
+    """
+    place = storage.join(run.folder, FILE)
+    same = not storage.exists(storage.join(run.folder, manifest.FILE)) or (
+        manifest.read(run.folder).table.equals(run.table.table)
+    )
+    if not same and not run.options.force:
+        raise CorpusError(
+            f"{run.folder} was prepared from another manifest: choose another --out, or add "
+            "--force to make anew what does not fit."
+        )
+    if not storage.exists(place):
+        return {}
+    found = json.loads(storage.read_bytes(place))
+    if run.options.force:
+        shards.remove(place)  # until everything fits again
+    others = {}
+    for stage, about in found["stages"].items():
+        recut = about["kind"] == "face" and found["crop"] != run.options.crop
+        if stage not in settings and same and not recut:
+            others[stage] = about
+            run.failures[stage] = [
+                (int(row), str(reason))
+                for number in range(-(-about["rows"] // about["shard_rows"]))
+                for row, reason in shards.whole(
+                    storage.join(run.folder, *stage.split("/"), shards.file_name(number))
+                ).facts["failures"]
+            ]
+    return others
+
+
+def after(run: Run, stage: str) -> None:
+    """Write what is computed of a whole stage: the mean landmarks, or statistics."""
+    if stage == "landmarks":
+        parts = (
+            np.asarray(shard.array("landmarks"))[counts] for shard, counts in training(run, stage)
+        )
+        data = io.BytesIO()
+        np.save(data, face_stages.mean_of(parts))
+        storage.write_bytes(storage.join(run.folder, MEAN), data.getvalue())
+    if stage == "voices":
+        measured = [
+            ({name: np.asarray(shard.array(name)) for name in shard.layout}, counts)
+            for shard, counts in training(run, stage)
+        ]
+        found = voice_stages.statistics(measured, run.options.statistics)
+        write_json(run, STATISTICS, {**found, "voice_preset": run.options.voice_preset})
+
+
+def training(run: Run, stage: str) -> Iterator[tuple[shards.Shard, Any]]:
+    """Yield a stage's shards, and which of their rows are of the train split.
+
+    Without any splits, all rows are.
+    """
+    splits = np.array([split or "" for split in run.table.column("split")], object)
+    counts = splits == "train" if (splits != "").any() else np.ones(len(splits), bool)
+    rows = rows_of(run.table, STAGES[stage].kind)
+    for number, first in enumerate(range(0, len(rows), run.options.shard_rows)):
+        place = storage.join(run.folder, stage, shards.file_name(number))
+        yield shards.whole(place), counts[rows[first : first + run.options.shard_rows]]
+
+
+def write_failures(run: Run) -> None:
+    """Write failures.csv: a line for each bad file and reason, with the stages that met it."""
+    met: dict[Failure, list[str]] = {}
+    for stage in run.failures:
+        for failure in run.failures[stage]:
+            met.setdefault(failure, []).append(stage)
+    text = io.StringIO(newline="")
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(["row", "stages", "path", "reason"])
+    for row, reason in sorted(met):
+        lines.writerow([row, "+".join(met[row, reason]), run.files[row], reason])
+    data = text.getvalue().encode("utf-8", "surrogateescape")
+    storage.write_bytes(storage.join(run.folder, FAILURES), data)
+
+
+def write_json(run: Run, name: str, content: Mapping[str, Any]) -> None:
+    """Write a JSON file of the folder."""
+    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    storage.write_bytes(storage.join(run.folder, name), text.encode("utf-8", "surrogateescape"))
+
+
+def conclude(
+    run: Run, settings: Mapping[str, Mapping[str, Any]], others: Mapping[str, Any]
+) -> None:
+    """Write prepared.json, which says that the folder is complete."""
+    stages = dict(others)
+    for stage, chosen in settings.items():
+        about = STAGES[stage.partition("/")[0]]
+        stages[stage] = {
+            **{name: value for name, value in chosen.items() if name != "device"},
+            "kind": about.kind,
+            "shard_rows": run.options.shard_rows,
+            "rows": len(rows_of(run.table, about.kind)),
+            "failures": len(run.failures[stage]),
+            "failing": [*about.reads(run.options.crop), stage],
+        }
+    order = list(STAGES)
+    ordered = sorted(stages, key=lambda stage: order.index(stage.partition("/")[0]))
+    content = {stage: stages[stage] for stage in ordered}
+    write_json(run, FILE, {"version": VERSION, "crop": run.options.crop, "stages": content})

@@ -1,0 +1,77 @@
+"""An array of a prepared corpus, row by row of its manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vox2face.errors import CorpusError
+from vox2face.train import shards, storage
+
+FAILURES = "failures.csv"
+
+
+class Rows:
+    """An array of one stage, row by row of the manifest: `rows[17]` takes constant time.
+
+    `numbers` (n,) are the rows that the stage has, those of one kind. Of these some may have
+    failed; `row in rows` tells. Copies of it may be used in several processes.
+    """
+
+    def __init__(
+        self, folder: str, name: str, numbers: NDArray[np.int64], size: int, bad: frozenset[int]
+    ) -> None:
+        self.folder, self.name, self.numbers, self.size, self.bad = folder, name, numbers, size, bad
+        self._open: dict[int, tuple[shards.Shard, Any]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave what is mapped into memory behind: a copy opens it itself."""
+        return {**self.__dict__, "_open": {}}
+
+    def __contains__(self, row: object) -> bool:
+        """Whether the stage has this row, and it did not fail."""
+        if not isinstance(row, int | np.integer) or int(row) in self.bad:
+            return False
+        place = int(np.searchsorted(self.numbers, row))
+        return place < len(self.numbers) and int(self.numbers[place]) == row
+
+    def __getitem__(self, row: int) -> NDArray[Any]:
+        """Return a row's array. Raises `CorpusError` for a row that is not there or failed."""
+        shard, place = self.find(row)
+        if shard not in self._open:
+            opened = self.opened(shard)
+            near = not storage.is_remote(opened.place)
+            self._open[shard] = opened, opened.array(self.name) if near else None
+        opened, mapped = self._open[shard]
+        if mapped is not None:
+            return np.asarray(mapped[place])
+        return np.asarray(opened.part(self.name, place, place + 1)[0])
+
+    def find(self, row: int) -> tuple[int, int]:
+        """Return the number of a row's shard, and its place there."""
+        if row not in self:
+            why = f"see {FAILURES}" if row in self.bad else "it is no row of that kind"
+            raise CorpusError(f"Row {row} of the manifest has no {self.name}: {why}.")
+        return divmod(int(np.searchsorted(self.numbers, row)), self.size)
+
+    def opened(self, shard: int) -> shards.Shard:
+        """Open a shard."""
+        return shards.whole(storage.join(self.folder, shards.file_name(shard)))
+
+    def good(self) -> NDArray[np.int64]:
+        """Return the rows that did not fail, ascending."""
+        return self.numbers[~np.isin(self.numbers, list(self.bad))]
+
+    def all(self) -> tuple[NDArray[np.int64], NDArray[Any]]:
+        """Return the rows (n,) that did not fail, ascending, and their arrays (n, ...)."""
+        parts = [np.asarray(part) for part in self.chunks()]
+        values = np.concatenate(parts) if parts else np.empty((0,), np.float32)
+        return self.good(), values[~np.isin(self.numbers, list(self.bad))]
+
+    def chunks(self) -> Iterator[NDArray[Any]]:
+        """Yield the arrays shard by shard, failed rows included (NaN or 0)."""
+        for shard in range(-(-len(self.numbers) // self.size)):
+            yield self.opened(shard).array(self.name)
