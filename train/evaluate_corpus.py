@@ -1,0 +1,281 @@
+"""What an evaluation reads: the people of a split, their faces' embeddings, their voices'."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vox2face.errors import AudioError, CorpusError
+from vox2face.files import atomic_file
+from vox2face.progress import Bars
+from vox2face.train import storage
+from vox2face.train.manifest import Manifest
+from vox2face.train.metrics import Indices
+
+if TYPE_CHECKING:
+    from vox2face.face_encoder import FaceEncoder
+    from vox2face.voice_encoder import VoiceEncoder
+
+Rows = NDArray[np.float32]
+CHUNK = 256  # clips whose embeddings are kept together, so that an interrupted run goes on
+
+
+class Arrays(Protocol):
+    """What was prepared of a manifest's pictures: a row for each row of the manifest."""
+
+    def faces(self, name: str) -> Rows:
+        """Return a network's embeddings (rows, width), NaN where there is none."""
+
+    def landmarks(self) -> Rows | None:
+        """Return landmarks (rows, 68, 2), NaN where there are none."""
+
+    def picture(self, row: int) -> NDArray[np.uint8]:
+        """Return the picture of a row as the decoder learns it, RGB uint8."""
+
+    def encoder(self, name: str, device: str) -> FaceEncoder:
+        """Return the network, with the preprocessing that it was prepared with."""
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """People who have voice and face: whose each clip and picture is, as a position in `names`.
+
+    `rows` (pictures,) are those of the manifest. `faces` (pictures, width) are embeddings,
+    `landmarks` (pictures, 68, 2) or None. `lost` says what was left out, a line each.
+    """
+
+    names: tuple[str, ...]
+    genders: tuple[str | None, ...]
+    clips: tuple[str, ...]
+    speakers: Indices
+    pictures: tuple[str, ...]
+    sitters: Indices
+    rows: Indices
+    faces: Rows
+    landmarks: Rows | None = None
+    lost: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def read_corpus(
+    manifest: Manifest,
+    split: str,
+    faces: Rows,
+    landmarks: Rows | None = None,
+    voices_too: bool = True,
+) -> Corpus:
+    """Return the people of a split who have both clips and embedded pictures.
+
+    Without `voices_too`, clips are left alone and everybody with a picture counts.
+
+    `faces` (rows, width) and `landmarks` (rows, 68, 2) have a row for each of the manifest; rows
+    that are not finite stand for pictures that could not be prepared. People come in the order of
+    SF2F's pools: by the corpus of their voice (VoxCeleb1 first), then by name, as code points sort.
+    """
+    columns = {name: manifest.column(name) for name in ("identity", "kind", "split", "gender")}
+    kinds, splits = np.array(columns["kind"]), np.array([s or "" for s in columns["split"]])
+    if not (splits == split).any():
+        known = ", ".join(sorted({s for s in columns["split"] if s})) or "none"
+        raise CorpusError(
+            f"The manifest has no rows of the split {split!r}; there are: {known}. Choose one "
+            "with --split, or make splits with vox2face data index."
+        )
+    voices = np.flatnonzero((splits == split) & (kinds == "voice"))
+    pictures = np.flatnonzero((splits == split) & (kinds == "face"))
+    whole, files = np.isfinite(faces[pictures]).all(1), manifest.files()
+    lost = [f"{files[i]}: it has no embedding" for i in pictures[~whole]]
+    pictures = pictures[whole]
+    name_of = np.array(columns["identity"], object)
+    seen, heard = set(name_of[pictures]), set(name_of[voices])
+    if not voices_too:
+        voices, heard = voices[:0], seen
+    names = ordered(manifest, voices if voices_too else pictures, seen & heard)
+    if not names:
+        wanted = "both a recording and a prepared picture" if voices_too else "a prepared picture"
+        raise CorpusError(
+            f"Nobody of the split {split!r} has {wanted}: look at the join that "
+            "vox2face data index reports."
+        )
+    alone = (seen | heard) - set(names)
+    lost += [f"{name}: voice or face is missing" for name in sorted(alone)]
+    place = {name: number for number, name in enumerate(names)}
+    voices = voices[[name in place for name in name_of[voices]]]
+    pictures = pictures[[name in place for name in name_of[pictures]]]
+    gender = {
+        name_of[i]: columns["gender"][i] for i in (*pictures, *voices) if columns["gender"][i]
+    }
+    return Corpus(
+        names,
+        tuple(gender.get(name) for name in names),
+        tuple(files[i] for i in voices),
+        np.array([place[name] for name in name_of[voices]], np.intp),
+        tuple(files[i] for i in pictures),
+        np.array([place[name] for name in name_of[pictures]], np.intp),
+        pictures,
+        faces[pictures],
+        None if landmarks is None else landmarks[pictures],
+        tuple(lost),
+    )
+
+
+def ordered(manifest: Manifest, rows: Indices, names: set[str]) -> tuple[str, ...]:
+    """Return names by the first source of their rows, then by name."""
+    sources, identities = manifest.column("source"), manifest.column("identity")
+    first: dict[str, str] = {}
+    for row in rows:
+        source = sources[row] or ""
+        first[identities[row]] = min(first.get(identities[row], source), source)
+    return tuple(sorted(names, key=lambda name: (first[name], name)))
+
+
+def without_clips(corpus: Corpus, heard: NDArray[np.bool_], lost: Sequence[str]) -> Corpus:
+    """Return the corpus without clips that could not be embedded, and who then has none."""
+    kept = np.unique(corpus.speakers[heard])
+    mute = sorted(set(range(len(corpus))) - set(kept.tolist()))
+    if not len(kept):
+        raise CorpusError("Not one clip could be read: look at the first lines of the failures.")
+    place = np.full(len(corpus), -1)
+    place[kept] = np.arange(len(kept))
+    seen = place[corpus.sitters] >= 0
+    marks = corpus.landmarks
+    return replace(
+        corpus,
+        names=tuple(corpus.names[i] for i in kept),
+        genders=tuple(corpus.genders[i] for i in kept),
+        clips=tuple(c for c, ok in zip(corpus.clips, heard, strict=True) if ok),
+        speakers=place[corpus.speakers[heard]],
+        pictures=tuple(p for p, ok in zip(corpus.pictures, seen, strict=True) if ok),
+        sitters=place[corpus.sitters[seen]],
+        rows=corpus.rows[seen],
+        faces=corpus.faces[seen],
+        landmarks=None if marks is None else marks[seen],
+        lost=(*corpus.lost, *lost, *(f"{corpus.names[i]}: no clip is left" for i in mute)),
+    )
+
+
+@dataclass
+class Voices:
+    """Embeds clips once and keeps what it has: in `folder` if there is one.
+
+    Of more than `max_failures` (a part of the clips) that cannot be read, an error is made.
+    """
+
+    folder: Path | None = None
+    max_failures: float = 0.05
+    bars: Bars = field(default_factory=Bars)
+
+    def listen(self, encoders: Sequence[VoiceEncoder], corpus: Corpus) -> tuple[list[Rows], Corpus]:
+        """Return each encoder's embeddings of the corpus' clips (clips, width), and the corpus.
+
+        Clips that one of them cannot use are left out for all. Raises `CorpusError` if these are
+        too many.
+        """
+        heard, lost = np.ones(len(corpus.clips), bool), []
+        tables = []
+        for encoder in encoders:
+            table, failures = self.embed(encoder, corpus.clips)
+            new = {place: reason for place, reason in failures.items() if heard[place]}
+            heard[list(new)] = False
+            lost += list(new.values())
+            tables.append(table)
+        if heard.all():
+            return tables, corpus
+        return [table[heard] for table in tables], without_clips(corpus, heard, lost)
+
+    def embed(self, encoder: VoiceEncoder, clips: Sequence[str]) -> tuple[Rows, dict[int, str]]:
+        """Return embeddings (clips, width), zero where a clip cannot be used, and why, by place."""
+        parts, failures = [], {}
+        for start in range(0, len(clips), CHUNK):
+            self.bars.advance(f"Listen, {encoder.entry.name}", start, len(clips), " clips")
+            values, bad = self.chunk(encoder, clips[start : start + CHUNK])
+            failures.update({start + place: reason for place, reason in bad})
+            parts.append(values)
+            self.require_few(list(failures.values()), len(clips))
+        self.bars.close()
+        return np.concatenate(parts), failures
+
+    def require_few(self, lost: Sequence[str], total: int) -> None:
+        """Raise if more clips than allowed could not be read."""
+        if len(lost) > self.max_failures * total:
+            raise CorpusError(
+                f"{len(lost)} of {total} clips cannot be used, more than --max-failures "
+                f"{self.max_failures:g} allows; the first: {lost[0]}"
+            )
+
+    def chunk(
+        self, encoder: VoiceEncoder, files: Sequence[str]
+    ) -> tuple[Rows, list[tuple[int, str]]]:
+        """Return embeddings, zero where a clip cannot be read, and the failures: (place, why)."""
+        kept = None if self.folder is None else self.folder / f"{digest(encoder, files)}.npz"
+        if kept is not None and kept.is_file():
+            with np.load(kept) as found:
+                known = zip(found["places"].tolist(), found["reasons"].tolist(), strict=True)
+                return found["values"], list(known)
+        values = np.zeros((len(files), encoder.width), np.float32)
+        failures: list[tuple[int, str]] = []
+        for place, row in heard_each(encoder, files):
+            if isinstance(row, str):
+                failures.append((place, row))
+            else:
+                values[place] = row
+        if kept is not None:
+            with atomic_file(kept) as partial, partial.open("wb") as file:
+                places = np.array([place for place, _ in failures], np.int64)
+                reasons = np.array([reason for _, reason in failures], np.str_)
+                np.savez(file, values=values, places=places, reasons=reasons)
+        return values, failures
+
+
+def heard_each(
+    encoder: VoiceEncoder, files: Sequence[str], together: int = 8
+) -> Iterator[tuple[int, Any]]:
+    """Yield the place and the embedding of each clip, or the reason why it has none."""
+    waiting: list[tuple[int, Any]] = []
+    for place, file in enumerate(files):
+        try:
+            x = encoder.preprocess(opened(file))
+        except AudioError as error:
+            yield place, f"{file}: {error}"
+            continue
+        if waiting and (len(waiting) == together or waiting[0][1].shape != x.shape):
+            yield from embedded(encoder, waiting)
+            waiting = []
+        waiting.append((place, x))
+    if waiting:
+        yield from embedded(encoder, waiting)
+
+
+def embedded(
+    encoder: VoiceEncoder, waiting: Sequence[tuple[int, Any]]
+) -> Iterator[tuple[int, Any]]:
+    """Yield places and embeddings of preprocessed clips; one that is no direction is a failure."""
+    values = encoder.embed([x for _, x in waiting])
+    for (place, _), row in zip(waiting, values, strict=True):
+        sound = bool(np.isfinite(row).all() and row.any())
+        yield place, row if sound else "the network gives zero or no numbers for it"
+
+
+def opened(file: str) -> Any:
+    """Return what a voice encoder reads: a path, or a file object for an address."""
+    return storage.open_binary(file) if storage.is_remote(file) else file
+
+
+def digest(encoder: VoiceEncoder, files: Sequence[str]) -> str:
+    """Return a name for the embeddings of clips by a network: of weights, preset, names, sizes."""
+    from vox2face.pipelines import identity
+
+    sizes = [
+        0 if storage.is_remote(f) or not Path(f).is_file() else os.stat(f).st_size for f in files
+    ]
+    facts = [identity(encoder), encoder.preset, encoder.backend, list(files), sizes]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]

@@ -1,0 +1,247 @@
+"""One evaluation from end to end: networks, baselines, oracles, groups, pictures, and the files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vox2face import __version__
+from vox2face.errors import UsageError
+from vox2face.progress import Bars
+from vox2face.train import evaluate, evaluate_pictures, oracles, retrieval
+from vox2face.train.evaluate import Setting
+from vox2face.train.evaluate_corpus import Arrays, Corpus, Voices
+from vox2face.train.evaluate_material import (
+    Material,
+    Options,
+    System,
+    gather,
+    one_each,
+    systems_of,
+)
+from vox2face.train.evaluate_pictures import DECODED, SPOKEN, Drawn, Gallery, Judge
+from vox2face.train.metrics import DRAWS, Array, unit
+
+if TYPE_CHECKING:
+    from vox2face.face_encoder import FaceEncoder
+    from vox2face.train.manifest import Manifest
+
+LATENT, GAUSSIAN = "latent oracle", "latent oracle, Gaussian"
+DIGITS = 9  # of numbers in results: fewer than differ between machines
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What an evaluation found: `results` as they are written, and what the sheet is made of."""
+
+    results: dict[str, Any]
+    where: Setting
+    corpus: Corpus
+    arrays: Arrays
+    main: System | None
+    drawn: Mapping[str, Drawn]
+    judges: Sequence[Judge] = ()
+    real: Gallery | None = None
+
+
+def run(manifest: Manifest, arrays: Arrays, options: Options, voices: Voices) -> Outcome:
+    """Evaluate on a manifest whose pictures are prepared. `arrays` reads what was prepared.
+
+    Raises `UsageError` for options that do not go together, `CorpusError` for a corpus that lacks
+    what they need.
+    """
+    options.checked()
+    material = gather(manifest, arrays, options, voices)
+    where = material.where
+    systems = list(systems_of(material, options))
+    results: dict[str, Any] = {
+        **facts(material, options),
+        "main": systems[0].name if systems else None,
+        "references": evaluate.references(where),
+        "systems": {s.name: evaluate.assess(where, s.queries, s.owners) for s in systems},
+        "ceiling": evaluate.ceiling(where),
+    }
+    if options.latents:
+        results.update(with_latents(material, options, systems))
+    if systems:
+        results["groups"] = groups(material, options, systems[0])
+    main = systems[0] if systems else None
+    if not options.decoder:
+        return Outcome(plain(results), where, material.corpus, arrays, main, {})
+    drawn, judges, real = pictures(material, arrays, options, main, voices.bars)
+    results["pictures"] = evaluate_pictures.measure(drawn, real, judges, classifier_of(options))
+    return Outcome(plain(results), where, material.corpus, arrays, main, drawn, judges, real)
+
+
+def facts(material: Material, options: Options) -> dict[str, Any]:
+    """Return what was evaluated, on what, by which versions and with which settings."""
+    from vox2face.pipelines import identity
+
+    where, corpus = material.where, material.corpus
+    settings = {name: value for name, value in asdict(options).items() if value not in (None, ())}
+    query = "one for each person, the mean of the unit embeddings of all clips"
+    return {
+        "vox2face": __version__,
+        "numpy": np.__version__,
+        "settings": {**settings, "draws": DRAWS, "ks": list(where.ks)},
+        "weights": {role: identity(encoder) for role, encoder in material.encoders.items()},
+        "pool": {
+            "size": len(where.pools[0]),
+            "pools": len(where.pools),
+            "used": len(where.people),
+            "people": len(corpus),
+            "pictures": len(corpus.pictures),
+            "clips": len(corpus.clips),
+            "order": "ordered by corpus, then by name",
+            "gallery": "the mean embedding over all pictures of a person",
+            "query": query if options.fuse else "each clip, averaged over a person's clips",
+            "first": [corpus.names[pool[0]] for pool in where.pools],
+        },
+        "skipped": list(corpus.lost),
+    }
+
+
+def plain(value: Any) -> Any:
+    """Return results as JSON has them: numbers rounded, what is not finite as null."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float | np.floating):
+        return float(f"{value:.{DIGITS}g}") if np.isfinite(value) else None
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def with_latents(material: Material, options: Options, systems: Sequence[System]) -> dict[str, Any]:
+    """Return the oracles, the shares of the way to them, and the control on ancestry."""
+    where, corpus, train = material.where, material.corpus, material.teaching
+    file = str(options.latents)
+    known = oracles.read_latents(file, corpus.names)
+    taught = oracles.read_latents(file, train.names)
+    guess, fitted = oracles.latent_predictions(
+        taught, train.faces, train.sitters, known, options.seed
+    )
+    everybody = np.arange(len(corpus))
+    latent = where.recall(guess, everybody)
+    left = material.train_gallery - fitted.predict(taught.basis())
+    gaussian = oracles.gaussian_recall(guess, where.gallery, left, where.pools, where.ks)
+    recalls = {s.name: where.recall(s.queries, s.owners) for s in systems}
+    recalls[GAUSSIAN] = gaussian
+    sexes = retrieval.oracle_recall(known.sexes, where.pools, where.ks)
+    return {
+        "oracles": {
+            "sex only": sexes.row(where.seed),
+            LATENT: latent.row(where.seed),
+            GAUSSIAN: gaussian.row(where.seed),
+        },
+        "latent_within": evaluate.within(where, guess, everybody) if any(corpus.genders) else None,
+        "latent_similarity": evaluate.nearness(where, guess, everybody),
+        "latent_penalty": fitted.penalty,
+        "shares": evaluate.shares(where, recalls, latent, known.sexes),
+        "ancestry": ancestry(material, options, known, taught),
+    }
+
+
+def ancestry(
+    material: Material, options: Options, known: oracles.Latents, taught: oracles.Latents
+) -> dict[str, Any]:
+    """Return how well ancestry is predicted: from voices it must not be, from faces it can be.
+
+    From the voice encoder's own embeddings by regressions on the other people of the split, since
+    those of the people it was trained on hold what it learnt of their faces.
+    """
+    corpus, seed = material.corpus, options.seed
+    table: dict[str, Any] = {}
+
+    def judged(name: str, guesses: list[str], names: tuple[str, ...]) -> None:
+        table[name] = oracles.balanced_accuracy(guesses, known.ancestry, names, seed)
+
+    def people(values: Array) -> Array:
+        return retrieval.by_identity(unit(values), corpus.speakers)[0]
+
+    if "voice" in material.heard:
+        name = f"from {material.encoders['voice'].entry.name}"
+        judged(
+            name, *oracles.crossed_classes(people(material.heard["voice"]), known.ancestry, seed)
+        )
+    if "baseline" in material.heard and material.train_heard is not None:
+        train = material.teaching
+        labels = [taught.ancestry[i] for i in train.speakers]
+        fit = (unit(material.train_heard), train.speakers, labels)
+        name = f"from {material.encoders['baseline'].entry.name}, frozen"
+        judged(name, *oracles.predicted_classes(fit, people(material.heard["baseline"]), seed))
+    faces = (material.train_gallery, np.arange(len(taught.ancestry)), taught.ancestry)
+    judged(
+        "from faces: the control of this control",
+        *oracles.predicted_classes(faces, material.where.gallery, seed),
+    )
+    return table
+
+
+def groups(material: Material, options: Options, main: System) -> dict[str, Any]:
+    """Return the tables by gender, where the metadata has it, and by columns of CSV files."""
+    where, names = material.where, material.corpus.names
+    kinds: dict[str, Sequence[str | None]] = {}
+    if any(material.corpus.genders):
+        kinds["gender"] = material.corpus.genders
+    for given in options.groups:
+        file, _, column = given.rpartition(":")
+        rows = {row["identity"]: row for row in oracles.read_table(file)}
+        columns = next(iter(rows.values())).keys()
+        if column not in columns:
+            raise UsageError(
+                f"--groups {given}: {file} has no column {column!r}, but {', '.join(columns)}."
+            )
+        kinds[column] = evaluate.binned([rows.get(name, {}).get(column) for name in names])
+    return {
+        column: evaluate.group_table(where, main.queries, main.owners, values)
+        for column, values in kinds.items()
+    }
+
+
+def pictures(
+    material: Material, arrays: Arrays, options: Options, main: System | None, bars: Bars
+) -> tuple[dict[str, Drawn], list[Judge], Gallery]:
+    """Return the decoded faces, the networks that judge them, and the real pictures beside them."""
+    from vox2face.face_decoder import FaceDecoder
+    from vox2face.runtime import load_kind
+
+    corpus, where = material.corpus, material.where
+    decoder = load_kind(
+        FaceDecoder, str(options.decoder), backend=options.backend, device=options.device
+    )
+    if decoder.width != where.gallery.shape[1]:
+        raise UsageError(
+            f"{options.decoder} takes {decoder.width} values and {options.face} gives "
+            f"{where.gallery.shape[1]}: choose a decoder that was trained for it."
+        )
+    real = Gallery(where, corpus.sitters, corpus.landmarks, options.pool, options.pools)
+    drawn: dict[str, Drawn] = {}
+    if main is not None:
+        spoken = one_each(main, where.people)
+        drawn[SPOKEN] = evaluate_pictures.draw(decoder, *spoken, SPOKEN, bars)
+    own = corpus.faces[real.first], corpus.sitters[real.first]
+    drawn[DECODED] = evaluate_pictures.draw(decoder, *own, DECODED, bars)
+    names = dict.fromkeys(name for name in (options.second_face, options.face) if name)
+    judges = [
+        Judge(name, arrays.encoder(name, options.device), arrays.faces(name)[corpus.rows])
+        for name in names
+    ]
+    return drawn, judges, real
+
+
+def classifier_of(options: Options) -> FaceEncoder | None:
+    """Return the network whose class scores make the VGGFace score, if one was named."""
+    from vox2face.face_encoder import FaceEncoder
+    from vox2face.runtime import load_kind
+
+    if options.classifier is None:
+        return None
+    encoder = load_kind(
+        FaceEncoder, options.classifier, backend=options.backend, device=options.device
+    )
+    encoder.require_classes()
+    return encoder
