@@ -1,0 +1,396 @@
+"""Voice encoders learn faces from voices, in phases, and end as bundles of the zoo."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from twins import SMALL, random_module
+
+import vox2face as package
+from vox2face.errors import AudioError, CorpusError, UsageError
+from vox2face.train import checkpoint, curves, manifest, recipe, voice_data, voice_network
+from vox2face.train.manifest import Manifest
+from vox2face.train.voice import train_voice
+from vox2face.train.voice_losses import VoiceLosses
+from vox2face.train.voice_recipe import Loss, Network, VoiceRecipe
+from vox2face.train.voice_task import VoiceTask
+from vox2face.zoo import registry
+
+WIDTH, PEOPLE, CLIPS, PICTURES = 6, 10, 3, 2
+SECONDS = 2.6  # VE_conv needs 259 frames
+Make = Callable[..., Path]
+
+
+class Faces(dict[int, np.ndarray]):
+    """Embeddings by the row of the picture."""
+
+    def good(self) -> np.ndarray:
+        return np.array(sorted(self))
+
+
+class Corpus:
+    """What `vox2face.train.prepared.Prepared` has, in memory: tones whose pitch tells the face."""
+
+    encoders = ("toy",)
+    failed_rows: frozenset[int] = frozenset()
+    has_waveforms, folder = True, "/nowhere"
+
+    def __init__(self, broken: tuple[int, ...] = ()) -> None:
+        self.broken = broken
+        names = [f"person {i}" for i in range(PEOPLE)]
+        kinds = [("voice", CLIPS), ("face", PICTURES)]
+        lines = [
+            (name, kind, "toy", "val" if i % 5 == 4 else "train", "/nowhere", f"{i}/{kind}{j}")
+            for i, name in enumerate(names)
+            for kind, count in kinds
+            for j in range(count)
+        ]
+        columns = ("identity", "kind", "source", "split", "root", "path")
+        self.manifest: Manifest = manifest.from_columns(
+            dict(zip(columns, map(list, zip(*lines, strict=True)), strict=True))
+        )
+        self.people = [int(line[5].partition("/")[0]) for line in lines]
+        self.rows = Faces({i: self.face(self.people[i]) for i in self.numbers("face").tolist()})
+
+    def face(self, who: int) -> np.ndarray:
+        return np.random.default_rng(who).standard_normal(WIDTH).astype(np.float32)
+
+    def waveform(self, row: int) -> np.ndarray:
+        if row in self.broken:
+            raise AudioError(f"clip {row} is broken.")
+        random = np.random.default_rng(1000 + row)
+        time = np.arange(round(SECONDS * 16_000) + 4000) / 16_000
+        tone = np.sin(2 * np.pi * (120 + 60 * self.people[row]) * time + random.uniform(0, 6))
+        return (0.1 * tone + 0.003 * random.standard_normal(time.size)).astype(np.float32)
+
+    def numbers(self, kind: str) -> np.ndarray:
+        return np.flatnonzero(np.array(self.manifest.column("kind")) == kind)
+
+    def faces(self, name: str | None = None) -> Faces:
+        if name not in (None, *self.encoders):
+            raise CorpusError(f"no embeddings of {name}.")
+        return self.rows
+
+    def encoder(self, name: str | None = None) -> Any:
+        return SimpleNamespace(classes=0)
+
+
+@pytest.fixture(autouse=True)
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(curves, "draw", lambda rows, path: None)
+    torch.set_num_threads(1)
+
+
+def settings(name: str = "tiny-ve_conv", *more: str) -> VoiceRecipe:
+    """Return a recipe for a narrow network."""
+    found = recipe.read(
+        name,
+        VoiceRecipe,
+        [f"data.seconds={SECONDS}", "loop.batch=8", "loop.workers=0", "data.crop=start",
+         "data.gain=0", "loop.log_every=1", "loop.save_every=2", *more],
+    )  # fmt: skip
+    small = {k: v for k, v in SMALL[found.network.entry.partition(".")[0]].items() if k != "width"}
+    if "channels" in small:
+        small = {"channels": (4, 4, 4, 4, 4, 4, 8, 8, 8), "hidden": 16}
+    if "base" in small:
+        small = {"hidden": 16}
+    network = dataclasses.replace(found.network, options={**small, **found.network.options})
+    return dataclasses.replace(found, network=network)
+
+
+def trained(folder: Path, chosen: VoiceRecipe, corpus: Corpus | None = None, **more: Any) -> Any:
+    corpus = corpus or Corpus()
+    more.setdefault("say", lambda line: None)
+    return train_voice(corpus.manifest, corpus, chosen, folder, **more)  # type: ignore[arg-type]
+
+
+def bits(path: Path) -> dict[str, torch.Tensor]:
+    return checkpoint.read(path / checkpoint.LAST)[0]
+
+
+def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_a_finished_run_is_a_bundle_that_load_takes(tmp_path: Path) -> None:
+    said: list[str] = []
+    bundle = trained(tmp_path / "run", settings("tiny-ve_conv", "phases.train.epochs=2"),
+                     say=said.append)  # fmt: skip
+    loaded = package.load(bundle)
+    assert loaded.entry.name == "ve_conv.tiny" and loaded.width == WIDTH
+    wave = Corpus().waveform(0)
+    assert loaded(wave, rate=16_000).shape == (1, WIDTH)
+    facts = loaded.bundle.config["source"]["training"]
+    assert facts["recipe"]["network"]["entry"] == "ve_conv.tiny"
+    assert facts["face_encoder"] == "toy" and facts["train"]["steps"] == 2 * (8 * CLIPS // 8)
+    assert {p.name for p in (tmp_path / "run").iterdir()} == {"recipe.toml", "train", "bundle"}
+    assert any("val_recall10" in line for line in said)
+
+
+def test_voices_that_tell_the_face_are_learnt(tmp_path: Path) -> None:
+    chosen = settings(
+        "tiny-ve_conv", "phases.train.epochs=12", "phases.train.lr=1e-2", "loop.patience=0",
+        "phases.train.body_lr=1e-2", "schedule.shape=constant", "schedule.warmup=0",
+        "loop.evaluate_every=12",
+    )  # fmt: skip
+    trained(tmp_path / "run", chosen)
+    with (tmp_path / "run" / "train" / "history.csv").open() as file:
+        losses = [float(row["value"]) for row in csv.DictReader(file) if row["value"]]
+    assert np.mean(losses[-3:]) < 0.6 * np.mean(losses[:3])
+
+
+def test_a_frozen_encoder_is_run_once_and_gives_what_it_gives_every_time(
+    tmp_path: Path, bundle: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = bundle("ge2e.resemblyzer", onnx=False)
+    chosen = settings("tiny-ge2e", f"network.start={start}", "phases.head.epochs=3")
+    trained(tmp_path / "once", chosen)
+    shards = sorted((tmp_path / "once" / "features").rglob("*.safetensors"))
+    assert [p.parent.name for p in shards] == ["head-train", "head-val"]
+    monkeypatch.setattr(voice_network, "has_frozen_body", lambda network: False)
+    trained(tmp_path / "always", chosen)
+    assert not (tmp_path / "always" / "features").exists()
+    a, b = bits(tmp_path / "once" / "head"), bits(tmp_path / "always" / "head")
+    for name in a:
+        torch.testing.assert_close(a[name], b[name], atol=2e-4, rtol=1e-3)
+
+
+def test_features_are_computed_again_only_where_they_are_missing(
+    tmp_path: Path, bundle: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(voice_data, "SHARD", 8)
+    start = bundle("ge2e.resemblyzer", onnx=False)
+    chosen = settings("tiny-ge2e", f"network.start={start}", "phases.head.epochs=1")
+    trained(tmp_path / "run", chosen)
+    shards = sorted((tmp_path / "run" / "features" / "head-train").iterdir())
+    assert len(shards) == 3
+    before = [p.read_bytes() for p in shards]
+    shards[1].unlink()
+    asked: list[range] = []
+    features_of = voice_data.features_of
+
+    def noting(machine: Any, clips: Any, rows: range, *more: Any) -> torch.Tensor:
+        asked.append(rows)
+        return features_of(machine, clips, rows, *more)
+
+    monkeypatch.setattr(voice_data, "features_of", noting)
+    trained(tmp_path / "run", chosen, resume=True)
+    assert asked == [range(8, 16)]
+    assert [p.read_bytes() for p in shards] == before
+
+
+def two_phases(*more: str) -> VoiceRecipe:
+    return settings("ast-speech-to-face-repo", "network.start=", "phases.head.epochs=1",
+                    "phases.tune.epochs=1", "phases.tune.trains=top-1", "loop.batch=12",
+                    "loop.save_every=1",
+                    *more)  # fmt: skip
+
+
+def test_ast_trains_its_head_first_and_then_its_top_layers(tmp_path: Path) -> None:
+    trained(tmp_path / "run", two_phases())
+    head = checkpoint.read(tmp_path / "run" / "head" / checkpoint.BEST)[0]
+    tune = bits(tmp_path / "run" / "tune")
+    fresh = voice_network.build(two_phases().network, WIDTH, 0).state_dict()
+
+    def moved(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> set[str]:
+        return {k.split(".")[0] + "." + k.split(".")[1] if "blocks" in k else k.split(".")[0]
+                for k in b if not torch.equal(a[k], b[k])}  # fmt: skip
+
+    def own(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        start = "model/network/"
+        return {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
+
+    assert moved(fresh, own(head)) == {"head", "head_norm"}
+    assert moved(own(head), own(tune)) == {"head", "head_norm", "norm", "blocks.1"}
+
+
+def test_either_phase_can_be_resumed(tmp_path: Path) -> None:
+    class Stopped(Corpus):
+        left = 0
+
+        def waveform(self, row: int) -> np.ndarray:
+            self.left -= 1
+            if not self.left:
+                raise KeyboardInterrupt
+            return super().waveform(row)
+
+    trained(tmp_path / "whole", two_phases())
+    trained(tmp_path / "head", two_phases(), minutes=0.0)  # after its first step
+    assert not (tmp_path / "head" / "tune").exists()
+    for name, clips in (("features", 10), ("tune", 24 + 6 + 20)):
+        corpus = Stopped()
+        corpus.left = clips
+        with pytest.raises(KeyboardInterrupt):
+            trained(tmp_path / name, two_phases(), corpus)
+    assert (tmp_path / "tune" / "tune").exists() and not (tmp_path / "features" / "head").exists()
+    for name in ("head", "features", "tune"):
+        trained(tmp_path / name, two_phases(), resume=True)
+        assert equal(bits(tmp_path / name / "tune"), bits(tmp_path / "whole" / "tune"))
+
+
+def test_head_and_body_have_learning_rates_of_their_own() -> None:
+    network = voice_network.build(two_phases().network, WIDTH, 0)
+    voice_network.set_trained(network, "all")
+    head, body = voice_network.parameter_groups(network, 1e-3, 1e-5)
+    names = {id(p): n for n, p in network.named_parameters()}
+    assert {names[id(p)].split(".")[0] for p in head["params"]} == {"head", "head_norm"}
+    assert len(head["params"]) + len(body["params"]) == len(names)
+    assert (head["lr"], body["lr"]) == (1e-3, 1e-5)
+
+
+def test_the_head_of_an_ast_starts_small_and_without_bias(bundle: Make) -> None:
+    base = bundle("ast.audioset", onnx=False, width=9)
+    chosen = Network("ast.speech-to-face", str(base), "", False, {})
+    network = voice_network.build(chosen, 500, 0)
+    assert network.head.bias.abs().max() == 0
+    assert network.head.weight.detach().std() == pytest.approx(0.02, rel=0.05)
+    want = package.load(base).module.state_dict()
+    got = network.state_dict()
+    assert all(torch.equal(got[k], v) for k, v in want.items() if not k.startswith("head."))
+
+
+def test_weights_of_another_architecture_are_refused(bundle: Make) -> None:
+    base = bundle("ve_conv.tiny", onnx=False)
+    for entry in ("ast.tiny", "mlp_head.resemblyzer"):
+        with pytest.raises(UsageError, match="do not fit"):
+            voice_network.build(Network(entry, str(base), "", False, {}), WIDTH, 0)
+    with pytest.raises(UsageError, match="has no head for faces"):
+        voice_network.build(Network("ge2e.resemblyzer", "", "", False, {}), WIDTH, 0)
+    with pytest.raises(UsageError, match="cannot be trained here"):
+        voice_network.build(Network("vggface.serengil", "", "", False, {}), WIDTH, 0)
+    with pytest.raises(UsageError, match="options do not fit"):
+        voice_network.build(Network("ast.tiny", "", "", False, {"hiden": 3}), WIDTH, 0)
+    with pytest.raises(UsageError, match="use all, head, or top-N with N up to 10"):
+        tiny = registry.build(registry.entry("ve_conv.tiny"))
+        voice_network.set_trained(tiny, "top-11")
+
+
+LOSS = recipe.read("tiny-ge2e", VoiceRecipe).loss
+
+
+def parts(loss: Loss, **more: Any) -> dict[str, float]:
+    torch.manual_seed(2)
+    predicted, target = torch.randn(4, WIDTH), torch.randn(4, WIDTH)
+    losses = VoiceLosses(loss, WIDTH, 3, **more)
+    return {
+        k: float(v.detach())
+        for k, v in losses(predicted, target, torch.tensor([0, 1, 2, 0])).items()
+    }
+
+
+def test_a_loss_has_the_parts_that_its_recipe_weighs() -> None:
+    off = dataclasses.replace(LOSS, value_weight=0.0, distance_weight=0.0, ranking="none")
+    assert parts(off) == {}
+    on = dataclasses.replace(off, distance_weight=1.0, ranking="am-softmax", ranking_weight=0.5)
+    assert parts(on).keys() == {"distance", "am_softmax"}
+    doubled = dataclasses.replace(on, distance_weight=2.0)
+    assert parts(doubled)["distance"] == pytest.approx(2 * parts(on)["distance"])
+    judged = dataclasses.replace(off, distill_weight=1.0, decoder_weight=1.0)
+    assert parts(judged) == {}
+    decoder = random_module("face_decoder.tiny", width=WIDTH)
+    found = parts(judged, classifier=torch.nn.Linear(WIDTH, 5), decoder=decoder)
+    assert found.keys() == {"distill", "decoder"}
+    two = dataclasses.replace(judged, decoder_layers=2)
+    assert parts(two, decoder=decoder)["decoder"] != found["decoder"]
+
+
+def test_distillation_and_decoder_say_why_they_are_off(tmp_path: Path) -> None:
+    said: list[str] = []
+    chosen = settings("tiny-ve_conv", "loss.distill_weight=1", "loss.decoder_weight=1",
+                      "phases.train.steps=1")  # fmt: skip
+    trained(tmp_path / "run", chosen, say=said.append)
+    assert "The distillation loss is off: toy has no class scores." in said
+    assert "The decoder's loss is off: no --decoder is given." in said
+
+
+def test_a_decoder_of_another_width_is_refused(tmp_path: Path, bundle: Make) -> None:
+    decoder = bundle("face_decoder.tiny", onnx=False)
+    chosen = settings("tiny-ve_conv", "loss.decoder_weight=1")
+    with pytest.raises(UsageError, match="48 values and the corpus has 6"):
+        trained(tmp_path / "run", chosen, decoder=str(decoder))
+
+
+def test_am_softmax_classes_are_saved_and_resumed(tmp_path: Path) -> None:
+    chosen = settings("tiny-ve_conv", "loss.ranking=am-softmax", "phases.train.epochs=2")
+    trained(tmp_path / "whole", chosen)
+    assert "model/classes/weight" in bits(tmp_path / "whole" / "train")
+    trained(tmp_path / "cut", dataclasses.replace(
+        chosen, phases={"train": dataclasses.replace(chosen.phases["train"], steps=6)}),
+        minutes=0.0)  # fmt: skip
+    trained(tmp_path / "cut", chosen, resume=True)
+    assert equal(bits(tmp_path / "whole" / "train"), bits(tmp_path / "cut" / "train"))
+
+
+def test_broken_clips_are_listed_and_the_run_goes_on(tmp_path: Path, bundle: Make) -> None:
+    corpus = Corpus(broken=(1,))
+    trained(tmp_path / "a", settings("tiny-ve_conv", "phases.train.epochs=1"), corpus)
+    assert "clip 1 is broken" in (tmp_path / "a" / "train" / "failures.csv").read_text()
+    start = bundle("ge2e.resemblyzer", onnx=False)
+    chosen = settings("tiny-ge2e", f"network.start={start}", "phases.head.epochs=1")
+    trained(tmp_path / "b", chosen, corpus)
+    assert "cannot be used" in (tmp_path / "b" / "head" / "failures.csv").read_text()
+    none = Corpus(broken=tuple(range(5 * PEOPLE)))
+    with pytest.raises(CorpusError, match="broken"):
+        trained(tmp_path / "c", settings(), none)
+
+
+def test_a_corpus_without_overlap_is_refused(tmp_path: Path) -> None:
+    corpus = Corpus()
+    columns = {name: corpus.manifest.column(name) for name in manifest.COLUMNS}
+    columns["identity"] = [
+        f"{name} {kind}" for name, kind in zip(columns["identity"], columns["kind"], strict=True)
+    ]
+    corpus.manifest = manifest.from_columns(columns)
+    with pytest.raises(CorpusError, match="both a usable clip and a usable picture"):
+        trained(tmp_path / "run", settings(), corpus)
+
+
+def test_without_a_validation_split_the_last_weights_become_the_bundle(tmp_path: Path) -> None:
+    corpus = Corpus()
+    columns = {name: corpus.manifest.column(name) for name in manifest.COLUMNS}
+    corpus.manifest = manifest.from_columns({**columns, "split": ["train"] * len(corpus.manifest)})
+    said: list[str] = []
+    chosen = settings("tiny-ve_conv", "phases.train.steps=2")
+    bundle = trained(tmp_path / "run", chosen, corpus, say=said.append)
+    assert package.load(bundle).width == WIDTH
+    assert any(line.startswith("No evaluation while training") for line in said)
+
+
+def test_a_run_is_not_overwritten(tmp_path: Path) -> None:
+    trained(tmp_path / "run", settings("tiny-ve_conv", "phases.train.steps=1"))
+    before = (tmp_path / "run" / "recipe.toml").read_bytes()
+    with pytest.raises(UsageError, match="--resume"):
+        trained(tmp_path / "run", settings("tiny-ve_conv", "loop.seed=4"))
+    assert (tmp_path / "run" / "recipe.toml").read_bytes() == before
+
+
+def test_gain_and_noise_are_drawn_for_each_item_and_stay_in_range() -> None:
+    item = {"waveform": torch.from_numpy(Corpus().waveform(0)), "identity": 3}
+    random = np.random.default_rng(0)
+    louder = voice_data.augmented(item, random, 6.0, 0.0)["waveform"]
+    ratio = (louder / item["waveform"])[item["waveform"].abs() > 0.01]
+    assert ratio.std() < 1e-3 and 10 ** (-6 / 20) < ratio.mean() < 10 ** (6 / 20)
+    noisy = voice_data.augmented(item, random, 0.0, 10.0)["waveform"]
+    power = [float(x.square().mean()) for x in (item["waveform"], noisy - item["waveform"])]
+    assert 10 <= 10 * np.log10(power[0] / power[1]) <= 40.5
+    chosen = settings("tiny-ve_conv", "data.gain=3", "data.crop=random")
+    assert not voice_data.Voices(*(None,) * 2, chosen.data, "", 0).fixed  # type: ignore[arg-type]
+
+
+def test_the_front_end_stays_in_float32_under_autocast() -> None:
+    chosen = settings("tiny-ve_conv")
+    network = voice_network.build(chosen.network, WIDTH, 0)
+    losses = VoiceLosses(chosen.loss, WIDTH, 3)
+    task = VoiceTask(network, "ve-conv", losses, chosen.phases["train"])
+    wave = torch.from_numpy(Corpus().waveform(0))[None]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert task.heard(wave).dtype == torch.float32
+        assert task.network(task.heard(wave)).dtype == torch.bfloat16

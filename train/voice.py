@@ -1,0 +1,245 @@
+"""Training of voice encoders: recordings to the embedding of the speaker's face.
+
+The folder of a run holds recipe.toml, a folder for each phase (checkpoints, history, curves; see
+`vox2face.train.loop`), features/ with what a frozen body makes of every clip, and at the end
+bundle/, which `vox2face.load` takes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from vox2face.errors import CorpusError, UsageError
+from vox2face.progress import Bars
+from vox2face.train import checkpoint, loop, recipe, voice_data, voice_network
+from vox2face.train.keeper import State
+from vox2face.train.task import freeze
+from vox2face.train.voice_data import Cached, Voices
+from vox2face.train.voice_eval import Validation
+from vox2face.train.voice_losses import VoiceLosses
+from vox2face.train.voice_recipe import RECIPE
+from vox2face.train.voice_task import VoiceTask
+from vox2face.zoo import registry
+
+if TYPE_CHECKING:
+    from vox2face.train.datasets import VoiceEncoderDataset
+    from vox2face.train.manifest import Manifest
+    from vox2face.train.prepared import Prepared
+    from vox2face.train.voice_recipe import VoiceRecipe
+    from vox2face.zoo.face_decoder import FaceDecoder
+    from vox2face.zoo.tapped import Tapped
+
+BUNDLE, FEATURES = "bundle", "features"
+Say = Callable[[str], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One training run: where it writes, what it hears, and how it goes about it."""
+
+    folder: Path
+    voices: Voices
+    settings: VoiceRecipe
+    facts: dict[str, Any]
+    resume: bool
+    say: Say
+
+
+def train_voice(
+    manifest: Manifest,
+    prepared: Prepared,
+    settings: VoiceRecipe,
+    folder: Path,
+    *,
+    face: str | None = None,
+    decoder: str = "",
+    resume: bool = False,
+    minutes: float = math.inf,
+    say: Say = print,
+) -> Path | None:
+    """Train a voice encoder; return its bundle, or None if the run was interrupted.
+
+    `prepared` holds the face embeddings, those of the encoder `face` or of its first one;
+    `decoder` is a face decoder for the loss of its first layers: a name, a folder or a hub id.
+    After `minutes` the best weights so far become the bundle. Raises `Vox2FaceError` in one
+    sentence for what cannot be trained.
+    """
+    deadline = time.monotonic() + 60 * minutes
+    require_new(folder, settings, resume)
+    main = loop.accelerator(settings.loop).is_main_process
+    say = say if main else lambda line: None
+    preset = settings.network.preset or registry.entry(settings.network.entry).preprocess
+    voices = Voices(manifest, prepared, settings.data, preset, settings.loop.seed, face)
+    items = voices.items("train")
+    width = len(items.embedding(0, 0))
+    network = voice_network.build(settings.network, width, settings.loop.seed)
+    if settings.network.mean_bias:
+        voice_network.set_bias(network, mean_embedding(items))
+    judges = classifier(prepared, face, settings, say), first_layers(decoder, width, settings, say)
+    losses = VoiceLosses(settings.loss, width, len(items.identities), *judges)
+    facts = {
+        "recipe": recipe.facts(settings),
+        "face_encoder": face or prepared.encoders[0],
+        "decoder": decoder,
+        "identities": len(items.identities),
+        "clips": len(items.pairs.groups.clips),
+    }
+    run = Run(folder, voices, settings, facts, resume, say)
+    if main:
+        recipe.write(settings, folder / RECIPE)
+    for name in settings.phases:
+        state = run_phase(run, name, network, losses, items, deadline)
+        facts[f"{name}"] = {"steps": state.step, settings.loop.monitor: state.best.value}
+        if not state.finished and time.monotonic() < deadline:
+            say(f"Interrupted at step {state.step} of {name}: --resume goes on from there.")
+            return None
+        if not state.finished:
+            break
+    return bundled(run, network)
+
+
+def mean_embedding(items: VoiceEncoderDataset) -> Tensor:
+    """Return the mean of one embedding of each of at most a thousand people, (width,)."""
+    people = range(0, len(items.identities), max(1, len(items.identities) // 1000))
+    first = items.pairs.groups.first_picture
+    return torch.stack([items.embedding(i, int(first[i])) for i in people]).mean(0)
+
+
+def run_phase(
+    run: Run,
+    name: str,
+    network: Tapped,
+    losses: VoiceLosses,
+    items: VoiceEncoderDataset,
+    deadline: float,
+) -> State:
+    """Run one phase to its end and leave its best weights in the network."""
+    settings, phase, data = run.settings, run.settings.phases[name], run.settings.data
+    voice_network.set_trained(network, phase.trains)
+    task = VoiceTask(network, run.voices.preset, losses, phase, data.gain, data.noise)
+    clips = validation_clips(run)
+    training: VoiceEncoderDataset | Cached = items
+    if voice_network.has_frozen_body(network) and run.voices.fixed:
+        training = with_features(run, name, task, items, "train")
+        clips = clips and with_features(run, name, task, clips, "val")
+    measured = clips and Validation(task, clips, data.val_clips, settings.loop.workers)
+    left = (deadline - time.monotonic()) / 60
+    place = run.folder / name
+    state = loop.train(
+        task,
+        training,
+        settings.plan(phase),
+        place,
+        measured,
+        facts={**run.facts, "phase": name},
+        resume=run.resume,
+        minutes=left,
+        say=run.say,
+    )
+    best = place / checkpoint.BEST
+    path = best if best.exists() else place / checkpoint.LAST
+    checkpoint.load_model(task.trained(), checkpoint.read(path)[0], path)
+    return state
+
+
+def validation_clips(run: Run) -> Any:
+    """Return the clips of the validation split, or None, saying so, if there is none."""
+    try:
+        return run.voices.items("val", "all-to-one")
+    except CorpusError as error:
+        run.say(f"No evaluation while training: {error}")
+        return None
+
+
+def with_features(
+    run: Run, phase: str, task: VoiceTask, items: VoiceEncoderDataset, split: str
+) -> Cached:
+    """Return items with the output of the frozen body in the place of waveforms."""
+    machine = loop.accelerator(run.settings.loop)
+    task.to(machine.device).eval()
+    bars = Bars()
+    stamp = {
+        "network": dataclasses.asdict(run.settings.network),
+        "heard": (run.settings.data.crop, run.settings.data.seconds, run.voices.preset),
+        "seed": run.settings.loop.seed,
+        "phase": phase,
+        "clips": [items.files.place(i) for i in (0, len(items.pairs.groups.clips) - 1)],
+    }
+    try:
+        features = voice_data.computed_once(
+            machine,
+            run.voices.items(split, "one-to-one"),
+            task.body,
+            run.folder / FEATURES / f"{phase}-{split}",
+            stamp,
+            run.settings.loop.workers,
+            lambda done, total: bars.advance(f"features, {split}", done, total, " clips"),
+        )
+    finally:
+        bars.close()
+    return Cached(items, features)
+
+
+def require_new(folder: Path, settings: VoiceRecipe, resume: bool) -> None:
+    """Raise `UsageError` if a folder holds a run, unless it is to be resumed."""
+    if not resume and any((folder / name / checkpoint.LAST).exists() for name in settings.phases):
+        raise UsageError(
+            f"{folder} holds a run already: add --resume to go on with it, or choose another "
+            "folder."
+        )
+
+
+def classifier(
+    prepared: Prepared, face: str | None, settings: VoiceRecipe, say: Say
+) -> nn.Module | None:
+    """Return the frozen last layer of the face encoder, from an embedding to class scores."""
+    if not settings.loss.distill_weight:
+        return None
+    name = face or prepared.encoders[0]
+    encoder = prepared.encoder(face)
+    if not encoder.classes:
+        say(f"The distillation loss is off: {name} has no class scores.")
+        return None
+    network: Any = encoder.module
+    return freeze(network.get_submodule(network.scores))
+
+
+def first_layers(decoder: str, width: int, settings: VoiceRecipe, say: Say) -> FaceDecoder | None:
+    """Return the frozen face decoder whose first layers judge, or None without one."""
+    if not settings.loss.decoder_weight:
+        return None
+    if not decoder:
+        say("The decoder's loss is off: no --decoder is given.")
+        return None
+    from vox2face.face_decoder import FaceDecoder as Loaded
+    from vox2face.runtime import load_kind
+
+    found = load_kind(Loaded, decoder)
+    if found.width != width:
+        raise UsageError(
+            f"{decoder} takes embeddings of {found.width} values and the corpus has {width}: name "
+            "a decoder that was trained for this face encoder."
+        )
+    network: Any = freeze(found.module)
+    decoder_network: FaceDecoder = network
+    return decoder_network
+
+
+def bundled(run: Run, network: nn.Module) -> Path:
+    """Write the bundle of the trained network and return its folder."""
+    from vox2face.converters.save import save
+
+    target = run.folder / BUNDLE
+    if loop.accelerator(run.settings.loop).is_main_process:
+        name, preset = run.settings.network.entry, run.voices.preset
+        save(name, network, target, preset=preset, training=run.facts, force=target.exists())
+        run.say(f"Bundle: {target}")
+    return target

@@ -1,0 +1,80 @@
+"""The evaluation of a voice encoder while it is trained: on the clips of the validation split."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from vox2face.errors import CorpusError
+from vox2face.train import retrieval, voice_data
+from vox2face.train.datasets import VoiceEncoderDataset
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from vox2face.train.voice_task import VoiceTask
+
+CLIPS = 32  # embedded at a time
+KS = (1, 10)
+
+
+class Validation:
+    """Measures a task on clips that are chosen once: at most `limit`, spread over all people.
+
+    `clips` has one item for each clip, with the mean embedding of the speaker's pictures. The
+    faces that are ranked are those of everybody in it.
+    """
+
+    def __init__(
+        self,
+        task: VoiceTask,
+        clips: VoiceEncoderDataset | voice_data.Cached,
+        limit: int,
+        workers: int,
+    ) -> None:
+        self.task, self.clips, self.workers = task, clips, workers
+        number = min(len(clips), limit or len(clips))
+        self.chosen = np.unique(np.linspace(0, len(clips) - 1, number).round().astype(int)).tolist()
+        source = clips.items if isinstance(clips, voice_data.Cached) else clips
+        people = range(len(source.identities))
+        self.faces = torch.stack([source.embedding(i, 0) for i in people]).numpy()
+
+    def __call__(self, machine: Accelerator) -> Mapping[str, float]:
+        """Return loss (without ranking), cosine and recall, the same on every process."""
+        from accelerate.utils import gather_object
+
+        own: list[Any] = []
+        share = self.chosen[machine.process_index :: machine.num_processes]
+        for indices, batch, _ in voice_data.each(self.clips, share, CLIPS, self.workers):
+            if indices:
+                here = {name: value.to(machine.device) for name, value in batch.items()}
+                predicted = self.task.embed(here).float().cpu()
+                own += zip(indices, predicted, batch["embedding"], batch["identity"], strict=True)
+        rows = sorted(gather_object(own), key=lambda row: row[0])
+        if not rows:
+            raise CorpusError("No clip of the split 'val' can be read: check the corpus.")
+        predicted, target, identity = (torch.stack([row[i] for row in rows]) for i in (1, 2, 3))
+        parts = self.losses(predicted, target, machine.device)
+        near = functional.cosine_similarity(predicted, target).mean()
+        ranks = retrieval.rank(
+            predicted.numpy(), identity.numpy(), self.faces, [np.arange(len(self.faces))]
+        )
+        recall = {f"recall{k}": float(ranks.hits(k).mean()) for k in KS}
+        return {"loss": sum(parts.values()), "cosine": float(near), **recall}
+
+    def losses(
+        self, predicted: torch.Tensor, target: torch.Tensor, device: torch.device
+    ) -> dict[str, float]:
+        """Return the loss parts that compare with the own target, as the mean over batches."""
+        sums: dict[str, float] = {}
+        for first in range(0, len(predicted), CLIPS):
+            rows = slice(first, first + CLIPS)
+            found = self.task.losses.regression(predicted[rows].to(device), target[rows].to(device))
+            share = len(predicted[rows]) / len(predicted)
+            for name, value in found.items():
+                sums[name] = sums.get(name, 0.0) + float(value) * share
+        return sums

@@ -1,0 +1,199 @@
+"""Which layers of a voice encoder are trained, and where its frozen part ends."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from vox2face.errors import UsageError
+from vox2face.spec import Entry, resolve
+from vox2face.train.task import freeze
+from vox2face.zoo import ge2e, mlp_head, registry, ve_ast, ve_conv
+from vox2face.zoo.tapped import Tapped
+
+if TYPE_CHECKING:
+    from vox2face.train.voice_recipe import Network
+
+Modules = list[nn.Module]
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """How a kind of network divides: `body(network)` layer by layer, the lowest first, `head`.
+
+    `tap` names the activation that the head takes in, and `finish(network, activation)` is what
+    the head makes of it. `fixed` are layers that are never trained. Without a `tap` the network
+    has no part worth computing once.
+    """
+
+    body: Callable[[Any], list[Modules]]
+    head: Callable[[Any], Modules]
+    tap: str = ""
+    finish: Callable[[Any, Tensor], Tensor] | None = None
+    fixed: Callable[[Any], Modules] = lambda network: []
+
+
+def ast_body(network: ve_ast.AST) -> list[Modules]:
+    """Return the patches, then the blocks; the last norm goes with the last block."""
+    blocks: list[Modules] = [[block] for block in network.blocks]
+    blocks[-1].append(network.norm)
+    return [[network.patches], *blocks]
+
+
+def ast_finish(network: ve_ast.AST, pooled: Tensor) -> Tensor:
+    """Return the embedding from the mean of the two tokens."""
+    x: Tensor = network.head(network.head_norm(pooled))
+    return functional.relu(x) if network.relu else x
+
+
+def mlp_finish(network: mlp_head.MLPHead, embedding: Tensor) -> Tensor:
+    """Return the embedding from that of the frozen encoder."""
+    x: Tensor = network.fc2(functional.relu(network.fc1(embedding)))
+    return x
+
+
+ANATOMY: dict[type[nn.Module], Anatomy] = {
+    ve_conv.VEConv: Anatomy(
+        lambda net: [[net.get_submodule(f"layer{n}")] for n in range(1, 11)],
+        lambda net: [net.layer11],
+    ),
+    ve_ast.AST: Anatomy(ast_body, lambda net: [net.head_norm, net.head], "pooled", ast_finish),
+    mlp_head.MLPHead: Anatomy(
+        lambda net: [],
+        lambda net: [net.fc1, net.fc2],
+        "base/mean",
+        mlp_finish,
+        lambda net: [net.base],
+    ),
+}
+
+
+def anatomy(network: nn.Module) -> Anatomy:
+    """Return how a network divides."""
+    return ANATOMY[type(network)]
+
+
+def set_trained(network: nn.Module, trains: str) -> None:
+    """Let gradients flow into what a phase trains, "all", "head" or "top-N", and nothing else."""
+    parts = anatomy(network)
+    body = parts.body(network)
+    match = re.fullmatch(r"all|head|top-(\d+)", trains)
+    if not match or int(match[1] or 0) > len(body):
+        raise UsageError(
+            f"A phase cannot train {trains!r}: use all, head, or top-N with N up to {len(body)}."
+        )
+    network.requires_grad_(trains == "all")
+    chosen = [module for layer in body[len(body) - int(match[1] or 0) :] for module in layer]
+    for module in [*chosen, *parts.head(network)]:
+        module.requires_grad_(True)
+    for module in parts.fixed(network):
+        freeze(module)
+
+
+def parameter_groups(network: nn.Module, lr: float, body_lr: float) -> list[dict[str, Any]]:
+    """Return the optimizer's groups: the head, and everything else that is trained."""
+    head = {id(p) for module in anatomy(network).head(network) for p in module.parameters()}
+    trained = [p for p in network.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in trained if id(p) in head], "lr": lr},
+        {"params": [p for p in trained if id(p) not in head], "lr": body_lr},
+    ]
+
+
+def has_frozen_body(network: nn.Module) -> bool:
+    """Whether everything below the head is frozen, so that its output can be computed once."""
+    parts = anatomy(network)
+    head = {id(p) for module in parts.head(network) for p in module.parameters()}
+    rest = (p for p in network.parameters() if id(p) not in head)
+    return bool(parts.tap) and not any(p.requires_grad for p in rest)
+
+
+def build(settings: Network, width: int, seed: int) -> Tapped:
+    """Return the network of a recipe for embeddings of `width` values.
+
+    What `settings.start` has no weights for, such as a head, is drawn; the head of an AST then
+    starts at a standard deviation of 0.02 and no bias. Raises `UsageError` for an entry that is no
+    voice encoder of free size, for options it does not have, and for weights that do not fit.
+    """
+    entry = registry.entry(settings.entry)
+    if entry.kind != "voice-encoder" or not entry.settings:
+        raise UsageError(f"{entry.name} cannot be trained here: network.entry is a voice encoder.")
+    start = tensors_of(settings.start)
+    torch.manual_seed(seed)
+    options = {**sizes(entry, start, settings.start), **settings.options, "width": width}
+    try:
+        network: Tapped = resolve(entry.build)(**options)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UsageError(f"network.options do not fit {entry.name} ({error}).") from error
+    if type(network) not in ANATOMY:
+        raise UsageError(
+            f"{entry.name} has no head for faces: train one on it, as the recipe tiny-ge2e does."
+        )
+    if isinstance(network, ve_ast.AST):
+        nn.init.trunc_normal_(network.head.weight, std=0.02)
+        nn.init.zeros_(network.head.bias)
+    if start:
+        start_from(network, start, settings.start)
+    return network
+
+
+def set_bias(network: nn.Module, mean: Tensor) -> None:
+    """Let the last layer start at a mean embedding (width,)."""
+    layers = (m for top in anatomy(network).head(network) for m in top.modules())
+    last = [layer for layer in layers if isinstance(layer, nn.Linear)][-1]
+    with torch.no_grad():
+        last.bias.copy_(mean)
+
+
+def tensors_of(name: str) -> dict[str, Tensor]:
+    """Return the tensors of a bundle or of a registry entry; "" has none."""
+    if not name:
+        return {}
+    from safetensors.torch import load_file
+
+    from vox2face.locate import locate
+
+    return load_file(locate(name).weights)
+
+
+def sizes(entry: Entry, start: Mapping[str, Tensor], name: str) -> dict[str, Any]:
+    """Return what the network has to be built with so that the weights to start from fit."""
+    if not start:
+        return {}
+    shapes = {key: tuple(tensor.shape) for key, tensor in start.items()}
+    try:
+        return registry.options(entry, shapes)
+    except (KeyError, IndexError):
+        pass
+    try:  # the encoder that a head is to sit on
+        base = ge2e.settings(shapes)
+    except (KeyError, IndexError):
+        raise misfit(name, entry.name) from None
+    return {"base": base, "inputs": base["width"]}
+
+
+def start_from(network: nn.Module, start: Mapping[str, Tensor], name: str) -> None:
+    """Put weights in place; those of the head may be missing or of another width."""
+    own = network.state_dict()
+    below = {key if key in own else f"base.{key}": value for key, value in start.items()}
+    fitting = {k: v for k, v in below.items() if k in own and own[k].shape == v.shape}
+    head = {p.data_ptr() for module in anatomy(network).head(network) for p in module.parameters()}
+    for key, value in own.items():
+        counter = key.endswith("num_batches_tracked")
+        if key not in fitting and value.data_ptr() not in head and not counter:
+            raise misfit(name, f"the recipe's network ({key})")
+    network.load_state_dict({**own, **fitting})
+
+
+def misfit(name: str, wanted: str) -> UsageError:
+    """Return the error for weights of another network."""
+    return UsageError(
+        f"The weights of {name} do not fit {wanted}: set network.start to weights of that "
+        "architecture, or to nothing."
+    )

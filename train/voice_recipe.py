@@ -1,0 +1,169 @@
+"""What a recipe for a voice encoder states beside the numbers that all recipes have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from vox2face.errors import UsageError
+from vox2face.train.plan import Loop, Optimizer, Plan
+from vox2face.train.schedule import Schedule
+
+RECIPE = "recipe.toml"  # in the folder of a run
+DISTANCES = ("per-sample", "whole-batch")
+REDUCTIONS = ("mean", "sum")
+RANKINGS = ("none", "infonce", "am-softmax")
+# What the shorthand of the command line stands for.
+ARCHITECTURES = {
+    "ve_conv": "ve_conv-speech2face",
+    "ast": "ast-speech-to-face-repo",
+    "tiny": "tiny-ve_conv",
+    "tiny-ve_conv": "tiny-ve_conv",
+    "tiny-ast": "tiny-ast",
+    "tiny-ge2e": "tiny-ge2e",
+}
+
+
+@dataclass(frozen=True)
+class Network:
+    """Which network: a zoo `entry`, built with `options` beside its width.
+
+    `start` is a bundle or registry name of weights to start from: those of another AST (its head
+    is drawn anew), the encoder of a head, or a whole network; "" draws all. `preset` is the
+    preprocessing, "" for the entry's own. With `mean_bias` the last layer starts at the mean of the
+    embeddings to be learnt, which small corpora and short runs profit from, and not at zero.
+    """
+
+    entry: str
+    start: str
+    preset: str
+    mean_bias: bool
+    options: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Data:
+    """Which clips and pictures go together, and what is heard of a clip.
+
+    `pairing` and `one` as `vox2face.train.datasets.VoiceEncoderDataset` has them. `crop` is where
+    a clip is cut; `seconds` how long, 0 for the preset's length. `gain` is the largest change of
+    level in dB, up or down; `noise` the smallest signal-to-noise ratio in dB of white noise that
+    is added, 0 for none. `val_clips` limits the clips of an evaluation; 0 takes all.
+    """
+
+    pairing: str
+    one: str
+    crop: str
+    seconds: float
+    gain: float
+    noise: float
+    val_clips: int
+
+
+@dataclass(frozen=True)
+class Loss:
+    """The weights of the loss parts, 0 for none, and how each is reduced over the batch.
+
+    `value` is the squared distance of the embeddings as they are, which alone among the losses
+    without a decoder sees their length. `distance` is "per-sample" (both embeddings divided by
+    their length) or "whole-batch" (by the norm of the whole batch, as the Speech-to-face repo
+    does). `distill` compares class scores at
+    `temperature`, `decoder` the activations of the first `decoder_layers` layers of a decoder.
+    `ranking` is "none", "infonce" (over the batch, at `ranking_temperature`) or "am-softmax" (over
+    identities, with `margin` and `scale`).
+    """
+
+    value_weight: float
+    distance: str
+    distance_weight: float
+    distill_weight: float
+    distill_reduction: str
+    temperature: float
+    decoder_weight: float
+    decoder_reduction: str
+    decoder_layers: int
+    ranking: str
+    ranking_weight: float
+    ranking_temperature: float
+    margin: float
+    scale: float
+
+    def __post_init__(self) -> None:
+        for name, known in (
+            ("distance", DISTANCES),
+            ("distill_reduction", REDUCTIONS),
+            ("decoder_reduction", REDUCTIONS),
+            ("ranking", RANKINGS),
+        ):
+            if getattr(self, name) not in known:
+                raise UsageError(
+                    f"loss.{name} is {getattr(self, name)!r}: use one of {', '.join(known)}."
+                )
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One run of the loop: what is trained, how long and how fast.
+
+    `trains` is "all", "head", or "top-4" for the head and the four layers below it. `lr` is the
+    learning rate of the head, `body_lr` that of everything else.
+    """
+
+    trains: str
+    epochs: int
+    steps: int
+    lr: float
+    body_lr: float
+
+
+@dataclass(frozen=True)
+class VoiceRecipe:
+    """A whole recipe; its phases follow each other, each from the best weights of the last."""
+
+    about: str
+    network: Network
+    data: Data
+    loss: Loss
+    optimizer: Optimizer
+    schedule: Schedule
+    loop: Loop
+    phases: dict[str, Phase]
+
+    def __post_init__(self) -> None:
+        if not self.phases:
+            raise UsageError("The recipe has no phase: write a table such as [phases.train].")
+
+    def plan(self, phase: Phase) -> Plan:
+        """Return what the loop needs to run a phase."""
+        return Plan(self.loop, self.optimizer, self.schedule, phase.lr, phase.epochs, phase.steps)
+
+
+def recipe_of(arch: str | None, source: str | None, resumed: Path | None) -> str | Path:
+    """Return the name or file of the recipe that the command line asks for.
+
+    A run that is resumed has its own. Raises `UsageError` for an unknown architecture, or one that
+    is not the recipe's.
+    """
+    if arch is not None and arch not in ARCHITECTURES:
+        raise UsageError(
+            f"There is no architecture {arch!r}: use one of {', '.join(ARCHITECTURES)}."
+        )
+    if source is not None:
+        return source
+    if resumed is not None and (resumed / RECIPE).exists():
+        return resumed / RECIPE
+    if arch is None:
+        raise UsageError("Name --arch or --recipe; vox2face train voice --help lists them.")
+    return ARCHITECTURES[arch]
+
+
+def shortened(settings: VoiceRecipe, epochs: int | None, steps: int | None) -> VoiceRecipe:
+    """Return a recipe with other numbers of epochs or steps in every phase."""
+    if epochs is None and steps is None:
+        return settings
+    phases = {
+        name: replace(phase, epochs=epochs or phase.epochs, steps=steps or 0)
+        for name, phase in settings.phases.items()
+    }
+    return replace(settings, phases=phases)

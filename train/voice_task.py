@@ -1,0 +1,88 @@
+"""A voice encoder as a task of the training loop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from vox2face.train import voice_data, voice_network
+from vox2face.train.parallel import whole_batch
+from vox2face.train.task import Augment, Task
+from vox2face.train.voice_losses import VoiceLosses
+from vox2face.zoo.frontends import voice_frontend
+
+if TYPE_CHECKING:
+    from vox2face.train.voice_recipe import Phase
+    from vox2face.zoo.tapped import Tapped
+
+
+class VoiceTask(Task):
+    """A voice encoder, its front end and its loss.
+
+    A batch has "waveform" (n, samples), levelled and of one length, or "features" (n, values),
+    what the frozen body makes of it; and "embedding" (n, width) and "identity" (n,).
+    """
+
+    def __init__(
+        self,
+        network: Tapped,
+        preset: str,
+        losses: VoiceLosses,
+        phase: Phase,
+        gain: float = 0.0,
+        noise: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.network, self.losses = network, losses
+        self.frontend = voice_frontend(preset)
+        self.rates, self.gain, self.noise = (phase.lr, phase.body_lr), gain, noise
+
+    def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """Return the loss parts of the whole batch, whatever process has which of its rows."""
+        predicted = whole_batch(self.embed(batch).float())
+        target, identity = whole_batch(batch["embedding"]), whole_batch(batch["identity"])
+        with torch.autocast(predicted.device.type, enabled=False):
+            parts: dict[str, Tensor] = self.losses(predicted, target, identity)
+        return parts
+
+    def embed(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Return the predicted embeddings (n, width)."""
+        if "features" in batch:
+            finish = voice_network.anatomy(self.network).finish
+            assert finish is not None
+            return finish(self.network, batch["features"])
+        embeddings: Tensor = self.network(self.heard(batch["waveform"]))
+        return embeddings
+
+    def heard(self, waveform: Tensor) -> Tensor:
+        """Return what the network takes in; the front end always computes in float32."""
+        with torch.autocast(waveform.device.type, enabled=False):
+            x: Tensor = self.frontend(waveform.float())
+        return x
+
+    def body(self, waveform: Tensor) -> Tensor:
+        """Return what the part below the head makes of waveforms."""
+        return self.network.at(voice_network.anatomy(self.network).tap, self.heard(waveform))
+
+    def trained(self) -> dict[str, nn.Module]:
+        """Return the network, and the classes of AM-softmax if there are any."""
+        classes = self.losses.classes
+        return {"network": self.network, **({"classes": classes} if classes is not None else {})}
+
+    def frozen(self) -> list[nn.Module]:
+        """Return the networks that only judge."""
+        return self.losses.frozen()
+
+    def groups(self) -> list[dict[str, Any]]:
+        """Return head, body, and the classes of AM-softmax."""
+        groups = voice_network.parameter_groups(self.network, *self.rates)
+        return [*groups, {"params": [p for p in self.losses.parameters() if p.requires_grad]}]
+
+    def augment(self) -> Augment | None:
+        """Return what changes gain and noise, if the recipe wants it."""
+        if not self.gain and not self.noise:
+            return None
+        return lambda item, random: voice_data.augmented(item, random, self.gain, self.noise)
