@@ -57,7 +57,11 @@ WALLS = {
     "tqdm": {"vox2face.progress"},
     "fsspec": {"vox2face.train.storage"},
     "matplotlib": {"vox2face.train.plots", "vox2face.train.curves"},
+    "accelerate": {
+        f"vox2face.train.{name}" for name in ("loop", "keeper", "voice_data", "voice_eval")
+    },
     "numba": {"vox2face.train.synth"},
+    "tensorboard": {"vox2face.train.history"},
     "pyworld": {"vox2face.train.synth"},
     "ray": {"vox2face.train.ray_engine"},
 }

