@@ -68,7 +68,16 @@ WALLS = {
 # Of training, what defines modules and datasets of PyTorch.
 TORCH_AT_ONCE = (
     *("checkpoint", "dataset_rows", "datasets", "keeper", "loader", "loop", "losses", "parallel"),
-    *("task", "voice", "voice_data", "voice_eval", "voice_losses", "voice_network", "voice_task"),
+    *(
+        "speech_to_face_dataset",
+        "task",
+        "voice",
+        "voice_data",
+        "voice_eval",
+        "voice_losses",
+        "voice_network",
+        "voice_task",
+    ),
 )
 
 

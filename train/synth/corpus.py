@@ -26,10 +26,11 @@ from typing import Any
 
 import numpy as np
 
-from vox2face.errors import CorpusError, UsageError
+from vox2face.errors import CorpusError
 from vox2face.extras import require
 from vox2face.files import atomic_file, require_space
 from vox2face.progress import Bars
+from vox2face.train.claim import claim
 from vox2face.train.synth import media
 from vox2face.train.synth.bank import Bank, open_bank
 from vox2face.train.synth.card import write_tables
@@ -76,7 +77,7 @@ def synthesise(
     require("synth", "vox2face data synth")
     recordings = open_bank(bank)
     settings = Settings(seed, pictures, clips, size, synthesis, recordings.fingerprint)
-    claim(out, settings)
+    claim(out, SETTINGS, asdict(settings))
     todo = [i for i in range(identities) if not person_file(out, i).exists()]
     each = pictures * BYTES["picture"] + clips * BYTES["clip"] + BYTES["person"]
     require_space(out, len(todo) * each, f"A corpus of {identities} people")
@@ -88,32 +89,6 @@ def synthesise(
         bars.close()
     write_tables(out, asdict(settings), recordings, identities)
     return len(todo)
-
-
-def claim(out: Path, settings: Settings) -> None:
-    """Write the settings into a new folder, or check that a folder was made with the same ones."""
-    path = out / SETTINGS
-    given = asdict(settings)
-    if path.exists():
-        try:
-            there = json.loads(path.read_text())
-        except (OSError, ValueError) as error:
-            raise CorpusError(f"{path} is damaged: choose another --out.") from error
-        different = [
-            f"{name} {there.get(name)!r}, not {value!r}"
-            for name, value in given.items()
-            if there.get(name) != value
-        ]
-        if different:
-            raise UsageError(
-                f"{out} was made with {'; '.join(different)}: give the same options to go on "
-                "there, or choose another --out."
-            )
-        return
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"{out} is there and holds something else: choose another --out.")
-    with atomic_file(path) as partial:
-        partial.write_text(json.dumps(given, indent=2, sort_keys=True) + "\n")
 
 
 def person_file(out: Path, index: int) -> Path:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vox2face import __version__
+from vox2face.audio import FULL_SCALE, RATE
 from vox2face.face import XMP
 from vox2face.files import atomic_file
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from vox2face.train.synth.bank import Bank
     from vox2face.train.synth.voice_traits import Voice
 
-RATE = 16000
 QUALITY = 92
 SOFTWARE = f"vox2face {__version__}"
 PICTURE_MARK = "Synthetic picture, drawn by a computer program. It shows no real person."
@@ -42,15 +42,12 @@ def save_jpeg(path: Path, pixels: NDArray[np.uint8]) -> None:
         )
 
 
-def save_wav(path: Path, waveform: NDArray[np.float32]) -> None:
-    """Write float32 (samples,) at 16 kHz, -1..1, as 16-bit wav that says that it is synthetic."""
-    samples = np.round(np.clip(waveform, -1, 1) * 32767).astype("<i2").tobytes()
-    note = chunk(
-        b"LIST",
-        b"INFO"
-        + chunk(b"ICMT", CLIP_MARK.encode() + b"\0")
-        + chunk(b"ISFT", SOFTWARE.encode() + b"\0"),
-    )
+def save_wav(path: Path, waveform: NDArray[np.float32], synthetic: bool = True) -> None:
+    """Write float32 (samples,) at 16 kHz, -1..1, as 16-bit wav; it says if it is synthetic."""
+    scaled = np.round(waveform * np.float32(FULL_SCALE))
+    samples = np.clip(scaled, -FULL_SCALE, FULL_SCALE - 1).astype("<i2").tobytes()
+    mark = chunk(b"ICMT", CLIP_MARK.encode() + b"\0") if synthetic else b""
+    note = chunk(b"LIST", b"INFO" + mark + chunk(b"ISFT", SOFTWARE.encode() + b"\0"))
     form = chunk(b"fmt ", struct.pack("<HHIIHH", 1, 1, RATE, 2 * RATE, 2, 16))
     with atomic_file(path) as partial:
         partial.write_bytes(chunk(b"RIFF", b"WAVE" + form + note + chunk(b"data", samples)))

@@ -8,8 +8,10 @@ from vox2face.cli import LazyGroup
 
 COMMANDS = {
     "bank": "bank",
+    "export": "export",
     "index": "index",
     "prepare": "prepare",
+    "resize": "resize",
     "show": "show",
     "synth": "synth",
 }

@@ -1,0 +1,77 @@
+"""Resize all pictures of a folder, keeping its structure."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from vox2face.errors import CorpusError, Vox2FaceError
+from vox2face.progress import Bars
+from vox2face.train.claim import claim
+from vox2face.train.export_files import save_jpeg, write_csv
+from vox2face.train.tally import Tally
+from vox2face.train.trees import open_tree
+
+SETTINGS, FAILURES = "resize.json", "failures.csv"
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+
+
+@dataclass
+class Resized:
+    """How many pictures were written and were there already, and which failed, and why."""
+
+    written: int = 0
+    kept: int = 0
+    failures: list[tuple[str, str]] = field(default_factory=list)
+
+
+def resize(folder: Path, out: Path, size: int = 224, crop: bool = False) -> Resized:
+    """Write all pictures below a folder as JPEG of `size` x `size` into `out`.
+
+    They are stretched as Speech-to-face does it, rounded and not cut off; `crop` cuts the one face
+    out of each first. Raises `CorpusError` for a folder without pictures.
+    """
+    paths = [p for p in open_tree(folder, Tally()).files("") if p.lower().endswith(PICTURES)]
+    if not paths:
+        raise CorpusError(f"There are no pictures in {folder}: expected are {', '.join(PICTURES)}.")
+    claim(out, SETTINGS, {"size": size, "crop": crop})
+    stems: dict[str, int] = {}
+    for path in paths:
+        stem = os.path.splitext(path)[0]
+        stems[stem] = stems.get(stem, 0) + 1
+    done, bars = Resized(), Bars()
+    try:
+        for number, path in enumerate(paths, 1):
+            stem = os.path.splitext(path)[0]
+            name = f"{path if stems[stem] > 1 else stem}.jpg"  # a.png and a.webp stay two
+            one(Path(folder) / path, out / name, size, crop, done)
+            bars.advance("pictures", number, len(paths), " pictures")
+    finally:
+        bars.close()
+        write_csv(out / FAILURES, ["file", "reason"], [list(each) for each in done.failures])
+    return done
+
+
+def one(source: Path, target: Path, size: int, crop: bool, done: Resized) -> None:
+    """Resize one picture, unless it is there."""
+    from PIL import Image
+
+    from vox2face import faces
+    from vox2face.image import decode
+
+    if target.exists():
+        done.kept += 1
+        return
+    try:
+        pixels = decode(source)
+        if crop:
+            pixels, _ = faces.crop(pixels, faces.the_face(pixels), size)
+        small = Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR)
+    except Vox2FaceError as error:
+        done.failures.append((str(source), " ".join(str(error).split())))
+        return
+    save_jpeg(target, np.asarray(small))
+    done.written += 1
