@@ -50,11 +50,11 @@ TIED_AXES = {
 # What the mesh's own women and men leave out, as means of axes (women, men): women have relatively
 # larger eyes and fuller lips, men a broader nose and jaw.
 SEX_AXES = {
-    "eyes/l-eye-scale": (0.30, -0.10),
+    "eyes/l-eye-scale": (0.40, -0.10),
     "mouth/mouth-upperlip-volume": (0.25, -0.10),
     "mouth/mouth-lowerlip-volume": (0.25, -0.10),
-    "nose/nose-scale-horiz": (-0.25, 0.10),
-    "chin/chin-width": (-0.15, 0.10),
+    "nose/nose-scale-horiz": (-0.40, 0.10),
+    "chin/chin-width": (-0.25, 0.10),
 }
 # How far axes of one part of the head may go, of what the mesh allows.
 AXIS_RANGE = {"eyes": 0.5, "mouth": 0.38, "head": 0.6, "ears": 0.4}
@@ -192,7 +192,7 @@ def sample_skin(rng: Rng, male: bool, years: float, old: float, origin: int) -> 
     return {
         "tone": inside(rng.normal(mean, deviation)),
         "ruddy": inside(rng.normal(0.5, 0.2)),
-        "brows": inside(rng.normal(1.08 if male else 0.62, 0.13), 0.35, 1.5),
+        "brows": inside(rng.normal(1.08 if male else 0.58, 0.13), 0.35, 1.5),
         "brow_height": float(rng.normal(0.175 if male else 0.205, 0.012)),
         "iris": triple(iris),
         "lines": inside((1 if male else 0.75) * old + 0.12 * rng.normal()),
