@@ -142,11 +142,12 @@ Writer = Callable[[Export, int, str, Path], list[Path]]
 
 def writers(kind: str) -> dict[str, Writer]:
     """Return what is written of recordings and of pictures."""
-    return {
+    table: dict[str, dict[str, Writer]] = {
         "media": {"voice": write_recording, "face": write_photograph},
         "voice": {"voice": write_spectrogram, "face": write_embedding},
         "decoder": {"face": write_decoder},
-    }[kind]
+    }
+    return table[kind]
 
 
 def write_recording(made: Export, row: int, source: str, base: Path) -> list[Path]:
