@@ -145,6 +145,9 @@ def test_items_have_the_shapes_that_are_documented(corpus: Manifest, prepared: P
         "identity": number,
         "row": number,
     }
+    without = FaceDecoderDataset(corpus, prepared, pictures=False)[0]
+    assert item.keys() - without.keys() == {"picture"}
+    assert all(torch.equal(without[name], item[name]) for name in without)
 
 
 def test_clips_come_by_name_and_path_with_pictures_of_their_speaker(

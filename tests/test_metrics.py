@@ -352,6 +352,14 @@ def test_share_is_the_part_of_the_way() -> None:
     assert oracles.share(ceiling, floor, floor, 0)["share"] is None
 
 
+def test_the_interval_of_a_share_leaves_out_resamples_without_a_way() -> None:
+    floor, model = np.full(60, 0.2), np.full(60, 0.25)
+    ceiling = np.where(np.arange(60) % 5 == 0, 0.75, 0.2) - 0.01  # a way in nearly all resamples
+    found = oracles.share(model, floor, ceiling, 0)
+    assert found["share"] == pytest.approx(0.5)
+    assert 0 < found["low"] < 0.5 < found["high"] and np.isfinite(found["high"])
+
+
 def test_classes_are_predicted_where_they_are_and_at_chance_where_not() -> None:
     names = ["a", "b", "c"] * 60
     place = normal(3, 8, seed=1)[[0, 1, 2] * 60]

@@ -58,7 +58,8 @@ WALLS = {
     "fsspec": {"vox2face.train.storage"},
     "matplotlib": {"vox2face.train.plots", "vox2face.train.curves"},
     "accelerate": {
-        f"vox2face.train.{name}" for name in ("loop", "keeper", "voice_data", "voice_eval")
+        f"vox2face.train.{name}"
+        for name in ("loop", "keeper", "voice_data", "voice_eval", "decoder_eval")
     },
     "numba": {"vox2face.train.synth"},
     "tensorboard": {"vox2face.train.history"},
@@ -68,6 +69,7 @@ WALLS = {
 # Of training, what defines modules and datasets of PyTorch.
 TORCH_AT_ONCE = (
     *("checkpoint", "dataset_rows", "datasets", "keeper", "loader", "loop", "losses", "parallel"),
+    *("decoder", "decoder_data", "decoder_eval", "decoder_task", "runs"),
     *(
         "speech_to_face_dataset",
         "task",

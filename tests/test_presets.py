@@ -149,3 +149,16 @@ def test_samples_are_the_two_pictures_named_in_the_notice() -> None:
     pictures = samples()
     assert {p.shape for p in pictures.values()} == {(224, 224, 3)}
     assert all(f"`{name}`" in notice for name in pictures)
+
+
+@pytest.mark.parametrize("name", sorted(FACE_PRESETS))
+def test_the_smooth_front_end_is_within_rounding_and_passes_gradients(name: str) -> None:
+    pixels = torch.from_numpy(next(iter(samples().values()))[None].copy())
+    preset = face_preset(name)
+    exact = FaceInput(preset, 150)(pixels)
+    given = pixels.float().requires_grad_()
+    smooth = FaceInput(preset, 150, smooth=True)(given)
+    # each axis is rounded by half a grey level at most, which the second axis averages
+    assert (exact - smooth).detach().abs().max() <= 1.01 * preset.scale
+    (slope,) = torch.autograd.grad(smooth.sum(), given)
+    assert slope.sum() == pytest.approx(3 * 150 * 150 * preset.scale, rel=0.5)

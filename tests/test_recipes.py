@@ -10,7 +10,7 @@ import pytest
 from vox2face.errors import UsageError
 from vox2face.spec import resolve
 from vox2face.train import recipe
-from vox2face.train.voice_recipe import ARCHITECTURES, VoiceRecipe, recipe_of, shortened
+from vox2face.train.voice_recipe import ARCHITECTURES, VoiceRecipe, recipe_of
 from vox2face.zoo import registry
 
 VOICES = sorted(set(ARCHITECTURES.values()) | {"ve_conv-speech-to-face-repo"})
@@ -117,6 +117,6 @@ def test_the_recipe_follows_from_the_architecture_or_the_run(tmp_path: Path) -> 
 
 
 def test_epochs_and_steps_replace_those_of_every_phase() -> None:
-    found = shortened(recipe.read("ast-speech-to-face-repo", VoiceRecipe), 2, None)
+    found = recipe.shortened(recipe.read("ast-speech-to-face-repo", VoiceRecipe), 2, None)
     assert {(p.epochs, p.steps) for p in found.phases.values()} == {(2, 0)}
-    assert {p.steps for p in shortened(found, None, 5).phases.values()} == {5}
+    assert {p.steps for p in recipe.shortened(found, None, 5).phases.values()} == {5}

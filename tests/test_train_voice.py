@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from twins import SMALL, random_module
 
 import vox2face as package
@@ -70,6 +71,9 @@ class Corpus:
         time = np.arange(round(SECONDS * 16_000) + 4000) / 16_000
         tone = np.sin(2 * np.pi * (120 + 60 * self.people[row]) * time + random.uniform(0, 6))
         return (0.1 * tone + 0.003 * random.standard_normal(time.size)).astype(np.float32)
+
+    def picture(self, row: int) -> np.ndarray:
+        return np.full((224, 224, 3), self.people[row], np.uint8)
 
     def numbers(self, kind: str) -> np.ndarray:
         return np.flatnonzero(np.array(self.manifest.column("kind")) == kind)
@@ -316,6 +320,15 @@ def test_a_decoder_of_another_width_is_refused(tmp_path: Path, bundle: Make) -> 
     chosen = settings("tiny-ve_conv", "loss.decoder_weight=1")
     with pytest.raises(UsageError, match="48 values and the corpus has 6"):
         trained(tmp_path / "run", chosen, decoder=str(decoder))
+
+
+def test_with_a_decoder_every_evaluation_leaves_a_grid(tmp_path: Path, bundle: Make) -> None:
+    decoder = bundle("face_decoder.tiny", onnx=False, width=WIDTH)
+    chosen = settings("tiny-ve_conv", "phases.train.steps=2")
+    trained(tmp_path / "run", chosen, decoder=str(decoder))
+    path = tmp_path / "run" / "grids" / "train" / "step-000002.png"
+    with Image.open(path) as page:
+        assert page.width > 3 * 144  # original, face-to-face, speech-to-face
 
 
 def test_am_softmax_classes_are_saved_and_resumed(tmp_path: Path) -> None:

@@ -258,3 +258,18 @@ def test_points_that_are_there_twice_are_averaged() -> None:
     lower = reduce_72(points)[:, 1]
     assert [n for n in range(68) if lower[n] == 0.5] == [48, 54, 60, 64]
     assert [n for n in range(68) if lower[n] == 1] == [55, 56, 57, 58, 59, 65, 66, 67]
+
+
+def test_a_coarse_spline_is_close_and_passes_gradients_to_the_landmarks() -> None:
+    mean = mean_face()
+    exact, coarse = LandmarkWarp(mean), LandmarkWarp(mean, step=4)
+    landmarks = moved(mean).requires_grad_()
+    apart = (exact.places(landmarks) - coarse.places(landmarks)).detach().norm(dim=-1)
+    assert 0 < apart.mean() < 0.05 and apart.quantile(0.99) < 0.5
+    near = [
+        g
+        for w in (exact, coarse)
+        for g in torch.autograd.grad(w.places(landmarks).sum(), landmarks)
+    ]
+    torch.testing.assert_close(near[0], near[1], rtol=0.1, atol=0.02 * float(near[0].abs().max()))
+    assert torch.equal(coarse(textures(), mean.expand(2, -1, -1)), textures())

@@ -160,8 +160,9 @@ class FaceDecoderDataset(Dataset[Item]):
 
     Pictures of `split` (None: of the whole manifest) that were prepared without failure are in it,
     ordered by name and path, whether their people have clips or not. Divide `texture` and
-    `picture` by 255 on the device. A picture that cannot be read raises `CorpusError`; with
-    `on_error="skip"` the person's next picture takes its place, and `failed()` tells which did.
+    `picture` by 255 on the device. `pictures=False` leaves out `picture`, and reads none. A
+    picture that cannot be read raises `CorpusError`; with `on_error="skip"` the person's next
+    picture takes its place, and `failed()` tells which did.
     """
 
     def __init__(
@@ -171,9 +172,11 @@ class FaceDecoderDataset(Dataset[Item]):
         split: str | None = "train",
         *,
         face: str | None = None,
+        pictures: bool = True,
         on_error: str = "raise",
     ) -> None:
         self.prepared, self.embeddings = prepared, prepared.faces(face)
+        self.pictures = pictures
         stages = (self.embeddings, prepared.landmarks, prepared.textures)
         bad = unusable(prepared, manifest, *stages)
         self.identities, self.groups = people(manifest, split, bad, voices=False)
@@ -193,13 +196,16 @@ class FaceDecoderDataset(Dataset[Item]):
         starts = self.groups.first_picture
         identity = int(np.searchsorted(starts, index, side="right")) - 1
         first, end = int(starts[identity]), int(starts[identity + 1])
-        index, picture = self.files.usable(index, first, end, self.picture)
+        shown = {}
+        if self.pictures:
+            index, picture = self.files.usable(index, first, end, self.picture)
+            shown["picture"] = as_picture(picture)
         row = int(self.groups.pictures[index])
         return {
             "embedding": as_float(self.embeddings[row]),
             "landmarks": as_float(self.prepared.landmarks[row]),
             "texture": as_picture(self.prepared.textures[row]),
-            "picture": as_picture(picture),
+            **shown,
             "identity": torch.tensor(identity),
             "row": torch.tensor(row),
         }

@@ -35,7 +35,7 @@ from vox2face.train.task import Task
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-Evaluate = Callable[["Accelerator"], Mapping[str, float]]
+Evaluate = Callable[["Accelerator", int], Mapping[str, float]]
 Say = Callable[[str], None]
 RATE = "full_lr"  # a group's learning rate before the schedule
 
@@ -55,10 +55,11 @@ def train(
     """Train a task on items; return where the run stands at its end.
 
     Writes last.safetensors, best.safetensors (checkpoints with `facts`), history.csv, curves.png,
-    failures.csv and TensorBoard's files into `run`. `evaluate` is called in eval mode and without
-    gradients, on every process, and returns the same numbers on each. `resume` goes on from
-    last.safetensors if that is there. After `minutes`, or when interrupted, the run saves itself
-    and stops with `finished` False. Raises `Vox2FaceError`, the last checkpoint untouched.
+    failures.csv and TensorBoard's files into `run`. `evaluate` is called with the machine and the
+    step, in eval mode and without gradients, on every process, and returns the same numbers on
+    each. `resume` goes on from last.safetensors. After `minutes`, or when interrupted, the run
+    saves itself and stops with `finished` False. Raises `Vox2FaceError`, the last checkpoint
+    untouched.
     """
     loop, machine = plan.loop, accelerator(plan.loop)
     place = (machine.num_processes, machine.process_index, loop.accumulate)
@@ -91,7 +92,7 @@ def train(
             if logs or stops:
                 history.add(state.step, epoch, {"lr": rate, **sums.means(state.step)}, timed=True)
             if due and evaluate:
-                values = evaluated(machine, task, evaluate)
+                values = evaluated(machine, task, evaluate, state.step)
                 history.add(state.step, epoch, values)
                 if state.best.improved(watched(values, loop.monitor)):
                     keeper.save(checkpoint.BEST, state)
@@ -215,11 +216,11 @@ class Sums:
         return values
 
 
-def evaluated(machine: Accelerator, task: Task, evaluate: Evaluate) -> dict[str, float]:
+def evaluated(machine: Accelerator, task: Task, evaluate: Evaluate, step: int) -> dict[str, float]:
     """Return the values of an evaluation as the history names them."""
     task.eval()
     with torch.no_grad(), machine.autocast():
-        return {f"val_{name}": float(value) for name, value in evaluate(machine).items()}
+        return {f"val_{name}": float(value) for name, value in evaluate(machine, step).items()}
 
 
 def watched(values: Mapping[str, float], monitor: str) -> float:

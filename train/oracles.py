@@ -165,7 +165,8 @@ def share(model: ArrayLike, floor: ArrayLike, ceiling: ArrayLike, seed: int) -> 
     low, _ = interval(ways)
     if way <= 0 or low <= 0:
         return {"share": None, "low": None, "high": None, "why": "the oracle is not above sex only"}
-    low, high = interval((drawn[:, 0] - drawn[:, 1]) / np.where(ways > 0, ways, np.nan).clip(1e-9))
+    there = ways > 0  # a resample without a way, one in forty at most, has no share of it
+    low, high = interval(((drawn[:, 0] - drawn[:, 1]) / np.where(there, ways, 1))[there])
     return {"share": float((mean[0] - mean[1]) / way), "low": low, "high": high}
 
 

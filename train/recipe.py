@@ -20,6 +20,7 @@ from vox2face.errors import UsageError
 from vox2face.files import atomic_file
 
 R = TypeVar("R")
+FILE = "recipe.toml"  # in the folder of a run
 ENDING = ".toml"
 WORDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
 
@@ -128,6 +129,19 @@ def plain(schema: Any, value: Any, key: str) -> Any:
     if type(value) is not schema or (schema is float and not math.isfinite(value)):
         raise UsageError(f"{key} is {value!r}: it must be {WORDS[schema]}.")
     return value
+
+
+def shortened(settings: R, epochs: int | None, steps: int | None) -> R:
+    """Return a recipe with other numbers of epochs or steps in every phase."""
+    if epochs is None and steps is None:
+        return settings
+    given: Any = settings
+    phases = {
+        name: dataclasses.replace(phase, epochs=epochs or phase.epochs, steps=steps or 0)
+        for name, phase in given.phases.items()
+    }
+    shorter: R = dataclasses.replace(given, phases=phases)
+    return shorter
 
 
 def facts(recipe: Any) -> dict[str, Any]:

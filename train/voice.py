@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,17 +18,18 @@ from torch import Tensor, nn
 
 from vox2face.errors import CorpusError, UsageError
 from vox2face.progress import Bars
-from vox2face.train import checkpoint, loop, recipe, voice_data, voice_network
+from vox2face.train import grid, loop, recipe, runs, voice_data, voice_network
 from vox2face.train.keeper import State
+from vox2face.train.runs import Say
 from vox2face.train.task import freeze
 from vox2face.train.voice_data import Cached, Voices
-from vox2face.train.voice_eval import Validation
+from vox2face.train.voice_eval import Drawing, Validation
 from vox2face.train.voice_losses import VoiceLosses
-from vox2face.train.voice_recipe import RECIPE
 from vox2face.train.voice_task import VoiceTask
 from vox2face.zoo import registry
 
 if TYPE_CHECKING:
+    from vox2face.face_decoder import FaceDecoder as LoadedDecoder
     from vox2face.train.datasets import VoiceEncoderDataset
     from vox2face.train.manifest import Manifest
     from vox2face.train.prepared import Prepared
@@ -37,8 +37,7 @@ if TYPE_CHECKING:
     from vox2face.zoo.face_decoder import FaceDecoder
     from vox2face.zoo.tapped import Tapped
 
-BUNDLE, FEATURES = "bundle", "features"
-Say = Callable[[str], None]
+FEATURES = "features"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +48,7 @@ class Run:
     voices: Voices
     settings: VoiceRecipe
     facts: dict[str, Any]
+    decoder: LoadedDecoder | None
     resume: bool
     say: Say
 
@@ -68,12 +68,13 @@ def train_voice(
     """Train a voice encoder; return its bundle, or None if the run was interrupted.
 
     `prepared` holds the face embeddings, those of the encoder `face` or of its first one;
-    `decoder` is a face decoder for the loss of its first layers: a name, a folder or a hub id.
+    `decoder` is a face decoder for grids of pictures and, where the recipe weighs it, for the loss
+    of its first layers: a name, a folder or a hub id.
     After `minutes` the best weights so far become the bundle. Raises `Vox2FaceError` in one
     sentence for what cannot be trained.
     """
     deadline = time.monotonic() + 60 * minutes
-    require_new(folder, settings, resume)
+    runs.require_new(folder, settings.phases, resume)
     main = loop.accelerator(settings.loop).is_main_process
     say = say if main else lambda line: None
     preset = settings.network.preset or registry.entry(settings.network.entry).preprocess
@@ -83,7 +84,8 @@ def train_voice(
     network = voice_network.build(settings.network, width, settings.loop.seed)
     if settings.network.mean_bias:
         voice_network.set_bias(network, mean_embedding(items))
-    judges = classifier(prepared, face, settings, say), first_layers(decoder, width, settings, say)
+    drawing = loaded_decoder(decoder, width)
+    judges = classifier(prepared, face, settings, say), first_layers(drawing, settings, say)
     losses = VoiceLosses(settings.loss, width, len(items.identities), *judges)
     facts = {
         "recipe": recipe.facts(settings),
@@ -92,9 +94,9 @@ def train_voice(
         "identities": len(items.identities),
         "clips": len(items.pairs.groups.clips),
     }
-    run = Run(folder, voices, settings, facts, resume, say)
+    run = Run(folder, voices, settings, facts, drawing, resume, say)
     if main:
-        recipe.write(settings, folder / RECIPE)
+        recipe.write(settings, folder / recipe.FILE)
     for name in settings.phases:
         state = run_phase(run, name, network, losses, items, deadline)
         facts[f"{name}"] = {"steps": state.step, settings.loop.monitor: state.best.value}
@@ -103,7 +105,10 @@ def train_voice(
             return None
         if not state.finished:
             break
-    return bundled(run, network)
+    if main:
+        entry, preset = settings.network.entry, voices.preset
+        return runs.bundled(folder, entry, network, preset, facts, say)
+    return folder / runs.BUNDLE
 
 
 def mean_embedding(items: VoiceEncoderDataset) -> Tensor:
@@ -130,7 +135,8 @@ def run_phase(
     if voice_network.has_frozen_body(network) and run.voices.fixed:
         training = with_features(run, name, task, items, "train")
         clips = clips and with_features(run, name, task, clips, "val")
-    measured = clips and Validation(task, clips, data.val_clips, settings.loop.workers)
+    drawn = clips and grid_of(run, name, clips)
+    measured = clips and Validation(task, clips, data.val_clips, settings.loop.workers, drawn)
     left = (deadline - time.monotonic()) / 60
     place = run.folder / name
     state = loop.train(
@@ -144,9 +150,7 @@ def run_phase(
         minutes=left,
         say=run.say,
     )
-    best = place / checkpoint.BEST
-    path = best if best.exists() else place / checkpoint.LAST
-    checkpoint.load_model(task.trained(), checkpoint.read(path)[0], path)
+    runs.take_best(task, place)
     return state
 
 
@@ -157,6 +161,15 @@ def validation_clips(run: Run) -> Any:
     except CorpusError as error:
         run.say(f"No evaluation while training: {error}")
         return None
+
+
+def grid_of(run: Run, phase: str, clips: VoiceEncoderDataset) -> Drawing | None:
+    """Return what draws the faces of some people after each evaluation, if there is a decoder."""
+    if run.decoder is None:
+        return None
+    folder, prepared = run.folder / grid.FOLDER / phase, run.voices.prepared
+    faces, groups = prepared.faces(run.voices.face), clips.pairs.groups
+    return Drawing(grid.grid(folder, prepared, faces, clips.identities, groups), run.decoder)
 
 
 def with_features(
@@ -188,15 +201,6 @@ def with_features(
     return Cached(items, features)
 
 
-def require_new(folder: Path, settings: VoiceRecipe, resume: bool) -> None:
-    """Raise `UsageError` if a folder holds a run, unless it is to be resumed."""
-    if not resume and any((folder / name / checkpoint.LAST).exists() for name in settings.phases):
-        raise UsageError(
-            f"{folder} holds a run already: add --resume to go on with it, or choose another "
-            "folder."
-        )
-
-
 def classifier(
     prepared: Prepared, face: str | None, settings: VoiceRecipe, say: Say
 ) -> nn.Module | None:
@@ -212,34 +216,31 @@ def classifier(
     return freeze(network.get_submodule(network.scores))
 
 
-def first_layers(decoder: str, width: int, settings: VoiceRecipe, say: Say) -> FaceDecoder | None:
-    """Return the frozen face decoder whose first layers judge, or None without one."""
-    if not settings.loss.decoder_weight:
-        return None
-    if not decoder:
-        say("The decoder's loss is off: no --decoder is given.")
-        return None
+def loaded_decoder(decoder: str, width: int) -> LoadedDecoder | None:
+    """Return a face decoder by name, folder or hub id; None without one."""
     from vox2face.face_decoder import FaceDecoder as Loaded
     from vox2face.runtime import load_kind
 
+    if not decoder:
+        return None
     found = load_kind(Loaded, decoder)
     if found.width != width:
         raise UsageError(
             f"{decoder} takes embeddings of {found.width} values and the corpus has {width}: name "
             "a decoder that was trained for this face encoder."
         )
-    network: Any = freeze(found.module)
-    decoder_network: FaceDecoder = network
-    return decoder_network
+    return found
 
 
-def bundled(run: Run, network: nn.Module) -> Path:
-    """Write the bundle of the trained network and return its folder."""
-    from vox2face.converters.save import save
-
-    target = run.folder / BUNDLE
-    if loop.accelerator(run.settings.loop).is_main_process:
-        name, preset = run.settings.network.entry, run.voices.preset
-        save(name, network, target, preset=preset, training=run.facts, force=target.exists())
-        run.say(f"Bundle: {target}")
-    return target
+def first_layers(
+    decoder: LoadedDecoder | None, settings: VoiceRecipe, say: Say
+) -> FaceDecoder | None:
+    """Return the frozen network of a decoder whose first layers judge, or None without one."""
+    if not settings.loss.decoder_weight:
+        return None
+    if decoder is None:
+        say("The decoder's loss is off: no --decoder is given.")
+        return None
+    network: Any = freeze(decoder.module)
+    judge: FaceDecoder = network
+    return judge

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,10 +17,26 @@ from vox2face.train.datasets import VoiceEncoderDataset
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+    from vox2face.face_decoder import FaceDecoder
+    from vox2face.train.grid import Grid
     from vox2face.train.voice_task import VoiceTask
 
 CLIPS = 32  # embedded at a time
 KS = (1, 10)
+
+
+@dataclass(frozen=True, eq=False)
+class Drawing:
+    """Draws the faces of a grid's people: original, decoded, and decoded from their voices."""
+
+    grid: Grid
+    decoder: FaceDecoder
+
+    def draw(self, step: int, predicted: torch.Tensor, identity: torch.Tensor) -> None:
+        """Draw from embeddings (n, width) of clips; the first of each person counts."""
+        who = identity.tolist()
+        spoken = {i: predicted[who.index(i)].numpy() for i in self.grid.people if i in who}
+        self.grid.draw(step, lambda faces: [f.pixels for f in self.decoder(faces)], spoken)
 
 
 class Validation:
@@ -35,15 +52,16 @@ class Validation:
         clips: VoiceEncoderDataset | voice_data.Cached,
         limit: int,
         workers: int,
+        drawing: Drawing | None = None,
     ) -> None:
-        self.task, self.clips, self.workers = task, clips, workers
+        self.task, self.clips, self.workers, self.drawing = task, clips, workers, drawing
         number = min(len(clips), limit or len(clips))
         self.chosen = np.unique(np.linspace(0, len(clips) - 1, number).round().astype(int)).tolist()
         source = clips.items if isinstance(clips, voice_data.Cached) else clips
         people = range(len(source.identities))
         self.faces = torch.stack([source.embedding(i, 0) for i in people]).numpy()
 
-    def __call__(self, machine: Accelerator) -> Mapping[str, float]:
+    def __call__(self, machine: Accelerator, step: int) -> Mapping[str, float]:
         """Return loss (without ranking), cosine and recall, the same on every process."""
         from accelerate.utils import gather_object
 
@@ -58,6 +76,8 @@ class Validation:
         if not rows:
             raise CorpusError("No clip of the split 'val' can be read: check the corpus.")
         predicted, target, identity = (torch.stack([row[i] for row in rows]) for i in (1, 2, 3))
+        if self.drawing is not None and machine.is_main_process:
+            self.drawing.draw(step, predicted, identity)
         parts = self.losses(predicted, target, machine.device)
         near = functional.cosine_similarity(predicted, target).mean()
         ranks = retrieval.rank(

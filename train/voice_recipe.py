@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vox2face.errors import UsageError
+from vox2face.train import recipe
 from vox2face.train.plan import Loop, Optimizer, Plan
 from vox2face.train.schedule import Schedule
 
-RECIPE = "recipe.toml"  # in the folder of a run
 DISTANCES = ("per-sample", "whole-batch")
 REDUCTIONS = ("mean", "sum")
 RANKINGS = ("none", "infonce", "am-softmax")
@@ -151,19 +151,8 @@ def recipe_of(arch: str | None, source: str | None, resumed: Path | None) -> str
         )
     if source is not None:
         return source
-    if resumed is not None and (resumed / RECIPE).exists():
-        return resumed / RECIPE
+    if resumed is not None and (resumed / recipe.FILE).exists():
+        return resumed / recipe.FILE
     if arch is None:
         raise UsageError("Name --arch or --recipe; vox2face train voice --help lists them.")
     return ARCHITECTURES[arch]
-
-
-def shortened(settings: VoiceRecipe, epochs: int | None, steps: int | None) -> VoiceRecipe:
-    """Return a recipe with other numbers of epochs or steps in every phase."""
-    if epochs is None and steps is None:
-        return settings
-    phases = {
-        name: replace(phase, epochs=epochs or phase.epochs, steps=steps or 0)
-        for name, phase in settings.phases.items()
-    }
-    return replace(settings, phases=phases)

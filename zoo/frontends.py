@@ -40,13 +40,16 @@ class FaceInput(nn.Module):
     Resampling is a product with one small matrix for each axis; the black border of a letterbox
     is a matrix row of zeros. Height and width may differ from call to call, and the module
     exports to ONNX with both as free axes.
+
+    With `smooth` it takes float pictures, leaves out Pillow's rounding to whole grey levels and
+    computes in float32, so that gradients flow through it to the picture.
     """
 
     mean: Tensor
 
-    def __init__(self, preset: FacePreset, size: int = 224) -> None:
+    def __init__(self, preset: FacePreset, size: int = 224, smooth: bool = False) -> None:
         super().__init__()
-        self.preset, self.size = preset, size
+        self.preset, self.size, self.smooth = preset, size, smooth
         self.register_buffer("mean", torch.tensor(preset.mean).view(3, 1, 1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -68,7 +71,7 @@ class FaceInput(nn.Module):
         The columns come first, as in every Pillow before 13; Pillow 13 picks the cheaper order,
         which moves some pixels of tall pictures by one level.
         """
-        if self.preset.filter == "pil-bilinear":
+        if self.preset.filter == "pil-bilinear" and not self.smooth:
             return torch.floor(y + 0.5).clamp(0, 255)
         return y
 
@@ -91,7 +94,8 @@ class FaceInput(nn.Module):
         weights = FILTERS[self.preset.filter](place, pixel, ratio)
         inside = (place >= 0) & (place < covered)
         weights = weights * inside.unsqueeze(1)
-        return weights if self.preset.filter == "pil-bilinear" else weights.float()
+        exact = self.preset.filter == "pil-bilinear" and not self.smooth
+        return weights if exact else weights.float()
 
 
 def cv2_linear(place: Tensor, pixel: Tensor, ratio: Tensor) -> Tensor:

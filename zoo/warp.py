@@ -58,15 +58,18 @@ class LandmarkWarp(nn.Module):
     The spline's weights solve a symmetric system. Three corners take up its affine side
     conditions, which leaves a positive definite matrix; its inverse then takes products only, so
     the module exports to ONNX, which knows no solver.
+
+    With a `step` of 4 the spline is computed at every fourth pixel or so and linearly in between: a
+    tenth of the time, for training, and mostly within a tenth of a pixel.
     """
 
     mean_landmarks: Tensor
     anchors: Tensor
     border: Tensor
 
-    def __init__(self, mean_landmarks: Tensor, size: int = 224) -> None:
+    def __init__(self, mean_landmarks: Tensor, size: int = 224, step: int = 1) -> None:
         super().__init__()
-        self.size = size
+        self.size, self.step = size, step
         last = float(size - 1)
         half = last / 2
         anchors = [(0.0, 0.0), (last, 0.0), (0.0, last)]
@@ -88,11 +91,17 @@ class LandmarkWarp(nn.Module):
         dtype = torch.promote_types(landmarks.dtype, torch.float32)
         far = REACH * self.size
         moved = landmarks.to(dtype).clamp(-far, self.size - 1 + far)
-        line = torch.arange(self.size, dtype=dtype, device=landmarks.device)
-        pixel = torch.stack(torch.meshgrid(line, line, indexing="xy"), -1)
         border = self.border.to(dtype).expand(moved.shape[0], -1, -1)
         moves = torch.cat([moved - self.mean_landmarks.to(dtype), torch.zeros_like(border)], 1)
-        return pixel - self.flow(torch.cat([moved, border], 1), moves, pixel)
+        centers = torch.cat([moved, border], 1)
+        line = torch.arange(self.size, dtype=dtype, device=landmarks.device)
+        pixel = squared(line)
+        if self.step == 1:
+            return pixel - self.flow(centers, moves, pixel)
+        some = torch.linspace(0, self.size - 1, self.size // self.step + 1).to(line)
+        coarse = self.flow(centers, moves, squared(some)).permute(0, 3, 1, 2)
+        fine = functional.interpolate(coarse, pixel.shape[:2], mode="bilinear", align_corners=True)
+        return pixel - fine.permute(0, 2, 3, 1)
 
     def flow(self, centers: Tensor, moves: Tensor, pixel: Tensor) -> Tensor:
         """Return the spline through `moves` (n, m, 2) at `centers` and 0 at the anchors.
@@ -118,6 +127,11 @@ class LandmarkWarp(nn.Module):
         """Return points (..., 2) as weights (..., 3) of the three anchors."""
         part = points / (self.size - 1)
         return torch.cat([1 - part.sum(-1, keepdim=True), part], -1)
+
+
+def squared(line: Tensor) -> Tensor:
+    """Return the points (n, n, 2), as (x, y), whose coordinates are those of a line (n,)."""
+    return torch.stack(torch.meshgrid(line, line, indexing="xy"), -1)
 
 
 def distances(a: Tensor, b: Tensor) -> Tensor:

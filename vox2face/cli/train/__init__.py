@@ -7,6 +7,7 @@ import click
 from vox2face.cli import LazyGroup
 
 COMMANDS = {
+    "decoder": "decoder",
     "voice": "voice",
 }
 
@@ -15,6 +16,6 @@ COMMANDS = {
 def command() -> None:
     """Train networks on a prepared corpus.
 
-    Start with `vox2face train voice --help`. Several processes or machines: `accelerate launch
-    -m vox2face train voice ...`.
+    `vox2face train voice --help` and `vox2face train decoder --help` tell how. Several processes
+    or machines: `accelerate launch -m vox2face train voice ...`.
     """

@@ -20,7 +20,7 @@ FOLDER = click.Path(path_type=Path)
 @click.option("--recipe", "source", metavar="NAME|FILE", help="Instead of the recipe of --arch.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="As loop.batch=16.")
 @click.option("--face", metavar="NAME", help="Which of the prepared face encoders to predict.")
-@click.option("--decoder", default="", metavar="NAME|DIR", help="For the loss of its first layers.")
+@click.option("--decoder", default="", metavar="NAME|DIR", help="For grids and its own loss.")
 @click.option("--resume", is_flag=True, help="Go on where the run in --out stopped.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Of each phase.")
 @click.option("--steps", type=click.IntRange(min=1), help="Of each phase, instead of epochs.")
@@ -48,11 +48,11 @@ def command(
     Ctrl-C saves and stops; --resume goes on.
     """
     from vox2face.train import recipe
-    from vox2face.train.voice_recipe import VoiceRecipe, recipe_of, shortened
+    from vox2face.train.voice_recipe import VoiceRecipe, recipe_of
 
     chosen = recipe_of(arch, source, out if resume else None)
     settings = recipe.read(chosen, VoiceRecipe, overrides)
-    settings = shortened(settings, epochs, steps)
+    settings = recipe.shortened(settings, epochs, steps)
     if show:
         click.echo(recipe.dump(settings), nl=False)
         return

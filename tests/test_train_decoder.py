@@ -1,0 +1,378 @@
+"""Face decoders learn faces from embeddings, through the warp and a frozen face encoder."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+from twins import SMALL
+
+import vox2face as package
+from vox2face.cli import main
+from vox2face.errors import CorpusError, UsageError
+from vox2face.face import made_by
+from vox2face.train import checkpoint, curves, decoder_data, manifest, recipe
+from vox2face.train.datasets import FaceDecoderDataset
+from vox2face.train.decoder import build, start, train_decoder
+from vox2face.train.decoder_data import Morphs, features, nearest
+from vox2face.train.decoder_recipe import DecoderRecipe, Network, recipe_of
+from vox2face.train.decoder_task import DecoderTask, Judge
+from vox2face.train.loader import collated
+from vox2face.zoo.face_tail import FaceTail
+from vox2face.zoo.presets import face_preset
+from vox2face.zoo.warp import ORDER_72
+
+WIDTH, PEOPLE, PICTURES = 6, 10, 2
+RECIPES = ("decoder-cole", "decoder-speech-to-face-repo", "tiny-decoder")
+
+
+class Arrays(dict[int, np.ndarray]):
+    """Arrays by the row of the picture."""
+
+    def good(self) -> np.ndarray:
+        return np.array(sorted(self))
+
+
+class Encoder(torch.nn.Module):
+    """A face encoder with statistics of its own, which must not move."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(5)
+        self.conv = torch.nn.Conv2d(3, 8, 5, stride=3)
+        self.norm = torch.nn.BatchNorm2d(8)
+        self.last = torch.nn.Linear(8 * 36, WIDTH)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.last(self.norm(self.conv(x)).relu().flatten(1))
+        return found
+
+
+class Corpus:
+    """What `vox2face.train.prepared.Prepared` has, in memory: discs whose colour tells the face."""
+
+    encoders, failed_rows, folder = ("toy",), frozenset[int](), "/nowhere"
+
+    def __init__(self, splits: bool = True) -> None:
+        lines = [
+            (f"person {i}", "face", "toy", "val" if splits and i % 5 == 4 else "train", "/nowhere",
+             f"{i}/{j}")
+            for i in range(PEOPLE)
+            for j in range(PICTURES)
+        ]  # fmt: skip
+        names = ("identity", "kind", "source", "split", "root", "path")
+        columns = dict(zip(names, map(list, zip(*lines, strict=True)), strict=True))
+        self.manifest = manifest.from_columns(columns)
+        rows = range(len(lines))
+        angle = np.linspace(0, 2 * np.pi, 68, endpoint=False)
+        circle = np.stack([np.cos(angle), np.sin(angle)], 1)
+        self.landmarks = Arrays({i: self.circle(circle, i) for i in rows})
+        self.mean_landmarks = np.mean(list(self.landmarks.values()), axis=0).astype(np.float32)
+        self.textures = Arrays({i: self.disc(i) for i in rows})
+        with torch.no_grad():
+            shown = torch.from_numpy(np.stack([self.disc(i) for i in rows])).permute(0, 3, 1, 2)
+            self.rows = Arrays(dict(enumerate(Judge(self.encoder())(shown / 255).numpy())))
+
+    @staticmethod
+    def circle(circle: np.ndarray, row: int) -> np.ndarray:
+        return (112 + (60 + row) * circle).astype(np.float32)
+
+    @staticmethod
+    def disc(row: int) -> np.ndarray:
+        picture = np.full((224, 224, 3), 90, np.uint8)
+        colour = np.random.default_rng(row // PICTURES).integers(30, 220, 3)
+        picture[60:164, 70 + row : 154 + row] = colour
+        return picture
+
+    def faces(self, name: str | None = None) -> Arrays:
+        if name not in (None, *self.encoders):
+            raise CorpusError(f"no embeddings of {name}.")
+        return self.rows
+
+    def numbers(self, kind: str) -> np.ndarray:
+        return np.flatnonzero(np.array(self.manifest.column("kind")) == kind)
+
+    def picture(self, row: int) -> np.ndarray:
+        return self.disc(row)
+
+    def encoder(self, name: str | None = None) -> Any:
+        frontend = SimpleNamespace(preset=face_preset("dlib"), size=20)
+        return SimpleNamespace(module=Encoder(), frontend=frontend, width=WIDTH, preset="dlib")
+
+
+@pytest.fixture(autouse=True)
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(curves, "draw", lambda rows, path: None)
+    torch.set_num_threads(1)
+
+
+def settings(*more: str, name: str = "tiny-decoder") -> DecoderRecipe:
+    """Return a recipe for a narrow network."""
+    found = recipe.read(
+        name,
+        DecoderRecipe,
+        ["loop.batch=4", "loop.workers=0", "loop.log_every=1", "loop.save_every=2", *more],
+    )
+    small = {k: v for k, v in SMALL["face_decoder"].items() if k != "width"}
+    network = dataclasses.replace(found.network, options={**small, **found.network.options})
+    return dataclasses.replace(found, network=network)
+
+
+def trained(folder: Path, chosen: DecoderRecipe, corpus: Any = None, **more: Any) -> Any:
+    corpus = corpus or Corpus()
+    more.setdefault("say", lambda line: None)
+    return train_decoder(corpus.manifest, corpus, chosen, folder, **more)
+
+
+def task_of(chosen: DecoderRecipe, corpus: Any, embedding: bool = True) -> DecoderTask:
+    network = build(chosen.network, WIDTH, 0)
+    start(network, FaceDecoderDataset(corpus.manifest, corpus, "train"), chosen.network)
+    return DecoderTask(network, chosen.loss, Judge(corpus.encoder()), embedding)
+
+
+def batch_of(corpus: Any, count: int = 4) -> dict[str, Any]:
+    items = FaceDecoderDataset(corpus.manifest, corpus, "train", pictures=False)
+    return collated([items[i] for i in range(count)])
+
+
+def bits(path: Path) -> dict[str, torch.Tensor]:
+    return checkpoint.read(path / checkpoint.LAST)[0]
+
+
+def test_a_finished_run_is_a_bundle_that_load_takes(tmp_path: Path) -> None:
+    said: list[str] = []
+    bundle = trained(tmp_path / "run", settings("phases.shape.epochs=1", "phases.identity.steps=3"),
+                     say=said.append)  # fmt: skip
+    decoder = package.load(bundle)
+    assert decoder.entry.name == "face_decoder.tiny" and decoder.warps and decoder.width == WIDTH
+    assert decoder.preset == "dlib"
+    np.testing.assert_array_equal(decoder.tail.warp.mean_landmarks, Corpus().mean_landmarks)
+    face = decoder(Corpus().faces()[0])[0]
+    assert face.image.shape == (3, 224, 224) and face.landmarks.shape == (68, 2)
+    facts = decoder.bundle.config["source"]["training"]
+    assert facts["recipe"]["network"]["entry"] == "face_decoder.tiny"
+    assert facts["face_encoder"] == "toy" and facts["identity"]["steps"] == 3
+    assert any("val_recall10" in line and "val_landmark_pixels" in line for line in said)
+
+
+def test_every_evaluation_leaves_a_grid_that_says_it_is_synthetic(tmp_path: Path) -> None:
+    trained(tmp_path / "run", settings("phases.shape.steps=4", "phases.identity.steps=2"))
+    folder = tmp_path / "run" / "grids"
+    found = sorted(str(path.relative_to(folder)) for path in folder.rglob("*.png"))
+    assert found == ["identity/step-000002.png", "shape/step-000004.png"]
+    path = folder / found[0]
+    assert made_by(path) == {"step": "2"}
+    page = np.asarray(Image.open(path).convert("RGB"))
+    assert page.shape[1] > 2 * 144 and page.std() > 10
+
+
+def test_the_embedding_loss_alone_changes_the_decoder_and_nothing_that_is_frozen() -> None:
+    corpus = Corpus()
+    chosen = settings("loss.landmarks_weight=0", "loss.texture_weight=0")
+    task = task_of(chosen, corpus).train()
+    before = {k: v.clone() for k, v in task.judge.state_dict().items()}
+    losses = task(batch_of(corpus))
+    assert losses.keys() == {"embedding"}
+    losses["embedding"].backward()
+    for name in ("landmark_layers", "texture_layers", "pre_layers"):
+        for key, value in task.network.get_submodule(name).named_parameters():
+            assert value.grad is not None and value.grad.abs().sum() > 0, (name, key)
+    assert all(p.grad is None and not p.requires_grad for p in task.judge.parameters())
+    assert all(torch.equal(before[k], v) for k, v in task.judge.state_dict().items())
+
+
+def test_the_embedding_loss_is_what_the_decoded_picture_gives() -> None:
+    corpus = Corpus()
+    task, batch = task_of(settings(), corpus).eval(), batch_of(corpus)
+    with torch.no_grad():
+        loss = float(task(batch)["embedding"]) / task.loss.embedding_weight
+        picture = FaceTail(task.network.mean_landmarks)(*task.network(batch["embedding"]))[0]
+        found = task.judge(picture)
+    cosine = torch.nn.functional.cosine_similarity(found, batch["embedding"]).mean()
+    assert loss == pytest.approx(1 - float(cosine), abs=2e-3)
+
+
+def test_a_phase_without_the_embedding_loss_has_the_other_parts() -> None:
+    corpus = Corpus()
+    found = task_of(settings(), corpus, embedding=False)(batch_of(corpus))
+    assert found.keys() == {"landmarks", "texture"}
+
+
+def test_decoding_is_learnt() -> None:
+    corpus = Corpus()
+    task, batch = task_of(settings(), corpus).train(), batch_of(corpus, 8)
+    optimizer = torch.optim.Adam(task.network.parameters(), 5e-3)
+    course = []
+    for _ in range(40):
+        losses = task(batch)
+        optimizer.zero_grad()
+        torch.stack(list(losses.values())).sum().backward()
+        optimizer.step()
+        course.append({name: float(value.detach()) for name, value in losses.items()})
+    for name in ("landmarks", "texture", "embedding"):
+        assert course[-1][name] < 0.8 * course[0][name], name
+
+
+def test_a_decoder_starts_at_the_mean_landmarks_and_colour() -> None:
+    corpus = Corpus()
+    for name, order in (("tiny-decoder", range(68)), ("decoder-speech-to-face-repo", ORDER_72)):
+        chosen = settings("network.mean_bias=true", name=name)
+        network = build(chosen.network, WIDTH, 0)
+        start(network, FaceDecoderDataset(corpus.manifest, corpus, "train"), chosen.network)
+        bias = network.landmark_layers[-1][0].bias.detach().reshape(-1, 2)
+        np.testing.assert_array_equal(bias, corpus.mean_landmarks[list(order)])
+        colour = network.texture_layers[-1][0].bias.detach()
+        assert 0.3 < float(colour.mean()) < 0.6
+
+
+def test_a_decoder_without_a_warp_learns_the_picture_itself(tmp_path: Path) -> None:
+    class Seen(Corpus):
+        pictures = 0
+
+        def picture(self, row: int) -> np.ndarray:
+            self.pictures += 1
+            return super().picture(row)
+
+    corpus, chosen = Seen(), settings(name="decoder-speech-to-face-repo")
+    chosen = recipe.shortened(chosen, None, 2)
+    decoder = package.load(trained(tmp_path / "run", chosen, corpus))
+    assert not decoder.warps and decoder.entry.name == "face_decoder.speech-to-face"
+    assert corpus.pictures >= 8
+    with pytest.raises(UsageError, match="does not warp, so faces cannot be morphed"):
+        morphing = dataclasses.replace(chosen, data=dataclasses.replace(chosen.data, morph=0.5))
+        trained(tmp_path / "other", morphing, corpus)
+
+
+def test_neighbours_are_the_nearest_in_landmarks_and_texture() -> None:
+    corpus: Any = Corpus()
+    rows = np.arange(0, 20, 2)
+    table = [features(corpus, int(row)) for row in rows]
+    found = nearest(corpus, rows, 3)
+    for i, (shape, colour) in enumerate(table):
+        apart = [
+            10 * np.sqrt(np.mean((shape - s) ** 2)) + np.sqrt(np.mean((colour - c) ** 2))
+            for s, c in table
+        ]
+        assert set(found[i]) == set(np.argsort(apart)[1:4]) and i not in found[i]
+    with pytest.raises(CorpusError, match="too few for 10 neighbours"):
+        nearest(corpus, rows, 10)
+
+
+def test_neighbours_are_looked_for_among_some_pictures_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(decoder_data, "CANDIDATES", 5)
+    corpus: Any = Corpus()
+    found = nearest(corpus, np.arange(20), 2)
+    assert set(found.ravel()) <= {0, 5, 9, 10, 14, 19}
+
+
+def test_morphs_lie_between_two_pictures_and_follow_from_the_seed() -> None:
+    corpus: Any = Corpus()
+    items = FaceDecoderDataset(corpus.manifest, corpus, "train", pictures=False)
+    morphs = Morphs(items, 1.0, 3, seed=1)
+    item, own = morphs[2], items[2]
+    others = [items[int(i)] for i in morphs.near[2]]
+    assert bool(item["morphed"]) and not item["embedding"].any()
+    fits = []
+    for other in others:
+        line = (other["landmarks"] - own["landmarks"]).flatten()
+        weight = float((item["landmarks"] - own["landmarks"]).flatten() @ line / (line @ line))
+        texture = torch.lerp(own["texture"].float(), other["texture"].float(), weight)
+        mixed = torch.lerp(own["landmarks"], other["landmarks"], weight)
+        fits.append(
+            0 <= weight <= 1
+            and torch.allclose(mixed, item["landmarks"], atol=1e-3)
+            and (texture - item["texture"].float()).abs().max() <= 0.6
+        )
+    assert sum(fits) == 1
+    assert torch.equal(morphs[2]["texture"], item["texture"])
+    morphs.set_epoch(1)
+    assert not torch.equal(morphs[2]["texture"], item["texture"])
+    kept = Morphs(items, 0.0, 3, seed=1)[2]
+    assert torch.equal(kept["embedding"], own["embedding"]) and not kept["morphed"]
+
+
+def test_the_embeddings_of_morphs_are_those_of_their_pictures() -> None:
+    corpus: Any = Corpus()
+    items = FaceDecoderDataset(corpus.manifest, corpus, "train", pictures=False)
+    morphs = Morphs(items, 0.5, 3, seed=0)
+    batch = collated([morphs[i] for i in range(8)])
+    assert 0 < int(batch["morphed"].sum()) < 8
+    task = task_of(settings(), corpus)
+    texture = batch["texture"].float() / 255
+    found = task.embeddings(batch, texture, batch["landmarks"])
+    kept = ~batch["morphed"]
+    assert torch.equal(found[kept], batch["embedding"][kept])
+    exact = FaceTail(task.network.mean_landmarks)
+    new = batch["morphed"]
+    picture = exact(batch["landmarks"][new].flatten(1), texture[new])[0]
+    with torch.no_grad():
+        want = task.judge(picture)
+    torch.testing.assert_close(found[new], want, atol=5e-3, rtol=5e-3)
+    assert not batch["embedding"][new].any() and found[new].abs().sum() > 0
+
+
+def test_a_run_that_was_stopped_ends_with_the_same_weights(tmp_path: Path) -> None:
+    chosen = settings("phases.shape.epochs=2", "phases.identity.epochs=1", "data.morph=0.5",
+                      "data.neighbours=3")  # fmt: skip
+    trained(tmp_path / "whole", chosen)
+    assert trained(tmp_path / "cut", chosen, minutes=0.0) is not None  # a bundle of what there is
+    with pytest.raises(UsageError, match="holds a run already"):
+        trained(tmp_path / "cut", chosen)
+    trained(tmp_path / "cut", chosen, resume=True)
+    for phase in ("shape", "identity"):
+        a, b = bits(tmp_path / "whole" / phase), bits(tmp_path / "cut" / phase)
+        assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_without_a_validation_split_the_last_weights_become_the_bundle(tmp_path: Path) -> None:
+    said: list[str] = []
+    chosen = recipe.shortened(settings(), None, 1)
+    bundle = trained(tmp_path / "run", chosen, Corpus(splits=False), say=said.append)
+    assert package.load(bundle).width == WIDTH
+    assert said[0].startswith("No evaluation while training")
+
+
+def test_what_cannot_be_trained_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    def network(entry: str = "face_decoder.tiny", begin: str = "", **options: Any) -> Network:
+        return Network(entry, begin, True, options)
+
+    with pytest.raises(UsageError, match="is no face decoder"):
+        build(network("ve_conv.tiny"), WIDTH, 0)
+    with pytest.raises(UsageError, match=r"do not fit face_decoder\.tiny"):
+        build(network(widht=3), WIDTH, 0)
+    first = trained(tmp_path / "run", recipe.shortened(settings(), None, 1))
+    again = build(network(begin=str(first)), WIDTH, 1)
+    assert torch.equal(again.mean_landmarks, torch.from_numpy(Corpus().mean_landmarks))
+    with pytest.raises(UsageError, match="for embeddings of 7 values"):
+        build(network(begin=str(first)), 7, 0)
+    with pytest.raises(UsageError, match=r"data\.morph is a part from 0 to 1"):
+        settings("data.morph=2")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_is_complete_and_can_be_shown(name: str, tmp_path: Path) -> None:
+    found = recipe.read(name, DecoderRecipe)
+    assert name in recipe.names() and "face_decoder" in found.network.entry
+    shown = CliRunner().invoke(main, ["train", "decoder", "--recipe", name, "--show"])
+    assert shown.exit_code == 0
+    (tmp_path / "recipe.toml").write_text(shown.output)
+    assert recipe.read(recipe_of(None, tmp_path), DecoderRecipe) == found
+    assert (
+        recipe_of(None, None) == "decoder-cole" and recipe_of("mine.toml", tmp_path) == "mine.toml"
+    )
+
+
+def test_the_command_asks_for_what_it_needs() -> None:
+    missing = CliRunner().invoke(main, ["train", "decoder"])
+    assert missing.exit_code == 2 and "--prepared DIR and --out RUN" in missing.output
+    wrong = CliRunner().invoke(main, ["train", "decoder", "--show", "--set", "loss.texture=1"])
+    assert wrong.exit_code == 2 and "did you mean loss.texture_weight" in wrong.output

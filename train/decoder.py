@@ -1,0 +1,233 @@
+"""Training of face decoders: the embedding of a face to its picture.
+
+The folder of a run holds recipe.toml, a folder for each phase (checkpoints, history, curves; see
+`vox2face.train.loop`), grids/ with pictures of fixed people after each evaluation, and at the end
+bundle/, which `vox2face.load` takes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vox2face.errors import CorpusError, UsageError
+from vox2face.spec import resolve
+from vox2face.train import grid, loop, recipe, runs, voice_network
+from vox2face.train.datasets import FaceDecoderDataset
+from vox2face.train.decoder_data import Morphs, Targets
+from vox2face.train.decoder_eval import Validation
+from vox2face.train.decoder_task import MOST, DecoderTask, Judge
+from vox2face.train.keeper import State
+from vox2face.train.loader import Items
+from vox2face.train.runs import Say
+from vox2face.zoo import registry
+from vox2face.zoo.face_decoder import FaceDecoder
+
+if TYPE_CHECKING:
+    from vox2face.train.decoder_recipe import DecoderRecipe, Network
+    from vox2face.train.manifest import Manifest
+    from vox2face.train.prepared import Prepared
+
+SAMPLE = 500  # pictures whose mean colour the decoder starts from
+Spoken = Mapping[int, NDArray[np.float32]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One training run: where it writes, what it learns from, and how it goes about it."""
+
+    folder: Path
+    manifest: Manifest
+    prepared: Prepared
+    settings: DecoderRecipe
+    face: str | None
+    voice: str
+    facts: dict[str, Any]
+    resume: bool
+    say: Say
+
+    def source(self, split: str) -> FaceDecoderDataset:
+        """Return the data set of a split; a decoder that warps needs no pictures."""
+        return FaceDecoderDataset(
+            self.manifest, self.prepared, split, face=self.face, pictures=not self.warps
+        )
+
+    @property
+    def warps(self) -> bool:
+        """Whether the decoder warps its textures."""
+        return bool(self.facts["warps"])
+
+    def items(self, source: FaceDecoderDataset) -> Items:
+        """Return what is learnt of a data set, without morphs."""
+        return source if self.warps else Targets(source)
+
+
+def train_decoder(
+    manifest: Manifest,
+    prepared: Prepared,
+    settings: DecoderRecipe,
+    folder: Path,
+    *,
+    face: str | None = None,
+    voice: str = "",
+    resume: bool = False,
+    minutes: float = math.inf,
+    say: Say = print,
+) -> Path | None:
+    """Train a face decoder; return its bundle, or None if the run was interrupted.
+
+    `prepared` holds embeddings (of the encoder `face` or of its first one), landmarks and
+    textures; `voice` is a voice encoder whose faces the grids show too. After `minutes` the best
+    weights so far become the bundle. Raises `Vox2FaceError` in one sentence for what cannot be
+    trained.
+    """
+    deadline = time.monotonic() + 60 * minutes
+    runs.require_new(folder, settings.phases, resume)
+    machine = loop.accelerator(settings.loop)
+    say = say if machine.is_main_process else lambda line: None
+    encoder = prepared.encoder(face)
+    network = build(settings.network, encoder.width, settings.loop.seed)
+    facts: dict[str, Any] = {
+        "recipe": recipe.facts(settings),
+        "face_encoder": face or prepared.encoders[0],
+        "warps": network.mean_landmarks is not None,
+    }
+    run = Run(folder, manifest, prepared, settings, face, voice, facts, resume, say)
+    source = run.source("train")
+    start(network, source, settings.network)
+    items = training_items(run, source)
+    facts |= {"identities": len(source.identities), "pictures": len(source)}
+    if machine.is_main_process:
+        recipe.write(settings, folder / recipe.FILE)
+    judge, measured = Judge(encoder), validation(run)
+    for name in settings.phases:
+        state = run_phase(run, name, network, judge, items, measured, deadline)
+        facts[name] = {"steps": state.step, settings.loop.monitor: state.best.value}
+        if not state.finished and time.monotonic() < deadline:
+            say(f"Interrupted at step {state.step} of {name}: --resume goes on from there.")
+            return None
+        if not state.finished:
+            break
+    if machine.is_main_process:
+        return runs.bundled(folder, settings.network.entry, network, encoder.preset, facts, say)
+    return folder / runs.BUNDLE
+
+
+def build(settings: Network, width: int, seed: int) -> FaceDecoder:
+    """Return the network of a recipe for embeddings of `width` values.
+
+    Raises `UsageError` for an entry that is no face decoder, options it does not have, and weights
+    of another network.
+    """
+    entry = registry.entry(settings.entry)
+    if entry.kind != "face-decoder":
+        raise UsageError(f"{entry.name} is no face decoder: network.entry has to be one.")
+    weights = voice_network.tensors_of(settings.start)
+    torch.manual_seed(seed)
+    sizes = (
+        registry.options(entry, {k: tuple(v.shape) for k, v in weights.items()}) if weights else {}
+    )
+    try:
+        network: FaceDecoder = resolve(entry.build)(**{**sizes, **settings.options, "width": width})
+        if weights:
+            network.load_state_dict(weights)
+    except (TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(
+            f"network.options or network.start do not fit {entry.name} for embeddings of {width} "
+            f"values ({reason})."
+        ) from error
+    return network
+
+
+def start(network: FaceDecoder, source: FaceDecoderDataset, settings: Network) -> None:
+    """Give a decoder the mean landmarks of the corpus, and let it start at its mean face."""
+    mean = torch.from_numpy(source.prepared.mean_landmarks)
+    if network.mean_landmarks is not None and not settings.start:
+        network.mean_landmarks.copy_(mean)
+    if not settings.mean_bias:
+        return
+    spread = np.unique(np.linspace(0, len(source) - 1, SAMPLE).round().astype(int))
+    rows = source.groups.pictures[spread]
+    colour = np.mean([source.prepared.textures[int(row)].mean((0, 1)) for row in rows], axis=0)
+    landmarks: Any = network.landmark_layers[-1]
+    texture: Any = network.texture_layers[-1]
+    points = landmarks[0].bias.numel() // 2
+    with torch.no_grad():
+        landmarks[0].bias.copy_(in_order(mean, points).flatten())
+        texture[0].bias.copy_(torch.from_numpy(colour / MOST))
+
+
+def in_order(landmarks: torch.Tensor, points: int) -> torch.Tensor:
+    """Return 68 landmarks as the 68 or 72 of a decoder."""
+    from vox2face.zoo.warp import ORDER_72
+
+    return landmarks[list(ORDER_72)] if points == len(ORDER_72) else landmarks
+
+
+def training_items(run: Run, source: FaceDecoderDataset) -> Items:
+    """Return what is trained on: the pictures, or the pictures and their morphs."""
+    data = run.settings.data
+    if not data.morph:
+        return run.items(source)
+    if not run.warps:
+        raise UsageError(
+            f"{run.settings.network.entry} does not warp, so faces cannot be morphed for it: set "
+            "data.morph to 0."
+        )
+    run.say(f"Looking for {data.neighbours} neighbours of each of {len(source):,} pictures.")
+    return Morphs(source, data.morph, data.neighbours, run.settings.loop.seed)
+
+
+def validation(run: Run) -> tuple[FaceDecoderDataset, grid.Grid, Spoken] | None:
+    """Return the pictures to measure with, and what the grids show; None without a split val."""
+    try:
+        source = run.source("val")
+    except CorpusError as error:
+        run.say(f"No evaluation while training: {error}")
+        return None
+    shown = grid.grid(
+        run.folder / grid.FOLDER, run.prepared, source.embeddings, source.identities, source.groups
+    )
+    return source, shown, grid.spoken(shown, run.manifest, run.voice)
+
+
+def run_phase(
+    run: Run,
+    name: str,
+    network: FaceDecoder,
+    judge: Judge,
+    items: Items,
+    measured: tuple[FaceDecoderDataset, grid.Grid, Spoken] | None,
+    deadline: float,
+) -> State:
+    """Run one phase to its end and leave its best weights in the network."""
+    settings, phase = run.settings, run.settings.phases[name]
+    task = DecoderTask(network, settings.loss, judge, phase.embedding)
+    evaluate = None
+    if measured is not None:
+        source, shown, spoken = measured
+        number, workers = settings.data.val_pictures, settings.loop.workers
+        shown = dataclasses.replace(shown, folder=shown.folder / name)
+        evaluate = Validation(task, run.items(source), source, number, workers, shown, spoken)
+    state = loop.train(
+        task,
+        items,
+        settings.plan(phase),
+        run.folder / name,
+        evaluate,
+        facts={**run.facts, "phase": name},
+        resume=run.resume,
+        minutes=(deadline - time.monotonic()) / 60,
+        say=run.say,
+    )
+    runs.take_best(task, run.folder / name)
+    return state

@@ -1,0 +1,111 @@
+"""The evaluation of a face decoder while it is trained: on the pictures of the validation split."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from vox2face.errors import CorpusError
+from vox2face.train import retrieval, voice_data
+from vox2face.train.decoder_task import MOST, DecoderTask
+from vox2face.zoo.face_tail import FaceTail
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from vox2face.train.datasets import FaceDecoderDataset
+    from vox2face.train.grid import Grid
+
+PICTURES = 16  # decoded at a time
+KS = (1, 10)
+GALLERY = 5000  # people: more would take longer to rank than to decode
+
+
+class Validation:
+    """Measures a task on pictures that are chosen once: at most `limit`, spread over all people.
+
+    `items` are what the task is trained on, of the validation split, and `source` the data set
+    behind them. The faces that are ranked are the mean embeddings of everybody in it.
+    """
+
+    def __init__(
+        self,
+        task: DecoderTask,
+        items: Any,
+        source: FaceDecoderDataset,
+        limit: int,
+        workers: int,
+        grid: Grid | None = None,
+        spoken: Mapping[int, NDArray[np.float32]] | None = None,
+    ) -> None:
+        self.task, self.items, self.workers = task, items, workers
+        self.grid, self.spoken = grid, spoken
+        number = min(len(items), limit or len(items))
+        self.chosen = np.unique(np.linspace(0, len(items) - 1, number).round().astype(int)).tolist()
+        people = range(min(GALLERY, len(source.identities)))
+        pictures = (source.groups.pictures_of(who) for who in people)
+        self.faces = np.stack(
+            [np.mean([source.embeddings[int(row)] for row in rows], axis=0) for rows in pictures]
+        )
+
+    def __call__(self, machine: Accelerator, step: int) -> Mapping[str, float]:
+        """Return loss, errors, cosine and recall, the same on every process; draw the grid."""
+        from accelerate.utils import gather_object
+
+        own: list[tuple[int, dict[str, float], Tensor, int]] = []
+        share = self.chosen[machine.process_index :: machine.num_processes]
+        for indices, batch, _ in voice_data.each(self.items, share, PICTURES, self.workers):
+            if indices:
+                here = {name: value.to(machine.device) for name, value in batch.items()}
+                own += zip(indices, *self.measured(here), batch["identity"].tolist(), strict=True)
+        rows = sorted(gather_object(own), key=lambda row: row[0])
+        if not rows:
+            raise CorpusError("No picture of the split 'val' can be read: check the corpus.")
+        if self.grid is not None and machine.is_main_process:
+            self.grid.draw(step, lambda faces: self.decoded(faces, machine.device), self.spoken)
+        values = {name: float(np.mean([row[1][name] for row in rows])) for name in rows[0][1]}
+        return values | self.recalls([row[2] for row in rows], [row[3] for row in rows])
+
+    def measured(self, batch: dict[str, Tensor]) -> tuple[list[dict[str, float]], Tensor]:
+        """Return the values of each picture, and the embeddings of the decoded ones, (n, width)."""
+        raw, texture = (value.float() for value in self.task.network(batch["embedding"]))
+        pictures, _, points = self.task.pictures(raw, texture)
+        found = self.task.judge(pictures).float()
+        true = batch["texture"].float() / MOST
+        squares = (points - batch["landmarks"]).square()
+        values = {
+            "landmark_pixels": squares.sum(-1).sqrt().mean(1),
+            "texture_mae": (texture - true).abs().mean((1, 2, 3)),
+            "cosine": functional.cosine_similarity(found, batch["embedding"]),
+        }
+        s = self.task.loss
+        loss = s.landmarks_weight * squares.mean((1, 2)) + s.texture_weight * values["texture_mae"]
+        if self.task.embedding:
+            loss = loss + s.embedding_weight * (1 - values["cosine"])
+        values = {"loss": loss, **values}
+        lists = {name: value.tolist() for name, value in values.items()}
+        return [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)], (
+            found.cpu()
+        )
+
+    def recalls(self, found: list[Tensor], people: list[int]) -> dict[str, float]:
+        """Return how often the own face is among the first, of all faces of the split."""
+        inside = [i for i, who in enumerate(people) if who < len(self.faces)]
+        queries = torch.stack([found[i] for i in inside]).numpy()
+        owners = np.array([people[i] for i in inside])
+        ranks = retrieval.rank(queries, owners, self.faces, [np.arange(len(self.faces))])
+        return {f"recall{k}": float(ranks.hits(k).mean()) for k in KS}
+
+    def decoded(self, faces: NDArray[np.float32], device: torch.device) -> list[NDArray[np.uint8]]:
+        """Return the pictures of embeddings (n, width), RGB uint8 (224, 224, 3)."""
+        embeddings = torch.from_numpy(faces).to(device)
+        exact = FaceTail(self.task.network.mean_landmarks).to(device)
+        raw, texture = (value.float() for value in self.task.network(embeddings))
+        shown = (exact(raw, texture)[0] * MOST + 0.5).to(torch.uint8)
+        return list(shown.permute(0, 2, 3, 1).cpu().numpy())

@@ -1,0 +1,136 @@
+"""A picture for each evaluation: some people, and what the networks make of them by then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from vox2face.audio import RATE
+from vox2face.face import save_png
+from vox2face.train import storage
+from vox2face.train.contact_sheet import GAP, INK, PALE, PAPER, TILE, lettering, read_clip
+
+if TYPE_CHECKING:
+    from vox2face.train.manifest import Manifest
+    from vox2face.train.pairs import Groups
+    from vox2face.train.prepared import Prepared, Rows
+
+Pixels = NDArray[np.uint8]
+Decode = Callable[[NDArray[np.float32]], Sequence[Pixels]]
+PEOPLE = 6  # rows
+FOLDER = "grids"
+ORIGINAL, DECODED, SPOKEN = "original", "face-to-face", "speech-to-face"
+HEAD, LEFT, TITLE = 34, 14, 15  # pixels
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Some people, always the same: their numbers, names, pictures and embeddings (n, width)."""
+
+    folder: Path
+    people: Sequence[int]
+    names: Sequence[str]
+    pictures: Sequence[Pixels]
+    faces: NDArray[np.float32]
+
+    def draw(
+        self, step: int, decode: Decode, spoken: Mapping[int, NDArray[np.float32]] | None = None
+    ) -> Path:
+        """Write grids/step-000120.png: original, face-to-face and, by person, speech-to-face."""
+        columns: dict[str, dict[int, Pixels]] = {
+            ORIGINAL: dict(zip(self.people, self.pictures, strict=True)),
+            DECODED: dict(zip(self.people, decode(self.faces), strict=True)),
+        }
+        heard = {who: spoken[who] for who in self.people if who in spoken} if spoken else {}
+        if heard:
+            shown = decode(np.stack(list(heard.values())))
+            columns[SPOKEN] = dict(zip(heard, shown, strict=True))
+        path = self.folder / f"step-{step:06d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        title = f"after {step:,} steps"
+        return save_png(sheet(title, self.people, self.names, columns), path, {"step": str(step)})
+
+
+def grid(
+    folder: Path, prepared: Prepared, faces: Rows, identities: Sequence[str], groups: Groups
+) -> Grid:
+    """Return a grid of people spread over a data set, each by the first picture."""
+    spread = np.linspace(0, len(identities) - 1, min(PEOPLE, len(identities)))
+    people = np.unique(spread.round().astype(int)).tolist()
+    rows = [int(groups.pictures[groups.first_picture[who]]) for who in people]
+    return Grid(
+        folder,
+        people,
+        [identities[who] for who in people],
+        [prepared.picture(row) for row in rows],
+        np.stack([np.asarray(faces[row], np.float32) for row in rows]),
+    )
+
+
+def sheet(
+    title: str,
+    people: Sequence[int],
+    names: Sequence[str],
+    columns: Mapping[str, Mapping[int, Pixels]],
+) -> Image.Image:
+    """Return the people in rows under the titles of the columns."""
+    step, line = TILE + GAP, TILE + GAP + TITLE
+    size = (2 * LEFT + step * len(columns) - GAP, HEAD + TITLE + line * len(people) + GAP)
+    page = Image.new("RGB", size, PAPER)
+    pen, ink = ImageDraw.Draw(page), dict[str, Any](font=lettering(12))
+    pen.text((LEFT, 10), title, fill=INK, font=lettering(14))
+    for column, (name, shown) in enumerate(columns.items()):
+        left = LEFT + column * step
+        pen.text((left, HEAD), name, fill=INK, **ink)
+        for number, who in enumerate(people):
+            top = HEAD + TITLE + 4 + number * line
+            if who in shown:
+                tile = Image.fromarray(shown[who]).resize((TILE, TILE), Image.Resampling.LANCZOS)
+                page.paste(tile, (left, top))
+            if column == 0:
+                pen.text((left, top + TILE + 1), names[number][:24], fill=PALE, **ink)
+    return page
+
+
+def spoken(shown: Grid, manifest: Manifest, voice: str) -> dict[int, NDArray[np.float32]]:
+    """Return what a voice encoder makes of the first clip of each person, by number.
+
+    Without the name of a voice encoder that is nothing. Raises `UsageError` for one of another
+    width than the faces'.
+    """
+    from vox2face.errors import UsageError
+    from vox2face.runtime import load_kind
+    from vox2face.voice_encoder import VoiceEncoder
+
+    if not voice:
+        return {}
+    encoder, width = load_kind(VoiceEncoder, voice), shown.faces.shape[1]
+    if encoder.width != width:
+        raise UsageError(
+            f"{voice} gives {encoder.width} values and the faces have {width}: name a voice "
+            "encoder that was trained for this face encoder."
+        )
+    places = first_clips(manifest, shown.names)
+    who = dict(zip(shown.names, shown.people, strict=True))
+    return {who[name]: encoder(read_clip(place), rate=RATE)[0] for name, place in places.items()}
+
+
+def first_clips(manifest: Manifest, names: Sequence[str]) -> dict[str, str]:
+    """Return where the first clip by path is of each of some people who have one."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    table = manifest.table
+    theirs = pc.is_in(table["identity"].cast("string"), pa.array(names))
+    table = table.filter(pc.and_(theirs, pc.equal(table["kind"].cast("string"), "voice")))
+    found: dict[str, str] = {}
+    columns = (table[name].cast("string").to_pylist() for name in ("identity", "path", "root"))
+    for name, path, root in sorted(zip(*columns, strict=True)):
+        found.setdefault(name, storage.join(root, path))
+    return found
