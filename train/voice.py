@@ -83,7 +83,7 @@ def train_voice(
     width = len(items.embedding(0, 0))
     network = voice_network.build(settings.network, width, settings.loop.seed)
     if settings.network.mean_bias:
-        voice_network.set_bias(network, mean_embedding(items))
+        voice_network.start_at(network, mean_embedding(items))
     drawing = loaded_decoder(decoder, width)
     judges = classifier(prepared, face, settings, say), first_layers(drawing, settings, say)
     losses = VoiceLosses(settings.loss, width, len(items.identities), *judges)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from vox2face.train.voice_recipe import Network
 
 Modules = list[nn.Module]
+NEAR = 0.05  # of the usual weights of a last layer that starts at a mean
 
 
 @dataclass(frozen=True)
@@ -143,12 +144,17 @@ def build(settings: Network, width: int, seed: int) -> Tapped:
     return network
 
 
-def set_bias(network: nn.Module, mean: Tensor) -> None:
-    """Let the last layer start at a mean embedding (width,)."""
+def start_at(network: nn.Module, mean: Tensor) -> None:
+    """Let a network start close to a mean embedding (width,), whatever it hears.
+
+    Embeddings of faces differ by little from their mean; a last layer of usual weights would be
+    far off, and pulling it back breaks the layers below.
+    """
     layers = (m for top in anatomy(network).head(network) for m in top.modules())
     last = [layer for layer in layers if isinstance(layer, nn.Linear)][-1]
     with torch.no_grad():
         last.bias.copy_(mean)
+        last.weight.mul_(NEAR)
 
 
 def tensors_of(name: str) -> dict[str, Tensor]:

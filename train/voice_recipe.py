@@ -31,8 +31,8 @@ class Network:
 
     `start` is a bundle or registry name of weights to start from: those of another AST (its head
     is drawn anew), the encoder of a head, or a whole network; "" draws all. `preset` is the
-    preprocessing, "" for the entry's own. With `mean_bias` the last layer starts at the mean of the
-    embeddings to be learnt, which small corpora and short runs profit from, and not at zero.
+    preprocessing, "" for the entry's own. With `mean_bias` the network starts close to the mean of
+    the embeddings to be learnt, whatever it hears: small corpora and short runs profit from that.
     """
 
     entry: str

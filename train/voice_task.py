@@ -37,7 +37,7 @@ class VoiceTask(Task):
     ) -> None:
         super().__init__()
         self.network, self.losses = network, losses
-        self.frontend = voice_frontend(preset)
+        self.frontend = voice_frontend(preset, getattr(network, "frames", None))
         self.rates, self.gain, self.noise = (phase.lr, phase.body_lr), gain, noise
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:

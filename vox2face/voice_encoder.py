@@ -28,8 +28,10 @@ class VoiceEncoder(Loaded):
     def prepare(self) -> None:
         """Make what stands around the network."""
         from vox2face.zoo.frontends import VoiceInput
+        from vox2face.zoo.preprocessing import heard
 
-        self.whole_input = VoiceInput(voice_preset(self.preset)).eval().to(self.here)
+        preset = voice_preset(self.preset)
+        self.whole_input = VoiceInput(preset, heard(self.entry)).eval().to(self.here)
         self.frontend = self.whole_input.frontend
 
     def __call__(

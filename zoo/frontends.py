@@ -172,19 +172,20 @@ class Spectrogram(nn.Module):
 
 
 class FilterBank(nn.Module):
-    """Waveforms (n, samples) at 16 kHz, -1..1, to normalised log mel energies (n, 1024, 128).
+    """Waveforms (n, samples) at 16 kHz, -1..1, to normalised log mel energies (n, frames, 128).
 
     Kaldi's fbank as AST uses it: frames of 400 samples, each without its mean, pre-emphasised and
     under a symmetric Hann window; energies of 128 bands from 20 Hz to 8 kHz, natural logarithm.
-    Frames behind the 1024th are cut off and missing ones are 0, then (x - mean) / (2 std).
+    There are 1024 frames, or as many as the network hears: those behind are cut off and missing
+    ones are 0, then (x - mean) / (2 std).
     """
 
     dft: Tensor
     bands: Tensor
 
-    def __init__(self, preset: VoicePreset) -> None:
+    def __init__(self, preset: VoicePreset, frames: int = FBANK_FRAMES) -> None:
         super().__init__()
-        self.preset = fitting(preset, "fbank")
+        self.preset, self.frames = fitting(preset, "fbank"), frames
         window = torch.hann_window(WINDOW, periodic=False, dtype=torch.float64)
         analysis = (dft(FFT, 0) * window) @ preemphasis() @ without_mean()
         self.register_buffer("dft", analysis.float(), persistent=False)
@@ -192,11 +193,11 @@ class FilterBank(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the energies; waveforms of one batch have the same length, 1600 or more."""
-        x = checked(x, self.dft)[:, : (FBANK_FRAMES - 1) * HOP + WINDOW]
+        x = checked(x, self.dft)[:, : (self.frames - 1) * HOP + WINDOW]
         spectrum = transformed(self.dft, framed(x))
         energies = product(self.bands, spectrum.square().sum(1))
         y = energies.clamp(min=FBANK_FLOOR).log().transpose(1, 2)
-        y = functional.pad(y, (0, 0, 0, FBANK_FRAMES))[:, :FBANK_FRAMES]
+        y = functional.pad(y, (0, 0, 0, self.frames))[:, : self.frames]
         return (y - self.preset.mean) / (2 * self.preset.std)
 
 
@@ -238,12 +239,13 @@ class VoiceInput(nn.Module):
 
     The waveform is levelled, cut or repeated as the preset states, and goes through its front end.
     Gradients pass through the rounding to 16 bits as if it were not there, and the gain counts as
-    a constant. Silent rows stay silent.
+    a constant. Silent rows stay silent. `frames` is for networks that hear another number of them
+    than usual.
     """
 
-    def __init__(self, preset: VoicePreset) -> None:
+    def __init__(self, preset: VoicePreset, frames: int | None = None) -> None:
         super().__init__()
-        self.preset, self.frontend = preset, voice_frontend(preset)
+        self.preset, self.frontend = preset, voice_frontend(preset, frames)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return what the front end makes of the levelled waveforms."""
@@ -278,14 +280,19 @@ FRONTENDS: dict[str, type[Frontend]] = {
 }
 
 
-def voice_frontend(preset: VoicePreset | str) -> Frontend:
-    """Return the front end of a preset or of its name: waveforms in, what the network takes out."""
+def voice_frontend(preset: VoicePreset | str, frames: int | None = None) -> Frontend:
+    """Return the front end of a preset or of its name: waveforms in, what the network takes out.
+
+    `frames` is how many a filter bank gives, 1024 if it is None.
+    """
     preset = voice_preset(preset) if isinstance(preset, str) else preset
     if preset.frontend not in FRONTENDS:
         known = ", ".join(FRONTENDS)
         raise UsageError(
             f"Preset {preset.name} asks for a front end {preset.frontend!r}: choose one of {known}."
         )
+    if preset.frontend == "fbank" and frames is not None:
+        return FilterBank(preset, frames)
     return FRONTENDS[preset.frontend](preset)
 
 

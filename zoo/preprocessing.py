@@ -26,6 +26,7 @@ WAVEFORM = TensorSpec(
     layout="NT",
     meaning="mono speech at 16 kHz, -1..1, at least 1600 samples",
 )
+FRAMES_BY_BANDS = "NTC"  # the layout of a filter bank
 RAW = {"face-encoder": PIXELS, "voice-encoder": WAVEFORM}
 FINDERS = {
     "face-encoder": face_preset,
@@ -62,6 +63,12 @@ def raw_input(entry: Entry) -> TensorSpec:
     return RAW[entry.kind]
 
 
+def heard(entry: Entry) -> int | None:
+    """Return how many frames a network hears at a time; None where it takes any number."""
+    frames = entry.input.shape[1] if entry.input.layout == FRAMES_BY_BANDS else None
+    return frames if isinstance(frames, int) else None
+
+
 def frontend(entry: Entry, preset: str) -> nn.Module:
     """Return the module that makes a network's input of `raw_input`, in eval mode.
 
@@ -71,5 +78,5 @@ def frontend(entry: Entry, preset: str) -> nn.Module:
 
     raw_input(entry)
     if entry.kind == "voice-encoder":
-        return frontends.VoiceInput(voice_preset(preset)).eval()
+        return frontends.VoiceInput(voice_preset(preset), heard(entry)).eval()
     return frontends.FaceInput(face_preset(preset), entry.size).eval()

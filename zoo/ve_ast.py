@@ -74,7 +74,7 @@ class AST(Tapped):
         self.norm, self.head_norm = nn.LayerNorm(hidden, eps=EPSILON), nn.LayerNorm(hidden)
         self.head_norm.eps = EPSILON
         self.head = nn.Linear(hidden, width)
-        self.relu = relu
+        self.relu, self.frames = relu, frames
         for weights in (self.class_token, self.distillation_token, self.positions):
             nn.init.trunc_normal_(weights, std=0.02)
 

@@ -31,7 +31,7 @@ class TimeAverage(nn.Module):
 class VEConv(Tapped):
     """Spectrograms (n, 2, bins, frames) to embeddings (n, width).
 
-    Frames are pooled over time only, so that any number of 116 or more will do. `relu=False` gives
+    Frames are pooled over time only, so that any number of 259 or more will do. `relu=False` gives
     the network of the paper. The layers have the names of the Speech-to-face repo's checkpoints.
     """
 
