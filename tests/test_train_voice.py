@@ -17,7 +17,7 @@ from twins import SMALL, random_module
 
 import vox2face as package
 from vox2face.errors import AudioError, CorpusError, UsageError
-from vox2face.train import checkpoint, curves, manifest, recipe, voice_data, voice_network
+from vox2face.train import checkpoint, curves, manifest, recipe, runs, voice_data, voice_network
 from vox2face.train.manifest import Manifest
 from vox2face.train.voice import train_voice
 from vox2face.train.voice_losses import VoiceLosses
@@ -135,7 +135,12 @@ def test_a_finished_run_is_a_bundle_that_load_takes(tmp_path: Path) -> None:
     facts = loaded.bundle.config["source"]["training"]
     assert facts["recipe"]["network"]["entry"] == "ve_conv.tiny"
     assert facts["face_encoder"] == "toy" and facts["train"]["steps"] == 2 * (8 * CLIPS // 8)
-    assert {p.name for p in (tmp_path / "run").iterdir()} == {"recipe.toml", "train", "bundle"}
+    assert {p.name for p in (tmp_path / "run").iterdir()} == {
+        ".lock",
+        "recipe.toml",
+        "train",
+        "bundle",
+    }
     assert any("val_recall10" in line for line in said)
 
 
@@ -383,6 +388,16 @@ def test_a_run_is_not_overwritten(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--resume"):
         trained(tmp_path / "run", settings("tiny-ve_conv", "loop.seed=4"))
     assert (tmp_path / "run" / "recipe.toml").read_bytes() == before
+
+
+def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
+    with runs.alone(tmp_path / "run", main=True):
+        with pytest.raises(UsageError, match="being trained by another process"):
+            trained(tmp_path / "run", settings("tiny-ve_conv", "phases.train.steps=1"))
+        with runs.alone(tmp_path / "run", main=False):
+            pass
+    assert {p.name for p in (tmp_path / "run").iterdir()} == {".lock"}
+    trained(tmp_path / "run", settings("tiny-ve_conv", "phases.train.steps=1"))
 
 
 def test_gain_and_noise_are_drawn_for_each_item_and_stay_in_range() -> None:

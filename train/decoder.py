@@ -91,8 +91,8 @@ def train_decoder(
     """
     deadline = time.monotonic() + 60 * minutes
     runs.require_new(folder, settings.phases, resume)
-    machine = loop.accelerator(settings.loop)
-    say = say if machine.is_main_process else lambda line: None
+    main = loop.accelerator(settings.loop).is_main_process
+    say = say if main else lambda line: None
     encoder = prepared.encoder(face)
     network = build(settings.network, encoder.width, settings.loop.seed)
     facts: dict[str, Any] = {
@@ -105,20 +105,18 @@ def train_decoder(
     start(network, source, settings.network)
     items = training_items(run, source)
     facts |= {"identities": len(source.identities), "pictures": len(source)}
-    if machine.is_main_process:
-        recipe.write(settings, folder / recipe.FILE)
     judge, measured = Judge(encoder), validation(run)
-    for name in settings.phases:
-        state = run_phase(run, name, network, judge, items, measured, deadline)
-        facts[name] = {"steps": state.step, settings.loop.monitor: state.best.value}
-        if not state.finished and time.monotonic() < deadline:
-            say(f"Interrupted at step {state.step} of {name}: --resume goes on from there.")
-            return None
-        if not state.finished:
-            break
-    if machine.is_main_process:
-        return runs.bundled(folder, settings.network.entry, network, encoder.preset, facts, say)
-    return folder / runs.BUNDLE
+    with runs.alone(folder, main):
+        if main:
+            recipe.write(settings, folder / recipe.FILE)
+        for name in settings.phases:
+            state = run_phase(run, name, network, judge, items, measured, deadline)
+            if not runs.goes_on(name, state, settings, facts, deadline, say):
+                return None
+            if not state.finished:
+                break
+        entry, preset = settings.network.entry, encoder.preset
+        return runs.bundled(folder, entry, network, preset, facts, say, main)
 
 
 def build(settings: Network, width: int, seed: int) -> FaceDecoder:

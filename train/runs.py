@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from torch import nn
 
 from vox2face.errors import UsageError
 from vox2face.train import checkpoint
+from vox2face.train.keeper import State
 from vox2face.train.task import Task
 
-BUNDLE = "bundle"
+BUNDLE, LOCK = "bundle", ".lock"
 Say = Callable[[str], None]
 
 
@@ -25,6 +29,30 @@ def require_new(folder: Path, phases: Iterable[str], resume: bool) -> None:
         )
 
 
+@contextmanager
+def alone(folder: Path, main: bool) -> Iterator[None]:
+    """Hold the folder of a run, in its first process, so that no other run writes into it.
+
+    Raises `UsageError` if one does.
+    """
+    if not main:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    held = FileLock(folder / LOCK, blocking=False)
+    try:
+        held.acquire()
+    except Timeout:
+        raise UsageError(
+            f"{folder} is being trained by another process: wait for its end, or choose another "
+            "folder."
+        ) from None
+    try:
+        yield
+    finally:
+        held.release()
+
+
 def take_best(task: Task, folder: Path) -> None:
     """Put the best weights of a phase into its task; the last where none was measured."""
     best = folder / checkpoint.BEST
@@ -32,13 +60,40 @@ def take_best(task: Task, folder: Path) -> None:
     checkpoint.load_model(task.trained(), checkpoint.read(path)[0], path)
 
 
+def goes_on(
+    phase: str,
+    state: State,
+    settings: Any,
+    facts: dict[str, Any],
+    deadline: float,
+    say: Say,
+) -> bool:
+    """Note how a phase of a recipe ended; return False if it was interrupted before its time."""
+    facts[phase] = {"steps": state.step, settings.loop.monitor: state.best.value}
+    if state.finished or time.monotonic() >= deadline:
+        return True
+    say(f"Interrupted at step {state.step} of {phase}: --resume goes on from there.")
+    return False
+
+
 def bundled(
-    folder: Path, entry: str, network: nn.Module, preset: str, facts: Mapping[str, Any], say: Say
+    folder: Path,
+    entry: str,
+    network: nn.Module,
+    preset: str,
+    facts: Mapping[str, Any],
+    say: Say,
+    main: bool,
 ) -> Path:
-    """Write the bundle of a trained network into the folder of its run; return the bundle's."""
+    """Write the bundle of a trained network into the folder of its run; return the bundle's.
+
+    Of several processes the first, `main`, writes.
+    """
     from vox2face.converters.save import save
 
     target = folder / BUNDLE
+    if not main:
+        return target
     save(entry, network, target, preset=preset, training=facts, force=target.exists())
     say(f"Bundle: {target}")
     return target

@@ -95,20 +95,17 @@ def train_voice(
         "clips": len(items.pairs.groups.clips),
     }
     run = Run(folder, voices, settings, facts, drawing, resume, say)
-    if main:
-        recipe.write(settings, folder / recipe.FILE)
-    for name in settings.phases:
-        state = run_phase(run, name, network, losses, items, deadline)
-        facts[f"{name}"] = {"steps": state.step, settings.loop.monitor: state.best.value}
-        if not state.finished and time.monotonic() < deadline:
-            say(f"Interrupted at step {state.step} of {name}: --resume goes on from there.")
-            return None
-        if not state.finished:
-            break
-    if main:
+    with runs.alone(folder, main):
+        if main:
+            recipe.write(settings, folder / recipe.FILE)
+        for name in settings.phases:
+            state = run_phase(run, name, network, losses, items, deadline)
+            if not runs.goes_on(name, state, settings, facts, deadline, say):
+                return None
+            if not state.finished:
+                break
         entry, preset = settings.network.entry, voices.preset
-        return runs.bundled(folder, entry, network, preset, facts, say)
-    return folder / runs.BUNDLE
+        return runs.bundled(folder, entry, network, preset, facts, say, main)
 
 
 def mean_embedding(items: VoiceEncoderDataset) -> Tensor:
