@@ -148,13 +148,17 @@ def start_at(network: nn.Module, mean: Tensor) -> None:
     """Let a network start close to a mean embedding (width,), whatever it hears.
 
     Embeddings of faces differ by little from their mean; a last layer of usual weights would be
-    far off, and pulling it back breaks the layers below.
+    far off, and pulling it back breaks the layers below. A VE_conv also starts nearly deaf to its
+    second channel: phases are noise to layers that have learnt nothing, and four times as loud as
+    the magnitudes.
     """
     layers = (m for top in anatomy(network).head(network) for m in top.modules())
     last = [layer for layer in layers if isinstance(layer, nn.Linear)][-1]
     with torch.no_grad():
         last.bias.copy_(mean)
         last.weight.mul_(NEAR)
+        if isinstance(network, ve_conv.VEConv):
+            network.layer1[0].weight[:, 1].mul_(NEAR)
 
 
 def tensors_of(name: str) -> dict[str, Tensor]:
