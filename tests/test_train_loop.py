@@ -223,7 +223,12 @@ def test_early_stopping_is_exact(tmp_path: Path) -> None:
     task = Toy()
     plan = changed(epochs=9, evaluate_every=1, patience=3)
     state = loop.train(
-        task, Pictures(), plan, tmp_path, lambda _: {"loss": next(values)}, say=lambda _: None
+        task,
+        Pictures(),
+        plan,
+        tmp_path,
+        lambda _machine, _step: {"loss": next(values)},
+        say=lambda _: None,
     )
     assert state.step == 5 * 3 and state.finished
     assert checkpoint.read(tmp_path / "best.safetensors")[1]["step"] == 2 * 3

@@ -100,11 +100,11 @@ class Noisy(Toy):
         return add
 
 
-def evaluation(task: Toy) -> Callable[[Any], dict[str, float]]:
+def evaluation(task: Toy) -> Callable[[Any, int], dict[str, float]]:
     """Return what measures a toy on the first pictures."""
     x = torch.stack([torch.from_numpy(Pictures(None)[i]["x"]) for i in range(6)])
 
-    def measure(machine: Any) -> dict[str, float]:
+    def measure(machine: Any, step: int) -> dict[str, float]:
         assert not task.network.training and not torch.is_grad_enabled()
         return {"loss": float(task.network(x).square().mean())}
 
