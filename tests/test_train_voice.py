@@ -390,6 +390,19 @@ def test_a_run_is_not_overwritten(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "recipe.toml").read_bytes() == before
 
 
+@pytest.mark.parametrize("name", ["tiny-ve_conv", "ast-speech-to-face-repo"])
+def test_a_network_that_starts_at_a_mean_is_near_it_whatever_it_hears(name: str) -> None:
+    network = voice_network.build(settings(name, "network.start=").network, WIDTH, 0).eval()
+    shape = (4, 2, 257, 270) if name == "tiny-ve_conv" else (4, 1024, 128)
+    heard, mean = torch.randn(shape, generator=torch.Generator().manual_seed(0)), torch.ones(WIDTH)
+    with torch.no_grad():
+        before = network(heard)
+        voice_network.start_at(network, mean)
+        after = network(heard)
+    assert (after - mean).abs().max() < 0.2 * max(1.0, float(before.abs().max()))
+    assert (after - mean).abs().max() > 0
+
+
 def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
     with runs.alone(tmp_path / "run", main=True):
         with pytest.raises(UsageError, match="being trained by another process"):

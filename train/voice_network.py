@@ -158,7 +158,8 @@ def start_at(network: nn.Module, mean: Tensor) -> None:
         last.bias.copy_(mean)
         last.weight.mul_(NEAR)
         if isinstance(network, ve_conv.VEConv):
-            network.layer1[0].weight[:, 1].mul_(NEAR)
+            first = next(network.get_submodule("layer1").parameters())
+            first[:, 1].mul_(NEAR)
 
 
 def tensors_of(name: str) -> dict[str, Tensor]:
