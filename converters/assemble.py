@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
-from concurrent.futures import Executor, Future
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from vox2face import bundle
 from vox2face.converters.card import model_card
@@ -15,6 +14,7 @@ from vox2face.converters.chain import Converted, Job
 from vox2face.converters.mapping import Rule, StoredArray, WeightMap
 from vox2face.converters.ops import Array
 from vox2face.converters.read import LEGACY, WeightFile, open_weights
+from vox2face.converters.tasks import Task
 from vox2face.converters.write import Move, shapes, write
 from vox2face.errors import MappingError, ParityError, UsageError, Vox2FaceError
 from vox2face.files import Progress, atomic_directory, require_space, sha256
@@ -24,7 +24,7 @@ from vox2face.zoo.catalog import ENTRIES
 from vox2face.zoo.registry import sized
 
 
-def assemble(job: Job, pool: Executor, digest: Future[str], expected: str | None) -> Converted:
+def assemble(job: Job, digest: Task[str], expected: str | None) -> Converted:
     """Carry out a conversion; `digest` is the source's sha256 to come, `expected` a fetched one's.
 
     Everything is written to a hidden folder that becomes the bundle at the end.
@@ -39,7 +39,7 @@ def assemble(job: Job, pool: Executor, digest: Future[str], expected: str | None
         needed = size * (2 if job.onnx else 1) + spooled
         require_space(job.target.resolve().parent, needed, "The bundle")
         folder = stack.enter_context(atomic_directory(job.target, job.force))
-        spool = stack.enter_context(tempfile.TemporaryFile(dir=folder))
+        spool = stack.enter_context(spool_file(folder) if spooled else BytesIO())
         moves = [Move(rule, file.open(array, spool)) for rule, array in pairs]
         weights, onnx = folder / bundle.WEIGHTS, folder / bundle.ONNX
         written = write(moves, weights, tensor_metadata(entry), job.feedback.progress("write"))
@@ -47,8 +47,9 @@ def assemble(job: Job, pool: Executor, digest: Future[str], expected: str | None
         if expected not in (None, source["sha256"]):
             raise Vox2FaceError(f"{job.source} changed since its download: delete it, try again.")
         job.feedback.say(identity(source))
-        entry = sized(entry, shapes(weights))
-        graph = resolve(entry.graph)(shapes(weights))
+        held = shapes(weights)
+        entry = sized(entry, held)
+        graph = resolve(entry.graph)(held)
         config = bundle.describe(entry, entry.preprocess, source, graph.offered(entry.outputs))
         config["parameters"] = size // 4
         bundle.add_file(config, weights, written)
@@ -56,12 +57,20 @@ def assemble(job: Job, pool: Executor, digest: Future[str], expected: str | None
             from vox2face.converters.deliver import write_onnx
 
             write_onnx(entry, weights, onnx, config)
-            exported = pool.submit(sha256, onnx)
+            exported = Task(sha256, onnx)
+            stack.callback(exported.wait)
         report = proven(job, moves, weights, onnx if job.onnx else None)
         if job.onnx:
             bundle.add_file(config, onnx, exported.result())
         finish(entry, folder, config, report)
     return Converted(job.target, report, source)
+
+
+def spool_file(folder: Path) -> BinaryIO:
+    """Return a file for values that have to be unpacked, which has no name."""
+    import tempfile
+
+    return tempfile.TemporaryFile(dir=folder)
 
 
 def require_keras_reads(job: Job, file: WeightFile) -> None:

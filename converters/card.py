@@ -8,6 +8,7 @@ from typing import Any
 from vox2face.bundle import ONNX
 from vox2face.parity import Report
 from vox2face.spec import Entry, Licence
+from vox2face.zoo.preprocessing import meaning
 
 TEMPLATE = """\
 ---
@@ -151,8 +152,6 @@ The network and its training are described in:
 
 def model_card(entry: Entry, config: dict[str, Any], report: Report) -> str:
     """Return the text of README.md for a bundle."""
-    from vox2face.zoo.preprocessing import meaning
-
     source, origin = config["source"], entry.source
     onnx = ONNX in config["files"]
     texts = {k: v.format(width=entry.width) for k, v in TEXTS[entry.kind].items()}

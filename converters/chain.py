@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
+import mmap
+import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vox2face import bundle, extras
+from vox2face.converters.tasks import Task
 from vox2face.errors import MappingError, UsageError, WeightFileError
-from vox2face.files import require_absent, require_weight_file, sha256
+from vox2face.files import require_absent, require_weight_file
 from vox2face.spec import Entry, Source
 
 if TYPE_CHECKING:
     from vox2face.fetch import Fetched
     from vox2face.parity import Report
 
+WINDOW = 1 << 25  # bytes that are hashed at once
 VERIFICATIONS = ("auto", "reference", "keras", "none")
 
 
@@ -93,22 +97,22 @@ def convert(
     path = weights or (fetched.path if fetched else Path())
     require_weight_file(path)
     stop = threading.Event()
-    with ThreadPoolExecutor(1) as pool:  # hashes files beside the work
-        try:
-            digest = pool.submit(sha256, path, lambda done, total: cancel_if(stop))
-            from vox2face.converters.assemble import assemble  # imports while the hash runs
+    digest = Task(hashed, path, stop)  # beside the work
+    try:
+        from vox2face.converters.assemble import assemble  # imports while the hash runs
 
-            job = Job(entry, published, path, target, onnx, verify, force, feedback)
-            return assemble(job, pool, digest, fetched.sha256 if fetched else None)
-        except (WeightFileError, MappingError) as error:
-            if not fetched:
-                raise
-            from vox2face.fetch import discard
+        job = Job(entry, published, path, target, onnx, verify, force, feedback)
+        return assemble(job, digest, fetched.sha256 if fetched else None)
+    except (WeightFileError, MappingError) as error:
+        if not fetched:
+            raise
+        from vox2face.fetch import discard
 
-            discard(fetched)
-            raise type(error)(f"{error} The download was discarded: try again.") from error
-        finally:
-            stop.set()
+        discard(fetched)
+        raise type(error)(f"{error} The download was discarded: try again.") from error
+    finally:
+        stop.set()
+        digest.wait()
 
 
 def download(published: Source, feedback: Feedback) -> Fetched:
@@ -118,10 +122,23 @@ def download(published: Source, feedback: Feedback) -> Fetched:
     return fetch(published, feedback.progress("download"))
 
 
-def cancel_if(stop: threading.Event) -> None:
-    """Stop hashing once a conversion has ended."""
-    if stop.is_set():
-        raise CancelledError
+def hashed(path: Path, stop: threading.Event) -> str:
+    """Return the sha256 of a file that is read beside other work, or "" once `stop` is set.
+
+    The file is mapped in large windows: after each call, a thread waits until another one lets
+    it go on, and reading in small blocks beside the imports took three times as long.
+    """
+    digest, done = hashlib.sha256(), 0
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        while done < size:
+            if stop.is_set():
+                return ""
+            count = min(WINDOW, size - done)
+            with mmap.mmap(file.fileno(), count, access=mmap.ACCESS_READ, offset=done) as window:
+                digest.update(window)
+            done += count
+    return digest.hexdigest()
 
 
 def choose(entry: Entry, weights: Path | None, top: bool) -> Source:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
 TILE = 1 << 19  # bytes: what a tile may take so that it stays in a core's cache
+PADDING = 16  # values by which the rows of a tile are longer than needed: a line of the cache
 
 
 @dataclass(frozen=True)
@@ -49,22 +50,22 @@ def fill(target: Array, view: Array) -> None:
 
     A kernel's view runs against its memory: its first axis is the fastest there, its second the
     next. A naive copy then strides through memory with a cache miss for every value. Here tiles
-    are copied contiguous first (power-of-two strides would evict each other from the cache),
-    then transposed inside the cache: 5 to 8 times faster.
+    are first copied as they lie, into rows that are a little longer than needed (rows a power of
+    two apart would evict each other from the cache), then transposed inside the cache: several
+    times faster.
     """
     if view.ndim < 2 or view.strides[0] != view.itemsize:
         np.copyto(target, view)
         return
     outs, ins = view.shape[:2]
     memory = np.moveaxis(view, (0, 1), (-1, -2)).reshape(-1, ins, outs)
-    result = target.reshape(outs, ins, -1)
     kernel = memory.shape[0]
-    step = max(1, TILE // (kernel * outs * view.itemsize))
+    result = target.reshape(outs, ins * kernel)
+    step = min(ins, max(1, TILE // (kernel * (outs + PADDING) * view.itemsize)))
+    tile = np.empty((step, kernel, outs + PADDING), view.dtype)
     for start in range(0, ins, step):
-        tile = np.ascontiguousarray(memory[:, start : start + step])
-        if kernel == 1:
-            np.copyto(result[:, start : start + step, 0], tile[0].T)
-            continue
-        rows = np.ascontiguousarray(tile.reshape(-1, outs).T)
-        rows = rows.reshape(outs, kernel, -1).transpose(0, 2, 1)
-        np.copyto(result[:, start : start + step], rows)
+        stop = min(start + step, ins)
+        part = tile[: stop - start]
+        np.copyto(part[:, :, :outs].transpose(1, 0, 2), memory[:, start:stop])
+        rows = part.reshape(-1, outs + PADDING)[:, :outs]
+        np.copyto(result[:, start * kernel : stop * kernel], rows.T)

@@ -19,7 +19,7 @@ __all__ = ["LEGACY", "WeightFile", "mapped", "open_weights", "row_blocks"]
 
 # What `identify` says -> the reader of it.
 READERS = {
-    "HDF5": "vox2face.converters.readers.hdf5:opened",
+    "HDF5": "vox2face.converters.readers.h5_quick:opened",
     "a PyTorch file": "vox2face.converters.readers.torch_legacy:opened",
     "a zip archive": "vox2face.converters.readers.archives:opened",
     "a safetensors file": "vox2face.converters.readers.safetensors_file:opened",

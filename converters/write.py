@@ -9,24 +9,28 @@ import hashlib
 import json
 import mmap
 import os
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from math import prod
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from vox2face.converters.mapping import Rule
 from vox2face.converters.ops import OPS, Array, fill
+from vox2face.converters.readers.base import whole
+from vox2face.converters.tasks import Task
 from vox2face.errors import BundleError, Vox2FaceError, WeightFileError
 from vox2face.files import Progress
 
-BLOCK = 1 << 23  # bytes of a block, of which each thread holds one
-BATCH = 1 << 20  # bytes of blocks that a thread takes at once
-PIECE = 1 << 20  # bytes read at a time to compare or hash what was written
+BLOCK = 1 << 23  # bytes of a block, of which there are a few in memory
+BATCH = 1 << 22  # bytes of blocks that a thread takes at once
+AHEAD = 1  # batches that wait for being read back while all cores fill others
+PIECE = 1 << 20  # bytes compared and hashed at a time
 ALIGNMENT = 64  # where the values begin, so that a memory map of them is aligned
 
 
@@ -37,61 +41,74 @@ class Move:
     rule: Rule
     array: Array
 
-    @property
+    @cached_property
     def view(self) -> Array:
         """The tensor, as a view of the source array."""
         return OPS[self.rule.op].forward(self.array)
 
 
-@dataclass(frozen=True)
 class Block:
-    """Rows `start` to `stop` of a tensor, `offset` bytes from the start of the file."""
+    """Rows `start` to `stop` of a tensor, `offset` bytes from the start of the file.
 
-    move: Move
-    start: int
-    stop: int
-    offset: int
+    `source` is a view of these rows, `nbytes` their bytes.
+    """
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of these rows."""
-        return (self.stop - self.start, *self.move.view.shape[1:])
+    def __init__(self, move: Move, start: int, stop: int, offset: int) -> None:
+        self.move, self.start, self.stop, self.offset = move, start, stop, offset
+        self.source = move.view[start:stop]
+        self.nbytes = self.source.nbytes
 
-    @property
-    def nbytes(self) -> int:
-        """The bytes of these rows."""
-        return 4 * prod(self.shape)
+
+class Batch:
+    """Blocks that follow each other in the file, `offset` bytes from its start."""
+
+    def __init__(self, blocks: Sequence[Block]) -> None:
+        self.blocks, self.offset = blocks, blocks[0].offset
+        self.nbytes = sum(block.nbytes for block in blocks)
+
+    def split(self, values: Array) -> Iterator[tuple[Block, Array]]:
+        """Yield every block with its part of the values of all, in its shape."""
+        start = 0
+        for block in self.blocks:
+            stop = start + block.nbytes // 4
+            yield block, values[start:stop].reshape(block.source.shape)
+            start = stop
 
 
 def write(moves: Sequence[Move], path: Path, metadata: dict[str, str], progress: Progress) -> str:
     """Write the tensors of `moves`, in their order, as one safetensors file; return its sha256.
 
-    Every block is read back from the file and compared bit for bit while its source is still in
+    Every block is read back from the file, compared bit for bit and hashed while it is still in
     the cache; at the end the safetensors library reads the names, shapes and places. Raises
     `WeightFileError` if a value is NaN or infinite, and `Vox2FaceError` if the file differs.
     `progress` gets bytes done and total.
     """
     head = header(moves, metadata)
-    blocks = list(cut(moves, len(head)))
     with path.open("wb") as file:
         file.write(head)
         file.truncate(len(head) + total_bytes(moves))
 
-    def job(block: Block, buffer: Array) -> None:
-        fill(buffer, block.move.view[block.start : block.stop])
-        if not (np.isfinite(buffer.min()) and np.isfinite(buffer.max())):
-            raise WeightFileError(non_finite(block, buffer))
-        write_at(path, buffer, block.offset)
-        compare_at(path, buffer, block, block.offset)
+    def job(batch: Batch, values: Array) -> None:
+        fill_finite(batch, values)
+        write_at(path, values, batch.offset)
 
     digest = hashlib.sha256(head)
-    with path.open("rb", buffering=0) as written:
-        written.seek(len(head))
-        for block in each(job, blocks, progress):
-            for start in range(0, block.nbytes, PIECE):
-                digest.update(written.read(min(PIECE, block.nbytes - start)))
+    batches = list(batched(cut(moves, len(head))))
+    written = whole(path)
+    for batch, values in each(job, batches, progress):
+        for block, part in batch.split(values):
+            require_equal(path, written, block, part, block.offset, digest.update)
+        drop(written, batch.offset, batch.nbytes)
     check_layout(moves, path)
     return digest.hexdigest()
+
+
+def fill_finite(batch: Batch, values: Array) -> None:
+    """Copy the values of blocks, or raise `WeightFileError` at the first NaN or infinite one."""
+    for block, part in batch.split(values):
+        fill(part, block.source)
+        if not (np.isfinite(part.min()) and np.isfinite(part.max())):
+            raise WeightFileError(non_finite(block, part))
 
 
 def check_layout(moves: Sequence[Move], path: Path) -> None:
@@ -105,13 +122,17 @@ def compare(moves: Sequence[Move], path: Path, progress: Progress) -> None:
     check_layout(moves, path)
     places = layout(path)
 
-    def job(block: Block, buffer: Array) -> None:
-        fill(buffer, block.move.view[block.start : block.stop])
-        row = block.nbytes // (block.stop - block.start)
-        compare_at(path, buffer, block, places[block.move.rule.target] + block.start * row)
+    def job(batch: Batch, values: Array) -> None:
+        for block, part in batch.split(values):
+            fill(part, block.source)
 
-    for _ in each(job, list(cut(moves, 0)), progress):
-        pass
+    written = whole(path)
+    for batch, values in each(job, list(batched(cut(moves, 0))), progress):
+        for block, part in batch.split(values):
+            row = block.nbytes // len(part)
+            place = places[block.move.rule.target] + block.start * row
+            require_equal(path, written, block, part, place)
+            drop(written, place, block.nbytes)
 
 
 def layout(path: Path) -> dict[str, int]:
@@ -163,59 +184,73 @@ def cut(moves: Sequence[Move], offset: int) -> Iterator[Block]:
 
 
 def each(
-    job: Callable[[Block, Array], None], blocks: Sequence[Block], progress: Progress
-) -> Iterator[Block]:
-    """Run a job for every block on all cores; yield the blocks in order as they are done.
+    job: Callable[[Batch, Array], None], batches: Sequence[Batch], progress: Progress
+) -> Iterator[tuple[Batch, Array]]:
+    """Run a job for every batch beside each other; yield (batch, values) in order as they are done.
 
-    Each thread has one buffer for its blocks, which the job gets in the block's shape.
+    The job gets room for the values of its batch, which is used again after they were yielded.
     """
-    local = threading.local()
-    total, done = sum(block.nbytes for block in blocks), 0
+    total, done = sum(batch.nbytes for batch in batches), 0
+    rest, running = iter(batches), deque[tuple[Batch, Array, Array, Task[None]]]()
 
-    def run(block: Block) -> None:
-        size = block.nbytes // 4
-        if not hasattr(local, "memory") or local.memory.size < size:
-            local.memory = np.empty(max(size, BLOCK // 4), np.float32)
-        job(block, local.memory[:size].reshape(block.shape))
+    def start(room: Array) -> None:
+        if (batch := next(rest, None)) is not None:
+            size = batch.nbytes // 4
+            values = (room if size <= room.size else np.empty(size, np.float32))[:size]
+            running.append((batch, values, room, Task(job, batch, values)))
 
-    def run_all(batch: Sequence[Block]) -> None:
-        for block in batch:
-            run(block)
-
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        batches = list(batched(blocks))
-        futures = [pool.submit(run_all, batch) for batch in batches]
-        try:
-            for batch, future in zip(batches, futures, strict=True):
-                future.result()
-                for block in batch:
-                    done += block.nbytes
-                    progress(done, total)
-                    yield block
-                    if block.stop == len(block.move.view):
-                        release(block.move.array)
-        finally:
-            for future in futures:
-                future.cancel()
+    try:
+        for _ in range(min(4, os.cpu_count() or 1) + AHEAD):
+            start(np.empty(BLOCK // 4, np.float32))
+        while running:
+            batch, values, room, task = running[0]
+            task.result()
+            yield batch, values
+            running.popleft()
+            start(room)
+            done += batch.nbytes
+            progress(done, total)
+            for block in batch.blocks:
+                if block.stop == len(block.move.view) and block.move.array.nbytes >= PIECE:
+                    release(block.move.array)
+    finally:
+        for *_, task in running:
+            task.wait()
 
 
-def batched(blocks: Sequence[Block]) -> Iterator[list[Block]]:
+def batched(blocks: Iterable[Block]) -> Iterator[Batch]:
     """Yield the blocks in order, small ones together: handing one over has a cost."""
-    batch: list[Block] = []
+    together: list[Block] = []
+    size = 0
     for block in blocks:
-        batch.append(block)
-        if sum(each.nbytes for each in batch) >= BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+        if together and size + block.nbytes > BATCH:
+            yield Batch(together)
+            together, size = [], 0
+        together.append(block)
+        size += block.nbytes
+    if together:
+        yield Batch(together)
 
 
 def release(array: Array) -> None:
     """Let the system drop the pages of a memory-mapped array; they are read again if needed."""
-    memory, advice = memory_of(array), getattr(mmap, "MADV_DONTNEED", None)
-    if isinstance(memory, mmap.mmap) and advice is not None:
-        memory.madvise(advice)
+    memory = memory_of(array)
+    if isinstance(memory, mmap.mmap):
+        start = address(array) - address(np.frombuffer(memory, np.uint8))
+        drop(memory, start, array.nbytes)
+
+
+def drop(memory: mmap.mmap, start: int, count: int) -> None:
+    """Let the system drop some pages of a memory map."""
+    if (advice := getattr(mmap, "MADV_DONTNEED", None)) is not None:
+        first = start - start % mmap.PAGESIZE
+        memory.madvise(advice, first, start + count - first)
+
+
+def address(array: NDArray[Any]) -> int:
+    """Return where in memory an array begins."""
+    place: int = array.__array_interface__["data"][0]
+    return place
 
 
 def memory_of(array: Array) -> object:
@@ -235,26 +270,24 @@ def write_at(path: Path, buffer: Array, offset: int) -> None:
             rest = rest[file.write(rest) :]
 
 
-def compare_at(path: Path, buffer: Array, block: Block, offset: int) -> None:
-    """Raise unless the file holds the block at a place."""
-    if not equals_at(path, buffer, offset):
-        raise Vox2FaceError(
-            f"{path} reads back other values in {block.move.rule.target} than its source has."
-        )
-
-
-def equals_at(path: Path, buffer: Array, offset: int) -> bool:
-    """Whether a file holds exactly these bits at a place."""
-    expected = buffer.reshape(-1).view(np.uint8)
-    piece = np.empty(PIECE, np.uint8)
-    with path.open("rb", buffering=0) as file:
-        file.seek(offset)
-        while expected.size:
-            count = file.readinto(piece[: expected.size].data)
-            if not count or not np.array_equal(piece[:count], expected[:count]):
-                return False
-            expected = expected[count:]
-    return True
+def require_equal(
+    path: Path,
+    written: mmap.mmap,
+    block: Block,
+    values: Array,
+    offset: int,
+    seen: Callable[[memoryview], object] = lambda piece: None,
+) -> None:
+    """Raise unless a mapped file holds exactly these bits at a place; show `seen` what it holds."""
+    expected = values.reshape(-1).view(np.uint32)
+    held = np.frombuffer(written, np.uint32, expected.size, offset)
+    for start in range(0, held.size, PIECE // 4):
+        piece = held[start : start + PIECE // 4]
+        if not np.array_equal(piece, expected[start : start + PIECE // 4]):
+            raise Vox2FaceError(
+                f"{path} reads back other values in {block.move.rule.target} than its source has."
+            )
+        seen(piece.data)
 
 
 def non_finite(block: Block, buffer: Array) -> str:

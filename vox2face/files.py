@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import errno
-import glob
 import hashlib
 import os
+import platform
 import re
-import secrets
 import shutil
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -174,8 +172,10 @@ def full_disk_explained(path: Path) -> Iterator[None]:
 
 def sweep(target: Path) -> None:
     """Remove what killed runs left behind while they were writing `target`."""
-    mark = f".{target.name}.partial-{socket.gethostname()}-"
-    for stale in target.parent.glob(f"{glob.escape(mark)}*"):
+    mark = f".{target.name}.partial-{platform.node()}-"
+    for stale in target.parent.glob(".*.partial-*"):
+        if not stale.name.startswith(mark):
+            continue
         owner = stale.name[len(mark) :].partition("-")[0]
         if stale in ACTIVE or not owner.isdigit():
             continue
@@ -204,7 +204,7 @@ def process_runs(pid: int) -> bool:
 
 def partial_path(target: Path) -> Path:
     """Return the hidden sibling that this process writes before it becomes `target`."""
-    owner = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+    owner = f"{platform.node()}-{os.getpid()}-{os.urandom(4).hex()}"
     return target.with_name(f".{target.name}.partial-{owner}")
 
 

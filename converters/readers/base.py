@@ -46,6 +46,7 @@ class WeightFile:
     named: bool = True
     unpack: Unpack | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    maps: dict[Path, mmap.mmap] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -60,10 +61,16 @@ class WeightFile:
         """
         with explained(self.path):
             if array.offset is not None:
-                return mapped(array.file or self.path, array.offset, array.shape)
+                return view(self.map(array.file or self.path), array.offset, array.shape)
             if self.unpack is None:
                 raise WeightFileError(f"{array.path} cannot be read")
             return self.unpack(array, spool)
+
+    def map(self, path: Path) -> mmap.mmap:
+        """Return the memory map of one of the files, which all its arrays share."""
+        if path not in self.maps:
+            self.maps[path] = whole(path)
+        return self.maps[path]
 
 
 def weight_file(
@@ -157,7 +164,7 @@ def row_blocks(shape: tuple[int, ...], limit: int) -> Iterator[tuple[slice, ...]
 
 
 def mapped(file: Path | BinaryIO, offset: int, shape: tuple[int, ...]) -> Values:
-    """Return float32 values of a file as a read-only memory map.
+    """Return float32 values of a file as a read-only memory map of their own.
 
     It does what np.memmap does, ten times faster: files have hundreds of arrays.
     """
@@ -167,7 +174,18 @@ def mapped(file: Path | BinaryIO, offset: int, shape: tuple[int, ...]) -> Values
         memory = mmap.mmap(
             opened.fileno(), extra + 4 * count, access=mmap.ACCESS_READ, offset=offset - extra
         )
-    return np.frombuffer(memory, "<f4", count, extra).reshape(shape)
+    return view(memory, extra, shape)
+
+
+def whole(path: Path) -> mmap.mmap:
+    """Return a read-only memory map of a whole file."""
+    with path.open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def view(memory: mmap.mmap, offset: int, shape: tuple[int, ...]) -> Values:
+    """Return float32 values that lie somewhere in a memory map."""
+    return np.frombuffer(memory, "<f4", math.prod(shape), offset).reshape(shape)
 
 
 def reserved(spool: BinaryIO, count: int) -> int:
