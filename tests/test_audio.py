@@ -158,6 +158,19 @@ def test_the_path_without_ffmpeg_equals_the_one_with_it(tmp_path: Path) -> None:
     np.testing.assert_array_equal(through, pcm_of(SPEECH))
 
 
+@pytest.mark.parametrize("rate", [8_000, 16_000, 44_100, 48_000])
+@pytest.mark.parametrize("layout", ["mono", "stereo"])
+def test_wav_samples_that_are_read_at_once_equal_those_that_ffmpeg_reads(
+    tmp_path: Path, rate: int, layout: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = encode(tmp_path / "a.wav", rate=rate, layout=layout)
+    with path.open("rb") as file:
+        through = ffmpeg.pcm_of_file(file, "a.wav")
+        assert ffmpeg.plain_wav(file, "a.wav") is not None
+    monkeypatch.setattr(ffmpeg, "pcm_of_file", None)
+    np.testing.assert_array_equal(through, pcm_of(audio.decode(path)))
+
+
 @pytest.mark.parametrize("name", ["a.flac", "film.mp4", "a.wav"])
 def test_file_objects_equal_paths_wherever_they_stand(tmp_path: Path, name: str) -> None:
     codec = {"a.flac": "flac", "film.mp4": "aac", "a.wav": "pcm_s16le"}[name]

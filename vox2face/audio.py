@@ -176,9 +176,9 @@ def from_file(file: BinaryIO, name: str) -> NDArray[np.int16]:
         if ffmpeg.can_seek(file):
             if file.seek(0, 2) == 0:
                 raise AudioError(f"{name} is empty: record or copy it again.")
-            pcm = ffmpeg.plain_wav(file, name)
-            if pcm is not None:
-                return pcm
+            wav = ffmpeg.plain_wav(file, name)
+            if wav is not None:
+                return from_samples(*wav, name)
             file.seek(0)
         extras.require("voice", "Decoding sound")
         return ffmpeg.pcm_of_file(file, name)
@@ -199,10 +199,15 @@ def from_array(array: NDArray[Any], rate: Any) -> NDArray[np.int16]:
     ffmpeg.checked_rate(int(rate), "the array")
     if array.shape[1] / rate > ffmpeg.LONGEST / RATE:
         raise AudioError(ffmpeg.too_long("the array"))
+    return from_samples(array, int(rate), "the array")
+
+
+def from_samples(array: NDArray[Any], rate: int, name: str) -> NDArray[np.int16]:
+    """Return samples (channels, samples) as mono 16 kHz 16 bit."""
     if len(array) == 1 and rate == RATE:
         return to_pcm(array[0])
     extras.require("voice", "Mixing and resampling sound")
-    return ffmpeg.pcm_of_array(array, int(rate), "the array")
+    return ffmpeg.pcm_of_array(array, rate, name)
 
 
 def checked_array(array: NDArray[Any]) -> NDArray[Any]:

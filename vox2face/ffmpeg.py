@@ -212,11 +212,12 @@ def cut_off(name: str, seconds: float, declared: float) -> str:
     )
 
 
-def plain_wav(file: BinaryIO, name: str) -> NDArray[np.int16] | None:
-    """Return the samples of a wav file that is mono, 16 kHz and 16 bit; None for any other file.
+def plain_wav(file: BinaryIO, name: str) -> tuple[NDArray[np.int16], int] | None:
+    """Return samples (channels, samples) and rate of a 16-bit wav file, mono or stereo.
 
-    Needs no FFmpeg. Raises `AudioError` for any wav file that ends before its header says, since
-    FFmpeg would take it as shorter.
+    None for any other file. Needs no FFmpeg, which would hand over a wav file in small pieces.
+    Raises `AudioError` for any wav file that ends before its header says, since FFmpeg would take
+    it as shorter.
     """
     if not is_wav(file):
         return None
@@ -235,9 +236,12 @@ def plain_wav(file: BinaryIO, name: str) -> NDArray[np.int16] | None:
     present = file.seek(0, 2) - start
     if present < size and PLACEHOLDERS[0] < size < PLACEHOLDERS[1] and per_second:
         raise AudioError(cut_off(name, present / per_second, size / per_second))
-    if (code, channels, rate, bits) != (1, 1, RATE, 16) or size > present or not size:
+    if (code, bits) != (1, 16) or channels not in LAYOUTS or not 0 < size <= present:
         return None
-    if size > 2 * LONGEST:
+    checked_rate(rate, name)
+    width = 2 * channels
+    if size / width / rate > LONGEST / RATE:
         raise AudioError(too_long(name))
     file.seek(start)
-    return np.frombuffer(file.read(size // 2 * 2), "<i2").astype(np.int16, copy=False)
+    samples = np.frombuffer(file.read(size // width * width), "<i2").astype(np.int16, copy=False)
+    return samples.reshape(-1, channels).T, rate
