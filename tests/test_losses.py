@@ -72,6 +72,10 @@ FORMULAS: dict[str, tuple[Callable[..., torch.Tensor], float]] = {
         lambda a, b: losses.info_nce(a, b, 0.5, tensor(WHO)),
         nce(A, B, 0.5, WHO),
     ),
+    "info nce around a middle": (
+        lambda a, b: losses.info_nce(a, b, 0.5, middle=tensor(B[0] / 2)),
+        nce(A - B[0] / 2, B - B[0] / 2, 0.5, np.arange(6)),
+    ),
     "landmarks": (losses.landmarks_mse, ((A - B) ** 2).mean()),
     "texture": (losses.texture_mae, np.abs(A - B).mean()),
     "cosine": (losses.negative_cosine, 1 - (unit(A) * unit(B)).sum(1).mean()),

@@ -385,8 +385,11 @@ def test_what_cannot_be_meant_is_refused_before_any_work(
     assert words in done.stderr and len(done.stderr.splitlines()) == 1
 
 
-def test_an_ast_of_fewer_frames_hears_the_beginning_of_a_recording(tmp_path: Path) -> None:
-    module = random_module("ast.tiny", frames=204)
+@pytest.mark.parametrize("patches", ["squares", "frames"])
+def test_an_ast_of_fewer_frames_hears_the_beginning_of_a_recording(
+    tmp_path: Path, patches: str
+) -> None:
+    module = random_module("ast.tiny", frames=204, patches=patches)
     out = package.save("ast.tiny", module, tmp_path / "short", onnx=True)
     encoder = package.load(out)
     assert encoder.entry.input.shape == ("batch", 204, 128)

@@ -160,7 +160,8 @@ def test_a_frozen_encoder_is_run_once_and_gives_what_it_gives_every_time(
     tmp_path: Path, bundle: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start = bundle("ge2e.resemblyzer", onnx=False)
-    chosen = settings("tiny-ge2e", f"network.start={start}", "phases.head.epochs=3")
+    chosen = settings("tiny-ge2e", f"network.start={start}", "phases.head.epochs=3",
+                      "network.mean_bias=false")  # fmt: skip
     trained(tmp_path / "once", chosen)
     shards = sorted((tmp_path / "once" / "features").rglob("*.safetensors"))
     assert [p.parent.name for p in shards] == ["head-train", "head-val"]
@@ -277,6 +278,9 @@ def test_weights_of_another_architecture_are_refused(bundle: Make) -> None:
         voice_network.build(Network("vggface.serengil", "", "", False, {}), WIDTH, 0)
     with pytest.raises(UsageError, match="options do not fit"):
         voice_network.build(Network("ast.tiny", "", "", False, {"hiden": 3}), WIDTH, 0)
+    with pytest.raises(UsageError, match="frames then a multiple of 4"):
+        odd = {"patches": "frames", "frames": 286}
+        voice_network.build(Network("ast.tiny", "", "", False, odd), WIDTH, 0)
     with pytest.raises(UsageError, match="use all, head, or top-N with N up to 10"):
         tiny = registry.build(registry.entry("ve_conv.tiny"))
         voice_network.set_trained(tiny, "top-11")
@@ -309,6 +313,34 @@ def test_a_loss_has_the_parts_that_its_recipe_weighs() -> None:
     assert found.keys() == {"distill", "decoder"}
     two = dataclasses.replace(judged, decoder_layers=2)
     assert parts(two, decoder=decoder)["decoder"] != found["decoder"]
+
+
+def test_people_are_ranked_around_the_mean_embedding_if_the_recipe_says_so() -> None:
+    ranked = dataclasses.replace(LOSS, ranking="infonce", ranking_weight=1.0, value_weight=0.0)
+    plain = dataclasses.replace(ranked, ranking_centred=False)
+    centred = dataclasses.replace(ranked, ranking_centred=True)
+    middle = torch.ones(WIDTH)
+    assert parts(plain) == parts(plain, middle=middle) == parts(centred, middle=0 * middle)
+    assert parts(centred, middle=middle) != parts(plain)
+    assert "middle" not in VoiceLosses(centred, WIDTH, 3, middle=middle).state_dict()
+
+
+def test_a_head_starts_with_standardised_inputs_and_what_lies_below_it_has_a_hash() -> None:
+    network: Any = voice_network.build(settings("tiny-ge2e").network, WIDTH, 0)
+    known, features = voice_network.body_hash(network), torch.rand(500, 256) * torch.arange(256)
+    features[7] = torch.nan
+    features[:, 3] = 5
+    before = network.fc1(torch.zeros(1, 256)), network.fc1.weight.clone()
+    voice_network.standardize(network, features)
+    good = features[~features[:, 0].isnan()]
+    even = (good - good.mean(0)) / good.std(0, correction=0)
+    even[:, [0, 3]] = 0  # always the same
+    want = even @ before[1].T + before[0]
+    torch.testing.assert_close(network.fc1(good), want, atol=1e-3, rtol=1e-3)
+    assert voice_network.body_hash(network) == known
+    with torch.no_grad():
+        network.base.linear.bias[0] += 1
+    assert voice_network.body_hash(network) != known
 
 
 def test_distillation_and_decoder_say_why_they_are_off(tmp_path: Path) -> None:

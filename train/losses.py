@@ -58,15 +58,22 @@ def decoder_layer_l1(a: Tensor, b: Tensor, reduction: str = "sum") -> Tensor:
 
 
 def info_nce(
-    a: Tensor, b: Tensor, temperature: float = 0.07, identity: Tensor | None = None
+    a: Tensor,
+    b: Tensor,
+    temperature: float = 0.07,
+    identity: Tensor | None = None,
+    middle: Tensor | None = None,
 ) -> Tensor:
     """Return InfoNCE of matching rows (n, width): cross entropy of cosines over `temperature`.
 
     Row i of `a` shall be closer to row i of `b` than to the other rows, and the other way round:
     mean of both directions, mean over the batch. Rows of the same `identity` (n,) are no negatives
-    of each other. Source: van den Oord et al. 2018; both directions as in CLIP (Radford et al.
-    2021).
+    of each other. `middle` (width,) is subtracted from all rows first: embeddings that point nearly
+    the same way, as those of faces do, are told apart only around their mean. Source: van den Oord
+    et al. 2018; both directions as in CLIP (Radford et al. 2021).
     """
+    if middle is not None:
+        a, b = a - middle, b - middle
     scores = unit(a) @ unit(b).T / temperature
     if identity is not None:
         others = ~torch.eye(len(a), dtype=torch.bool, device=a.device)

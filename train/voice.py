@@ -82,11 +82,12 @@ def train_voice(
     items = voices.items("train")
     width = len(items.embedding(0, 0))
     network = voice_network.build(settings.network, width, settings.loop.seed)
+    mean = mean_embedding(items)
     if settings.network.mean_bias:
-        voice_network.start_at(network, mean_embedding(items))
+        voice_network.start_at(network, mean)
     drawing = loaded_decoder(decoder, width)
     judges = classifier(prepared, face, settings, say), first_layers(drawing, settings, say)
-    losses = VoiceLosses(settings.loss, width, len(items.identities), *judges)
+    losses = VoiceLosses(settings.loss, width, len(items.identities), *judges, mean)
     facts = {
         "recipe": recipe.facts(settings),
         "face_encoder": face or prepared.encoders[0],
@@ -131,6 +132,8 @@ def run_phase(
     training: VoiceEncoderDataset | Cached = items
     if voice_network.has_frozen_body(network) and run.voices.fixed:
         training = with_features(run, name, task, items, "train")
+        if settings.network.mean_bias and name == next(iter(settings.phases)):
+            voice_network.standardize(network, training.features)
         clips = clips and with_features(run, name, task, clips, "val")
     drawn = clips and grid_of(run, name, clips)
     measured = clips and Validation(task, clips, data.val_clips, settings.loop.workers, drawn)
@@ -177,10 +180,8 @@ def with_features(
     task.to(machine.device).eval()
     bars = Bars()
     stamp = {
-        "network": dataclasses.asdict(run.settings.network),
+        "body": voice_network.body_hash(task.network),
         "heard": (run.settings.data.crop, run.settings.data.seconds, run.voices.preset),
-        "seed": run.settings.loop.seed,
-        "phase": phase,
         "clips": [items.files.place(i) for i in (0, len(items.pairs.groups.clips) - 1)],
     }
     try:

@@ -27,8 +27,11 @@ class VoiceLosses(nn.Module):
     """The weighted loss parts of predicted embeddings, of the whole batch.
 
     `classifier` (embedding to class scores) and `decoder` are frozen; without them their parts are
-    off. The weights of AM-softmax, one row for each of `identities`, are trained along.
+    off. `middle` (width,) is the mean of the embeddings, for a ranking around it. The weights of
+    AM-softmax, one row for each of `identities`, are trained along.
     """
+
+    middle: Tensor | None
 
     def __init__(
         self,
@@ -37,8 +40,10 @@ class VoiceLosses(nn.Module):
         identities: int,
         classifier: nn.Module | None = None,
         decoder: FaceDecoder | None = None,
+        middle: Tensor | None = None,
     ) -> None:
         super().__init__()
+        self.register_buffer("middle", middle if settings.ranking_centred else None, False)
         self.settings = settings
         self.classifier = classifier if settings.distill_weight else None
         self.first = None
@@ -81,5 +86,5 @@ class VoiceLosses(nn.Module):
             return {}
         if self.classes is not None:
             return {"am_softmax": s.ranking_weight * self.classes(predicted, identity)}
-        loss = info_nce(predicted, target, s.ranking_temperature, identity)
+        loss = info_nce(predicted, target, s.ranking_temperature, identity, self.middle)
         return {"infonce": s.ranking_weight * loss}

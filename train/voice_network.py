@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from vox2face.train.voice_recipe import Network
 
 Modules = list[nn.Module]
+MOST = 1e4  # how much louder a value of a frozen encoder may become
 NEAR = 0.05  # of the usual weights of a last layer that starts at a mean
 
 
@@ -115,6 +117,17 @@ def has_frozen_body(network: nn.Module) -> bool:
     return bool(parts.tap) and not any(p.requires_grad for p in rest)
 
 
+def body_hash(network: nn.Module) -> str:
+    """Return a hash of all weights below the head, which make what the head takes in."""
+    head = {p.data_ptr() for module in anatomy(network).head(network) for p in module.parameters()}
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        if tensor.data_ptr() not in head:
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
 def build(settings: Network, width: int, seed: int) -> Tapped:
     """Return the network of a recipe for embeddings of `width` values.
 
@@ -160,6 +173,23 @@ def start_at(network: nn.Module, mean: Tensor) -> None:
         if isinstance(network, ve_conv.VEConv):
             first = next(network.get_submodule("layer1").parameters())
             first[:, 1].mul_(NEAR)
+
+
+def standardize(network: nn.Module, features: Tensor) -> None:
+    """Let a fresh head on a frozen encoder take in that encoder's outputs (n, values) evenly.
+
+    Every value counts as its distance from its mean in standard deviations: the first layer's
+    weights and bias change so. Outputs that could not be computed are NaN and do not count.
+    """
+    if not isinstance(network, mlp_head.MLPHead):
+        return
+    good = features[~features[:, 0].isnan()].double()
+    deviation = good.std(0, correction=0)
+    scale = torch.where(deviation > 0, 1 / deviation, 0).clamp(max=MOST)
+    with torch.no_grad():
+        weight = network.fc1.weight.double() * scale
+        network.fc1.bias.sub_(weight @ good.mean(0))
+        network.fc1.weight.copy_(weight)
 
 
 def tensors_of(name: str) -> dict[str, Tensor]:

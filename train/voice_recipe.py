@@ -32,7 +32,8 @@ class Network:
     `start` is a bundle or registry name of weights to start from: those of another AST (its head
     is drawn anew), the encoder of a head, or a whole network; "" draws all. `preset` is the
     preprocessing, "" for the entry's own. With `mean_bias` the network starts close to the mean of
-    the embeddings to be learnt, whatever it hears: small corpora and short runs profit from that.
+    the embeddings to be learnt, whatever it hears, and a head on a frozen encoder takes in its
+    outputs standardised: small corpora and short runs profit from that.
     """
 
     entry: str
@@ -70,8 +71,9 @@ class Loss:
     their length) or "whole-batch" (by the norm of the whole batch, as the Speech-to-face repo
     does). `distill` compares class scores at
     `temperature`, `decoder` the activations of the first `decoder_layers` layers of a decoder.
-    `ranking` is "none", "infonce" (over the batch, at `ranking_temperature`) or "am-softmax" (over
-    identities, with `margin` and `scale`).
+    `ranking` is "none", "infonce" (over the batch, at `ranking_temperature`; `ranking_centred`
+    subtracts the mean embedding first) or "am-softmax" (over identities, with `margin` and
+    `scale`).
     """
 
     value_weight: float
@@ -86,6 +88,7 @@ class Loss:
     ranking: str
     ranking_weight: float
     ranking_temperature: float
+    ranking_centred: bool
     margin: float
     scale: float
 

@@ -16,7 +16,10 @@ from torch.nn import functional
 
 from vox2face.zoo.tapped import Tapped
 
-PATCH, STRIDE = 16, 10  # bins and frames
+BINS = 128
+# Kind of patches -> their size (bins, frames), and from one to the next. "frames" are as tall as
+# the filter bank, so that a token holds all that sounds at a time (SSAST, Gong et al., AAAI 2022).
+PATCHES = {"squares": ((16, 16), 10), "frames": ((BINS, 16), 4)}
 HEAD_SIZE = 64
 EPSILON = 1e-12
 
@@ -49,7 +52,9 @@ class AST(Tapped):
     """Mel filter banks (n, frames, bins) to embeddings (n, width).
 
     `hidden` is a multiple of 64, the size of an attention head. Two tokens, for class and for
-    distillation, stand in front of the patches; their mean goes to the head.
+    distillation, stand in front of the patches; their mean goes to the head. `patches` is
+    "squares", the published ones, or "frames", one row of patches as tall as the filter bank:
+    small networks learn voices from these sooner. `frames` is then a multiple of 4.
     """
 
     embedding = "head"
@@ -61,12 +66,15 @@ class AST(Tapped):
         inner: int = 3072,
         width: int = 4096,
         frames: int = 1024,
-        bins: int = 128,
         relu: bool = True,
+        patches: str = "squares",
     ) -> None:
         super().__init__()
-        self.patches = nn.Conv2d(1, hidden, PATCH, STRIDE)
-        tokens = 2 + places(bins) * places(frames)
+        if patches not in PATCHES or (patches == "frames" and frames % 4):
+            raise ValueError("patches are squares or frames, and frames then a multiple of 4")
+        size, stride = PATCHES[patches]
+        self.patches = nn.Conv2d(1, hidden, size, stride)
+        tokens = 2 + places(BINS, 0, patches) * places(frames, 1, patches)
         self.class_token = nn.Parameter(torch.zeros(1, 1, hidden))
         self.distillation_token = nn.Parameter(torch.zeros(1, 1, hidden))
         self.positions = nn.Parameter(torch.zeros(1, tokens, hidden))
@@ -94,22 +102,29 @@ class AST(Tapped):
         yield "head", functional.relu(x) if self.relu else x
 
 
-def places(size: int) -> int:
-    """Return how many patches fit along an axis."""
-    return (size - PATCH) // STRIDE + 1
+def places(length: int, axis: int, patches: str) -> int:
+    """Return how many patches of a kind fit along an axis: 0 for the bins, 1 for the frames."""
+    size, stride = PATCHES[patches]
+    return (length - size[axis]) // stride + 1
 
 
 def settings(shapes: Mapping[str, Sequence[int]]) -> dict[str, Any]:
-    """Return what `AST` was built with, from the shapes of its tensors; it has 128 bins."""
+    """Return what `AST` was built with, from the shapes of its tensors."""
     layers = sum(name.endswith(".fc1.weight") for name in shapes)
     inner = shapes["blocks.0.fc1.weight"][0]
-    columns = (shapes["positions"][1] - 2) // places(128)
+    kinds = {size: kind for kind, (size, _) in PATCHES.items()}
+    height, width = shapes["patches.weight"][2:]
+    patches = kinds[height, width]
+    columns = (shapes["positions"][1] - 2) // places(BINS, 0, patches)
+    (_, size), stride = PATCHES[patches]
+    unused = 8 if patches == "squares" else 0  # of 1024 frames
     return {
         "hidden": shapes["head.weight"][1],
         "layers": layers,
         "inner": inner,
         "width": shapes["head.weight"][0],
-        "frames": (columns - 1) * STRIDE + PATCH + 8,  # 1024 leaves 8 frames unused
+        "frames": (columns - 1) * stride + size + unused,
+        "patches": patches,
     }
 
 

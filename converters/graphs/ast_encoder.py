@@ -6,10 +6,13 @@ Of the last block only the two tokens in front are used, so only they are comput
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from vox2face.converters.graphs.graph import Builder, Graph, Shapes
 
 HEAD_SIZE = 64
 EPSILON = 1e-12
+STRIDES = {16: 10, 128: 4}  # height of the patches -> from one to the next
 CONTRIB = "com.microsoft"  # the domain of ONNX Runtime's own operators
 
 
@@ -28,7 +31,7 @@ def described(shapes: Shapes, relu: bool) -> Graph:
     b = Builder()
     taps: dict[str, str] = {}
     count, hidden = shapes["positions"][1:]
-    x = tokens(b, hidden, count)
+    x = tokens(b, hidden, count, shapes["patches.weight"][2:])
     taps["tokens"] = x
     x = b.reshape(x, [-1, hidden], "rows")
     blocks = sum(name.endswith(".fc1.weight") for name in shapes)
@@ -49,11 +52,12 @@ def described(shapes: Shapes, relu: bool) -> Graph:
     return Graph(tuple(b.nodes), shapes, taps)
 
 
-def tokens(b: Builder, hidden: int, count: int) -> str:
+def tokens(b: Builder, hidden: int, count: int, patch: Sequence[int]) -> str:
     """Add the patches with their positions, two tokens in front: (n, count, hidden)."""
     x = b.add("Transpose", ("input",), "bins", perm=[0, 2, 1])
     x = b.add("Unsqueeze", (x, b.ints([1], "bins/axis")), "map")
-    x = b.conv(x, "patches", "patches", kernel_shape=[16, 16], strides=[10, 10])
+    strides = [STRIDES[patch[0]]] * 2
+    x = b.conv(x, "patches", "patches", kernel_shape=list(patch), strides=strides)
     x = b.reshape(x, [0, hidden, count - 2], "patches/flat")
     x = b.add("Transpose", (x,), "patches/rows", perm=[0, 2, 1])
     batch = b.add("Shape", ("input",), "batch", start=0, end=1)

@@ -21,6 +21,7 @@ from vox2face.converters.reference.torch_layers import (
 
 BODY = "audio_spectrogram_transformer"
 HEAD_SIZE = 64
+STRIDES = {16: 10, 128: 4}  # height of the patches -> from one to the next
 
 
 def ast(arrays: Mapping[str, Array], x: Array) -> Iterator[tuple[str, Array]]:
@@ -56,7 +57,7 @@ def tokens(arrays: Mapping[str, Array], x: Array) -> Array:
     name = f"{BODY}.embeddings"
     kernel = hwio(arrays[f"{name}.patch_embeddings.projection/weight"])
     bias = arrays[f"{name}.patch_embeddings.projection/bias"]
-    y = conv(x.transpose(0, 2, 1)[..., None], kernel, 10) + bias
+    y = conv(x.transpose(0, 2, 1)[..., None], kernel, STRIDES[len(kernel)]) + bias
     y = y.reshape(len(y), -1, y.shape[3])
     first = [
         np.broadcast_to(arrays[f"{name}/{token}"], (len(y), 1, y.shape[2]))
