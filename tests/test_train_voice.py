@@ -359,11 +359,15 @@ def test_a_decoder_of_another_width_is_refused(tmp_path: Path, bundle: Make) -> 
         trained(tmp_path / "run", chosen, decoder=str(decoder))
 
 
-def test_with_a_decoder_every_evaluation_leaves_a_grid(tmp_path: Path, bundle: Make) -> None:
+@pytest.mark.parametrize("arch, phase", [("tiny-ve_conv", "train"), ("tiny-ge2e", "head")])
+def test_with_a_decoder_every_evaluation_leaves_a_grid(
+    tmp_path: Path, bundle: Make, arch: str, phase: str
+) -> None:
     decoder = bundle("face_decoder.tiny", onnx=False, width=WIDTH)
-    chosen = settings("tiny-ve_conv", "phases.train.steps=2")
+    start = bundle("ge2e.resemblyzer", onnx=False) if arch == "tiny-ge2e" else ""
+    chosen = settings(arch, f"phases.{phase}.steps=2", f"network.start={start}")
     trained(tmp_path / "run", chosen, decoder=str(decoder))
-    path = tmp_path / "run" / "grids" / "train" / "step-000002.png"
+    path = tmp_path / "run" / "grids" / phase / "step-000002.png"
     with Image.open(path) as page:
         assert page.width > 3 * 144  # original, face-to-face, speech-to-face
 

@@ -129,13 +129,13 @@ def run_phase(
     voice_network.set_trained(network, phase.trains)
     task = VoiceTask(network, run.voices.preset, losses, phase, data.gain, data.noise)
     clips = validation_clips(run)
+    drawn = clips and grid_of(run, name, clips)
     training: VoiceEncoderDataset | Cached = items
     if voice_network.has_frozen_body(network) and run.voices.fixed:
         training = with_features(run, name, task, items, "train")
         if settings.network.mean_bias and name == next(iter(settings.phases)):
             voice_network.standardize(network, training.features)
         clips = clips and with_features(run, name, task, clips, "val")
-    drawn = clips and grid_of(run, name, clips)
     measured = clips and Validation(task, clips, data.val_clips, settings.loop.workers, drawn)
     left = (deadline - time.monotonic()) / 60
     place = run.folder / name
