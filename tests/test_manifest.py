@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,20 @@ def test_a_manifest_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert back.identities() == ["Abe", "Zoë"]
     assert back.files() == ["/corpus/a.wav", "/corpus/b.jpg", "/corpus/c.wav"]
     assert back.column("duration") == [None] * 3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts threads in /proc")
+def test_reading_a_manifest_leaves_no_threads_that_may_abort_the_process(tmp_path: Path) -> None:
+    manifest.write(manifest.from_columns(ROWS), tmp_path / "m.parquet")
+    code = (
+        "import os, pyarrow.parquet; from vox2face.train import manifest\n"
+        "count = lambda: len(os.listdir('/proc/self/task'))\n"
+        "before = count(); manifest.read('m.parquet'); print(count() - before)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "0\n"
 
 
 def test_rows_are_chosen_by_their_values() -> None:

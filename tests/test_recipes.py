@@ -100,6 +100,22 @@ def test_unknown_and_missing_keys_of_a_file_are_named(tmp_path: Path) -> None:
         recipe.read(path, VoiceRecipe)
 
 
+@pytest.mark.parametrize(
+    "override, words",
+    [
+        ("phases.train.lr=-1", "no number of a recipe is below 0"),
+        ("loop.seed=-1", "no number of a recipe is below 0"),
+        ("optimizer.betas=[0.9, -0.1]", "no number of a recipe is below 0"),
+        ("optimizer.betas=[0.9, 1.0]", "both must be below 1"),
+        ("loss.ranking_temperature=0", "must be above 0"),
+        ("loop.max_failures=5", "it is a part, 0 to 1"),
+    ],
+)
+def test_numbers_that_cannot_be_meant_are_refused(override: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        recipe.read("tiny-ast", VoiceRecipe, [override])
+
+
 def test_near_misses_of_names_are_answered_with_the_name() -> None:
     with pytest.raises(UsageError, match="Did you mean tiny-ge2e"):
         recipe.read("tiny-ge2", VoiceRecipe)
@@ -108,8 +124,12 @@ def test_near_misses_of_names_are_answered_with_the_name() -> None:
 def test_the_recipe_follows_from_the_architecture_or_the_run(tmp_path: Path) -> None:
     assert recipe_of("tiny", None, None) == "tiny-ve_conv"
     assert recipe_of("tiny", "mine.toml", None) == "mine.toml"
-    (tmp_path / "recipe.toml").touch()
-    assert recipe_of(None, None, tmp_path) == tmp_path / "recipe.toml"
+    assert recipe_of("tiny-ast", None, tmp_path) == "tiny-ast"
+    recipe.write(recipe.read("tiny-ast", VoiceRecipe), tmp_path / "recipe.toml")
+    for arch in (None, "tiny-ast"):
+        assert recipe_of(arch, None, tmp_path) == tmp_path / "recipe.toml"
+    with pytest.raises(UsageError, match="--arch tiny is another: leave"):
+        recipe_of("tiny", None, tmp_path)
     with pytest.raises(UsageError, match="use one of ve_conv, ast"):
         recipe_of("lstm", None, None)
     with pytest.raises(UsageError, match="--arch or --recipe"):

@@ -134,7 +134,9 @@ def read(place: storage.Place) -> Manifest:
         place = storage.join(place, FILE)
     try:
         with storage.open_binary(place) as file:
-            table = pq.read_table(file)
+            # threads that read a Python file may outlive it and abort the process at its exit:
+            # https://github.com/apache/arrow/issues/50482
+            table = pq.ParquetFile(file, pre_buffer=False).read(use_threads=False)
     except (pa.ArrowException, OSError) as error:
         raise CorpusError(
             f"{place} is no Parquet file or is damaged: make it again with vox2face data index."

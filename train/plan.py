@@ -30,6 +30,8 @@ class Optimizer:
             raise UsageError(
                 f"optimizer.name is one of {', '.join(OPTIMIZERS)}, and optimizer.betas are two."
             )
+        if max(self.betas) >= 1:
+            raise UsageError(f"optimizer.betas are {list(self.betas)}: both must be below 1.")
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,8 @@ class Loop:
         for name in AT_LEAST_ONE:
             if getattr(self, name) < 1:
                 raise UsageError(f"loop.{name} is {getattr(self, name)}: it must be 1 or more.")
+        if self.max_failures > 1:
+            raise UsageError(f"loop.max_failures is {self.max_failures}: it is a part, 0 to 1.")
         if self.better not in ("lower", "higher") or self.precision not in PRECISIONS:
             raise UsageError(
                 f"loop.better is lower or higher, and loop.precision {', '.join(PRECISIONS)}."

@@ -128,6 +128,8 @@ def plain(schema: Any, value: Any, key: str) -> Any:
         value = float(value)
     if type(value) is not schema or (schema is float and not math.isfinite(value)):
         raise UsageError(f"{key} is {value!r}: it must be {WORDS[schema]}.")
+    if schema in (int, float) and value < 0:
+        raise UsageError(f"{key} is {value!r}: no number of a recipe is below 0.")
     return value
 
 

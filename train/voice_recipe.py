@@ -103,6 +103,9 @@ class Loss:
                 raise UsageError(
                     f"loss.{name} is {getattr(self, name)!r}: use one of {', '.join(known)}."
                 )
+        for name in ("temperature", "ranking_temperature", "scale"):
+            if getattr(self, name) <= 0:
+                raise UsageError(f"loss.{name} is {getattr(self, name)}: it must be above 0.")
 
 
 @dataclass(frozen=True)
@@ -155,7 +158,20 @@ def recipe_of(arch: str | None, source: str | None, resumed: Path | None) -> str
     if source is not None:
         return source
     if resumed is not None and (resumed / recipe.FILE).exists():
+        require_same_network(arch, resumed / recipe.FILE)
         return resumed / recipe.FILE
     if arch is None:
         raise UsageError("Name --arch or --recipe; vox2face train voice --help lists them.")
     return ARCHITECTURES[arch]
+
+
+def require_same_network(arch: str | None, file: Path) -> None:
+    """Raise `UsageError` if a run's recipe is for another network than that of `arch`."""
+    if arch is None:
+        return
+    own, asked = (recipe.read(r, VoiceRecipe).network.entry for r in (file, ARCHITECTURES[arch]))
+    if own != asked:
+        raise UsageError(
+            f"The run in {file.parent} trains {own}, and --arch {arch} is another: leave --arch "
+            "out to go on with it, or choose another --out."
+        )
