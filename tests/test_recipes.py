@@ -9,7 +9,7 @@ import pytest
 
 from vox2face.errors import UsageError
 from vox2face.spec import resolve
-from vox2face.train import recipe
+from vox2face.train import recipe, run_folder
 from vox2face.train.voice_recipe import ARCHITECTURES, VoiceRecipe, recipe_of
 from vox2face.zoo import registry
 
@@ -124,8 +124,9 @@ def test_near_misses_of_names_are_answered_with_the_name() -> None:
 def test_the_recipe_follows_from_the_architecture_or_the_run(tmp_path: Path) -> None:
     assert recipe_of("tiny", None, None) == "tiny-ve_conv"
     assert recipe_of("tiny", "mine.toml", None) == "mine.toml"
-    assert recipe_of("tiny-ast", None, tmp_path) == "tiny-ast"
-    recipe.write(recipe.read("tiny-ast", VoiceRecipe), tmp_path / "recipe.toml")
+    with pytest.raises(UsageError, match="holds no run to go on with"):
+        recipe_of("tiny-ast", None, tmp_path)
+    run_folder.begin(tmp_path, "voice", {}, recipe.read("tiny-ast", VoiceRecipe), 1, False)
     for arch in (None, "tiny-ast"):
         assert recipe_of(arch, None, tmp_path) == tmp_path / "recipe.toml"
     with pytest.raises(UsageError, match="--arch tiny is another: leave"):

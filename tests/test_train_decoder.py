@@ -18,7 +18,7 @@ import vox2face as package
 from vox2face.cli import main
 from vox2face.errors import CorpusError, UsageError
 from vox2face.face import made_by
-from vox2face.train import checkpoint, curves, decoder_data, manifest, recipe
+from vox2face.train import checkpoint, curves, decoder_data, manifest, recipe, run_folder
 from vox2face.train.datasets import FaceDecoderDataset
 from vox2face.train.decoder import build, start, train_decoder
 from vox2face.train.decoder_data import Morphs, features, nearest
@@ -364,11 +364,11 @@ def test_every_recipe_is_complete_and_can_be_shown(name: str, tmp_path: Path) ->
     assert name in recipe.names() and "face_decoder" in found.network.entry
     shown = CliRunner().invoke(main, ["train", "decoder", "--recipe", name, "--show"])
     assert shown.exit_code == 0
-    (tmp_path / "recipe.toml").write_text(shown.output)
-    assert recipe.read(recipe_of(None, tmp_path), DecoderRecipe) == found
-    assert (
-        recipe_of(None, None) == "decoder-cole" and recipe_of("mine.toml", tmp_path) == "mine.toml"
-    )
+    (tmp_path / "mine.toml").write_text(shown.output)
+    assert recipe.read(tmp_path / "mine.toml", DecoderRecipe) == found
+    run_folder.begin(tmp_path / "run", "decoder", {}, found, 1, False)
+    assert recipe.read(recipe_of(None, tmp_path / "run"), DecoderRecipe) == found
+    assert recipe_of(None, None) == "decoder-cole" and recipe_of("mine.toml", None) == "mine.toml"
 
 
 def test_the_command_asks_for_what_it_needs() -> None:

@@ -86,7 +86,7 @@ def test_a_run_stopped_by_a_signal_saves_itself_and_goes_on(tmp_path: Path) -> N
     before = signal.getsignal(signal.SIGTERM)
     task = Toy()
     state = loop.train(task, Stopping(), PLAN, tmp_path / "a", evaluation(task), say=lambda _: None)
-    assert 0 < state.step < 12 and not state.finished
+    assert 0 < state.step < 12 and not state.finished and state.signal == signal.SIGTERM
     assert signal.getsignal(signal.SIGTERM) is before
     trained(tmp_path / "a", resume=True)
     trained(tmp_path / "b")
@@ -142,9 +142,26 @@ def test_bfloat16_and_channels_last_train_too(tmp_path: Path) -> None:
 
 
 def test_unreadable_items_are_listed_and_replaced(tmp_path: Path) -> None:
-    trained(tmp_path / "run")
-    text = (tmp_path / "run" / "failures.csv").read_text()
-    assert text == f"item,reason\n{BROKEN},picture {BROKEN} is broken.\n"
+    said: list[str] = []
+    trained(tmp_path / "run", said=said)
+    file = tmp_path / "run" / "failures.csv"
+    assert file.read_text() == f"split,item,reason\ntrain,{BROKEN},picture {BROKEN} is broken.\n"
+    assert "1 of the items that are trained on could not be read" in said[-1]
+    assert f"picture {BROKEN} is broken. All are listed in {file}." in said[-1]
+
+
+def test_unreadable_items_of_the_evaluation_are_listed_too(tmp_path: Path) -> None:
+    class Measured:
+        failed: dict[int, str] = {}
+
+        def __call__(self, machine: Any, step: int) -> dict[str, float]:
+            self.failed[3] = "clip 3 is broken."
+            return {"loss": 1.0}
+
+    said: list[str] = []
+    loop.train(Toy(), Pictures(None), PLAN, tmp_path, Measured(), say=said.append)
+    assert (tmp_path / "failures.csv").read_text() == "split,item,reason\nval,3,clip 3 is broken.\n"
+    assert "1 of the items that are measured on could not be read" in said[-1]
 
 
 def test_too_many_unreadable_items_end_the_run_in_one_sentence(tmp_path: Path) -> None:
@@ -161,9 +178,31 @@ def test_too_many_unreadable_items_end_the_run_in_one_sentence(tmp_path: Path) -
 
 
 def test_a_loss_that_is_no_number_ends_the_run_before_it_is_saved(tmp_path: Path) -> None:
-    with pytest.raises(Vox2FaceError, match="no number any more at step"):
+    with pytest.raises(Vox2FaceError, match=r"no number any more at step.*start again in another"):
         trained(tmp_path / "run", changed(lr=float("inf")))
     assert not (tmp_path / "run" / "last.safetensors").exists()
+
+
+def test_weights_that_are_no_numbers_are_never_saved(tmp_path: Path) -> None:
+    class Breaking(Toy):
+        steps = 0
+
+        def forward(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
+            self.steps += 1
+            losses = super().forward(batch)
+            return {k: v * float("nan") if self.steps == 4 else v for k, v in losses.items()}
+
+    plan = changed(log_every=100, save_every=1)
+    with pytest.raises(Vox2FaceError, match=r"weights are no number.*step 4.*--resume from step 3"):
+        trained(tmp_path / "run", plan, task=Breaking())
+    tensors, facts = checkpoint.read(tmp_path / "run" / "last.safetensors")
+    assert facts["step"] == 3 and all(tensor.isfinite().all() for tensor in tensors.values())
+
+
+def test_fewer_steps_than_done_are_refused(tmp_path: Path) -> None:
+    trained(tmp_path / "run", changed(steps=4))
+    with pytest.raises(UsageError, match="has done 4 steps and 3 are asked for"):
+        trained(tmp_path / "run", changed(steps=3), resume=True)
 
 
 def test_a_full_disk_leaves_the_last_checkpoint(
@@ -287,7 +326,7 @@ def test_history_curves_and_tensorboard_tell_the_same(tmp_path: Path) -> None:
     found = history.read(tmp_path / "history.csv")
     assert [r["step"] for r in found if "val_loss" in r] == [6, 12]
     assert all(r["loss"] == pytest.approx(r["mse"] + r["judged"]) for r in found if "mse" in r)
-    assert len(said) == 2 and "12/12" in said[1] and "val_loss" in said[1]
+    assert len(said) == 3 and "12/12" in said[1] and "val_loss" in said[1]
     with Image.open(tmp_path / "curves.png") as picture:
         assert np.asarray(picture.convert("L")).std() > 10
     file = next((tmp_path / "tensorboard").iterdir())

@@ -138,6 +138,7 @@ def test_a_finished_run_is_a_bundle_that_load_takes(tmp_path: Path) -> None:
     assert {p.name for p in (tmp_path / "run").iterdir()} == {
         ".lock",
         "recipe.toml",
+        "run.json",
         "train",
         "bundle",
     }
@@ -278,8 +279,8 @@ def test_weights_of_another_architecture_are_refused(bundle: Make) -> None:
         voice_network.build(Network("vggface.serengil", "", "", False, {}), WIDTH, 0)
     with pytest.raises(UsageError, match="options do not fit"):
         voice_network.build(Network("ast.tiny", "", "", False, {"hiden": 3}), WIDTH, 0)
-    with pytest.raises(UsageError, match="frames then a multiple of 4"):
-        odd = {"patches": "frames", "frames": 286}
+    with pytest.raises(UsageError, match="frames are 16, 24, 32 and so on, and not 286"):
+        odd = {"patches": "deltas", "frames": 286}
         voice_network.build(Network("ast.tiny", "", "", False, odd), WIDTH, 0)
     with pytest.raises(UsageError, match="use all, head, or top-N with N up to 10"):
         tiny = registry.build(registry.entry("ve_conv.tiny"))
@@ -471,3 +472,15 @@ def test_the_front_end_stays_in_float32_under_autocast() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert task.heard(wave).dtype == torch.float32
         assert task.network(task.heard(wave)).dtype == torch.bfloat16
+
+
+def test_the_statistics_of_layers_that_a_phase_does_not_train_stay(tmp_path: Path) -> None:
+    more = "phases.train.trains=head", "phases.train.steps=2", "data.crop=random"
+    chosen = settings("tiny-ve_conv", *more)
+    fresh = voice_network.build(chosen.network, WIDTH, 0).state_dict()
+    trained(tmp_path / "run", chosen)
+    start = "model/network/"
+    after = {k.removeprefix(start): v for k, v in bits(tmp_path / "run" / "train").items()}
+    means = [name for name in fresh if name.endswith("running_mean")]
+    assert means and all(torch.equal(after[name], fresh[name]) for name in means)
+    assert not torch.equal(after["layer11.0.bias"], fresh["layer11.0.bias"])

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,23 +49,35 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str,
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return the tensors and the facts of a checkpoint; `WeightFileError` if it is none."""
+    with opened(path) as (file, facts):
+        return {name: file.get_tensor(name) for name in file.keys()}, facts
+
+
+def facts_of(path: Path) -> dict[str, Any]:
+    """Return the facts of a checkpoint without reading its tensors; errors as `read`."""
+    with opened(path) as (_, facts):
+        return facts
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """Yield the open file and the facts of a checkpoint."""
     if not path.is_file():
         raise WeightFileError(f"There is no checkpoint {path}: start without --resume.")
     try:
         with safe_open(path, framework="pt") as file:
             facts: dict[str, Any] = json.loads((file.metadata() or {})[FACTS])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            if facts.get("version") != VERSION:
+                raise WeightFileError(
+                    f"{path} has version {facts.get('version')}, this vox2face reads {VERSION}: "
+                    "install the version that wrote it."
+                )
+            yield file, facts
     except (SafetensorError, KeyError, ValueError) as error:
         raise WeightFileError(
             f"{path} is no checkpoint or is damaged: start again without --resume, in another "
             "folder."
         ) from error
-    if facts.get("version") != VERSION:
-        raise WeightFileError(
-            f"{path} has version {facts.get('version')}, this vox2face reads {VERSION}: install "
-            "the version that wrote it."
-        )
-    return tensors, facts
 
 
 def model_tensors(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from vox2face.errors import CorpusError, UsageError
 from vox2face.spec import resolve
-from vox2face.train import grid, loop, recipe, runs, voice_network
+from vox2face.train import grid, loop, recipe, run_folder, runs, voice_network
 from vox2face.train.datasets import FaceDecoderDataset
 from vox2face.train.decoder_data import Morphs, Targets
 from vox2face.train.decoder_eval import Validation
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from vox2face.train.manifest import Manifest
     from vox2face.train.prepared import Prepared
 
+KIND = "decoder"
 SAMPLE = 500  # pictures whose mean colour the decoder starts from
 Spoken = Mapping[int, NDArray[np.float32]]
 
@@ -85,19 +86,25 @@ def train_decoder(
     """Train a face decoder; return its bundle, or None if the run was interrupted.
 
     `prepared` holds embeddings (of the encoder `face` or of its first one), landmarks and
-    textures; `voice` is a voice encoder whose faces the grids show too. After `minutes` the best
-    weights so far become the bundle. Raises `Vox2FaceError` in one sentence for what cannot be
+    textures; `voice` is a voice encoder whose faces the grids show too. A run that goes on with
+    `resume` has the names that it began with. After `minutes` the best weights so far become the
+    bundle. Raises `Vox2FaceError` in one sentence for what cannot be
     trained.
     """
     deadline = time.monotonic() + 60 * minutes
-    runs.require_new(folder, settings.phases, resume)
     main = loop.accelerator(settings.loop).is_main_process
     say = say if main else lambda line: None
+    names = run_folder.Names(face=face or prepared.encoders[0], voice=voice)
+    if resume:
+        names = run_folder.remembered(folder, KIND, {"face": face, "voice": voice})
+    elif main:
+        run_folder.require_free(folder)
+    face, voice = names["face"], names["voice"]
     encoder = prepared.encoder(face)
     network = build(settings.network, encoder.width, settings.loop.seed)
     facts: dict[str, Any] = {
         "recipe": recipe.facts(settings),
-        "face_encoder": face or prepared.encoders[0],
+        "face_encoder": face,
         "warps": network.mean_landmarks is not None,
     }
     run = Run(folder, manifest, prepared, settings, face, voice, facts, resume, say)
@@ -108,7 +115,7 @@ def train_decoder(
     judge, measured = Judge(encoder), validation(run)
     with runs.alone(folder, main):
         if main:
-            recipe.write(settings, folder / recipe.FILE)
+            run_folder.begin(folder, KIND, names, settings, len(items), resume)
         for name in settings.phases:
             state = run_phase(run, name, network, judge, items, measured, deadline)
             if not runs.goes_on(name, state, settings, facts, deadline, say):

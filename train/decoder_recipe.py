@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from vox2face.errors import UsageError
-from vox2face.train import recipe
 from vox2face.train.plan import Loop, Optimizer, Plan
 from vox2face.train.schedule import Schedule
 
@@ -97,6 +96,7 @@ class DecoderRecipe:
 
 def recipe_of(source: str | None, resumed: Path | None) -> str | Path:
     """Return the name or file of the recipe to take; a run that is resumed has its own."""
-    if source is None and resumed is not None and (resumed / recipe.FILE).exists():
-        return resumed / recipe.FILE
-    return source or DEFAULT
+    from vox2face.train.run_folder import recipe_file  # which imports torch
+
+    own = recipe_file(resumed, "decoder") if resumed is not None else None
+    return source or own or DEFAULT

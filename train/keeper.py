@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from vox2face.errors import UsageError
+from vox2face.errors import UsageError, Vox2FaceError
 from vox2face.files import atomic_file
 from vox2face.train import checkpoint
 from vox2face.train.schedule import Best
@@ -31,6 +31,7 @@ class State:
     step: int = 0
     finished: bool = False
     failed: dict[int, str] = field(default_factory=dict)
+    signal: int = 0  # that stopped it
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,12 +43,13 @@ class Keeper:
     modules: Mapping[str, nn.Module]
     optimizer: torch.optim.Optimizer
     facts: Mapping[str, Any]
+    unmeasured: Callable[[], Mapping[int, str]] = dict  # items that the evaluation could not read
 
-    def restored(self, sign: int, resume: bool) -> State:
-        """Return where the run stands, after putting its tensors in place.
+    def restored(self, sign: int, total: int, resume: bool) -> State:
+        """Return where a run of `total` steps stands, after putting its tensors in place.
 
         Raises `UsageError` if the folder holds a run and `resume` is False, or if the checkpoint
-        is one of another architecture or of other data.
+        is one of another architecture, of other data or beyond the last step.
         """
         path = self.run / checkpoint.LAST
         if path.exists() and not resume:
@@ -58,11 +60,7 @@ class Keeper:
         if not path.exists():
             return State(Best(sign), self.facts["items"])
         tensors, facts = checkpoint.read(path)
-        if facts["items"] != self.facts["items"]:
-            raise UsageError(
-                f"{path} was trained on {facts['items']} items and these are "
-                f"{self.facts['items']}: resume with the same data, or start in another folder."
-            )
+        require_fitting(path, facts, self.facts["items"], total)
         checkpoint.load_model(self.modules, tensors, path)
         checkpoint.load_optimizer(self.optimizer, tensors)
         if self.machine.scaler is not None and facts["scaler"]:
@@ -77,6 +75,8 @@ class Keeper:
 
         rows = gather_object(sorted(state.failed.items()))
         state.failed = dict(rows)
+        if not all(map(finite, checkpoint.model_tensors(self.modules).values())):
+            raise self.diverged("weights are", state.step)
         if self.machine.is_main_process:
             scaler = self.machine.scaler
             facts = {
@@ -91,14 +91,56 @@ class Keeper:
             if name == checkpoint.LAST:
                 tensors |= checkpoint.optimizer_tensors(self.optimizer)
             checkpoint.write(self.run / name, tensors, facts)
-            write_failures(self.run / FAILURES, state.failed)
+            write_failures(self.run / FAILURES, {"train": state.failed, "val": self.unmeasured()})
         self.machine.wait_for_everyone()
 
+    def tell(self, state: State, say: Callable[[str], None]) -> None:
+        """Say how many items could not be read, and where they are listed."""
+        for split, failed in (("trained on", state.failed), ("measured on", self.unmeasured())):
+            if failed:
+                say(
+                    f"{len(failed):,} of the items that are {split} could not be read, such as: "
+                    f"{next(iter(failed.values()))} All are listed in {self.run / FAILURES}."
+                )
 
-def write_failures(path: Path, failed: Mapping[int, str]) -> None:
-    """List the items that could not be read, and why; nothing is written where none failed."""
-    if not failed:
+    def diverged(self, what: str, step: int) -> Vox2FaceError:
+        """Return the error for numbers that are none any more, naming what can be gone on with."""
+        last = self.run / checkpoint.LAST
+        advice = (
+            f"--resume from step {checkpoint.facts_of(last)['step']}"
+            if last.exists()
+            else "start again in another folder"
+        )
+        return Vox2FaceError(
+            f"The {what} no number any more at step {step}: lower the learning rate or clip the "
+            f"gradients, and {advice}."
+        )
+
+
+def finite(tensor: torch.Tensor) -> bool:
+    """Whether all numbers of a tensor are finite."""
+    return not tensor.is_floating_point() or bool(tensor.isfinite().all())
+
+
+def require_fitting(path: Path, facts: Mapping[str, Any], items: int, total: int) -> None:
+    """Raise `UsageError` if the facts of a checkpoint are not those of this run."""
+    if facts["items"] != items:
+        raise UsageError(
+            f"{path} was trained on {facts['items']} items and these are {items}: resume with the "
+            "same data, or start in another folder."
+        )
+    if facts["step"] > total:
+        raise UsageError(
+            f"{path} has done {facts['step']} steps and {total} are asked for: ask for as many or "
+            "more, or start in another folder."
+        )
+
+
+def write_failures(path: Path, failed: Mapping[str, Mapping[int, str]]) -> None:
+    """List the items of each split that could not be read, and why; nothing where none failed."""
+    rows = [(split, *row) for split, each in failed.items() for row in sorted(each.items())]
+    if not rows:
         return
     with atomic_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerows([("item", "reason"), *sorted(failed.items())])
+        writer.writerows([("split", "item", "reason"), *rows])

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vox2face.errors import CorpusError, UsageError, Vox2FaceError
+from vox2face.errors import CorpusError, UsageError
 from vox2face.train import checkpoint, parallel
 from vox2face.train.history import History
 from vox2face.train.keeper import Keeper, State
@@ -64,10 +64,11 @@ def train(
     loop, machine = plan.loop, accelerator(plan.loop)
     place = (machine.num_processes, machine.process_index, loop.accumulate)
     shares = Shares(len(items), loop.batch, loop.seed, *place)
-    total = plan.steps or plan.epochs * shares.per_epoch
+    total = plan.total(shares.per_epoch)
     model, optimizer = prepared(machine, task, plan)
-    keeper = Keeper(run, machine, task.trained(), optimizer, {**(facts or {}), "items": len(items)})
-    state = keeper.restored(1 if loop.better == "lower" else -1, resume)
+    known, unread = {**(facts or {}), "items": len(items)}, failures_of(evaluate)
+    keeper = Keeper(run, machine, task.trained(), optimizer, known, unread)
+    state = keeper.restored(1 if loop.better == "lower" else -1, total, resume)
     data = Drawn(items, loop.seed, task.augment())
     parts = batches(data, shares, state.step, total, loop.workers)
     history = History(run, state.step, total, machine.is_main_process, say)
@@ -88,9 +89,13 @@ def train(
             state.finished = state.step >= total
             due = state.finished or (rest == 0 and epoch % loop.evaluate_every == 0)
             logs = due or state.step % loop.log_every == 0
-            stops = agreed(machine, interrupted() or time.monotonic() > deadline, logs)
+            state.signal = interrupted()
+            stops = agreed(machine, bool(state.signal) or time.monotonic() > deadline, logs)
             if logs or stops:
-                history.add(state.step, epoch, {"lr": rate, **sums.means(state.step)}, timed=True)
+                means = sums.means()
+                if not math.isfinite(means["loss"]):
+                    raise keeper.diverged("loss is", state.step)
+                history.add(state.step, epoch, {"lr": rate, **means}, timed=True)
             if due and evaluate:
                 values = evaluated(machine, task, evaluate, state.step)
                 history.add(state.step, epoch, values)
@@ -104,6 +109,7 @@ def train(
                 history.tell(state.step, epoch)
             if stops:
                 break
+    keeper.tell(state, say)
     return state
 
 
@@ -202,17 +208,12 @@ class Sums:
         for name, value in losses.items():
             self.sums[name] = self.sums.get(name, torch.zeros_like(value)) + value
 
-    def means(self, step: int) -> dict[str, float]:
+    def means(self) -> dict[str, float]:
         """Return the means over parts and processes, the whole loss first, and start anew."""
         stacked = torch.stack(list(self.sums.values())).float() / max(1, self.count)
         means = self.machine.reduce(stacked, "mean").tolist()
         values = {"loss": sum(means), **dict(zip(self.sums, means, strict=True))}
         self.sums, self.count = {}, 0
-        if not math.isfinite(values["loss"]):
-            raise Vox2FaceError(
-                f"The loss is no number any more at step {step}: lower the learning rate or clip "
-                "the gradients, and resume from the last checkpoint."
-            )
         return values
 
 
@@ -221,6 +222,11 @@ def evaluated(machine: Accelerator, task: Task, evaluate: Evaluate, step: int) -
     task.eval()
     with torch.no_grad(), machine.autocast():
         return {f"val_{name}": float(value) for name, value in evaluate(machine, step).items()}
+
+
+def failures_of(evaluate: Evaluate | None) -> Callable[[], Mapping[int, str]]:
+    """Return what gives the items that an evaluation could not read, if it keeps them."""
+    return lambda: getattr(evaluate, "failed", {})
 
 
 def watched(values: Mapping[str, float], monitor: str) -> float:
@@ -239,19 +245,19 @@ def agreed(machine: Accelerator, wish: bool, ask: bool) -> bool:
 
 
 @contextmanager
-def interruption() -> Iterator[Callable[[], bool]]:
-    """Yield what tells whether the run was asked to stop, by Ctrl-C or SIGTERM.
+def interruption() -> Iterator[Callable[[], int]]:
+    """Yield what tells by which signal the run was asked to stop, Ctrl-C or SIGTERM; 0 for none.
 
     The step at hand is finished and saved first; a second signal acts at once.
     """
-    asked = threading.Event()
+    asked: list[int] = []
     if threading.current_thread() is not threading.main_thread():
-        yield asked.is_set
+        yield lambda: 0
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def note(number: int, frame: Any) -> None:
-        asked.set()
+        asked.append(number)
         restore()
 
     def restore() -> None:
@@ -261,6 +267,6 @@ def interruption() -> Iterator[Callable[[], bool]]:
     for number in before:
         signal.signal(number, note)
     try:
-        yield asked.is_set
+        yield lambda: asked[0] if asked else 0
     finally:
         restore()

@@ -91,3 +91,7 @@ class Plan:
     def __post_init__(self) -> None:
         if self.epochs < 1 and self.steps < 1:
             raise UsageError("The run has no epochs and no steps: set one of them to 1 or more.")
+
+    def total(self, per_epoch: int) -> int:
+        """Return the steps of the run, where an epoch has `per_epoch`."""
+        return self.steps or self.epochs * per_epoch

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,19 +15,11 @@ from torch import nn
 from vox2face.errors import UsageError
 from vox2face.train import checkpoint
 from vox2face.train.keeper import State
+from vox2face.train.run_folder import LOCK
 from vox2face.train.task import Task
 
-BUNDLE, LOCK = "bundle", ".lock"
+BUNDLE = "bundle"
 Say = Callable[[str], None]
-
-
-def require_new(folder: Path, phases: Iterable[str], resume: bool) -> None:
-    """Raise `UsageError` if a folder holds a run, unless it is to be resumed."""
-    if not resume and any((folder / name / checkpoint.LAST).exists() for name in phases):
-        raise UsageError(
-            f"{folder} holds a run already: add --resume to go on with it, or choose another "
-            "folder."
-        )
 
 
 @contextmanager
@@ -68,11 +61,22 @@ def goes_on(
     deadline: float,
     say: Say,
 ) -> bool:
-    """Note how a phase of a recipe ended; return False if it was interrupted before its time."""
+    """Note how a phase of a recipe ended; return False if it was interrupted before its time.
+
+    SIGTERM, which waited for the last checkpoint, is then left to whoever answered it before.
+    """
     facts[phase] = {"steps": state.step, settings.loop.monitor: state.best.value}
-    if state.finished or time.monotonic() >= deadline:
+    if state.finished:
+        return True
+    if not state.signal and time.monotonic() >= deadline:
+        say(
+            f"The time is over at step {state.step} of {phase}: the best weights so far become the "
+            "bundle, --resume goes on."
+        )
         return True
     say(f"Interrupted at step {state.step} of {phase}: --resume goes on from there.")
+    if state.signal == signal.SIGTERM:
+        signal.raise_signal(state.signal)
     return False
 
 

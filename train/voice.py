@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from vox2face.errors import CorpusError, UsageError
 from vox2face.progress import Bars
-from vox2face.train import grid, loop, recipe, runs, voice_data, voice_network
+from vox2face.train import grid, loop, recipe, run_folder, runs, voice_data, voice_network
 from vox2face.train.keeper import State
 from vox2face.train.runs import Say
 from vox2face.train.task import freeze
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from vox2face.zoo.face_decoder import FaceDecoder
     from vox2face.zoo.tapped import Tapped
 
-FEATURES = "features"
+KIND, FEATURES = "voice", "features"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,14 +69,19 @@ def train_voice(
 
     `prepared` holds the face embeddings, those of the encoder `face` or of its first one;
     `decoder` is a face decoder for grids of pictures and, where the recipe weighs it, for the loss
-    of its first layers: a name, a folder or a hub id.
-    After `minutes` the best weights so far become the bundle. Raises `Vox2FaceError` in one
-    sentence for what cannot be trained.
+    of its first layers: a name, a folder or a hub id. A run that goes on with `resume` has the
+    names that it began with. After `minutes` the best weights so far become the bundle. Raises
+    `Vox2FaceError` in one sentence for what cannot be trained.
     """
     deadline = time.monotonic() + 60 * minutes
-    runs.require_new(folder, settings.phases, resume)
     main = loop.accelerator(settings.loop).is_main_process
     say = say if main else lambda line: None
+    names = run_folder.Names(face=face or prepared.encoders[0], decoder=decoder)
+    if resume:
+        names = run_folder.remembered(folder, KIND, {"face": face, "decoder": decoder})
+    elif main:
+        run_folder.require_free(folder)
+    face, decoder = names["face"], names["decoder"]
     preset = settings.network.preset or registry.entry(settings.network.entry).preprocess
     voices = Voices(manifest, prepared, settings.data, preset, settings.loop.seed, face)
     items = voices.items("train")
@@ -90,7 +95,7 @@ def train_voice(
     losses = VoiceLosses(settings.loss, width, len(items.identities), *judges, mean)
     facts = {
         "recipe": recipe.facts(settings),
-        "face_encoder": face or prepared.encoders[0],
+        "face_encoder": face,
         "decoder": decoder,
         "identities": len(items.identities),
         "clips": len(items.pairs.groups.clips),
@@ -98,7 +103,7 @@ def train_voice(
     run = Run(folder, voices, settings, facts, drawing, resume, say)
     with runs.alone(folder, main):
         if main:
-            recipe.write(settings, folder / recipe.FILE)
+            run_folder.begin(folder, KIND, names, settings, len(items), resume)
         for name in settings.phases:
             state = run_phase(run, name, network, losses, items, deadline)
             if not runs.goes_on(name, state, settings, facts, deadline, say):
@@ -185,7 +190,7 @@ def with_features(
         "clips": [items.files.place(i) for i in (0, len(items.pairs.groups.clips) - 1)],
     }
     try:
-        features = voice_data.computed_once(
+        features, failed = voice_data.computed_once(
             machine,
             run.voices.items(split, "one-to-one"),
             task.body,
@@ -196,7 +201,7 @@ def with_features(
         )
     finally:
         bars.close()
-    return Cached(items, features)
+    return Cached(items, features, failed)
 
 
 def classifier(

@@ -99,6 +99,14 @@ def set_trained(network: nn.Module, trains: str) -> None:
         freeze(module)
 
 
+def untrained(network: nn.Module) -> list[nn.Module]:
+    """Return the layers of a network whose parameters take no gradients: statistics stay too."""
+    own = ((module, list(module.parameters(recurse=False))) for module in network.modules())
+    return [
+        m for m, parameters in own if parameters and not any(p.requires_grad for p in parameters)
+    ]
+
+
 def parameter_groups(network: nn.Module, lr: float, body_lr: float) -> list[dict[str, Any]]:
     """Return the optimizer's groups: the head, and everything else that is trained."""
     head = {id(p) for module in anatomy(network).head(network) for p in module.parameters()}

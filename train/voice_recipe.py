@@ -155,11 +155,14 @@ def recipe_of(arch: str | None, source: str | None, resumed: Path | None) -> str
         raise UsageError(
             f"There is no architecture {arch!r}: use one of {', '.join(ARCHITECTURES)}."
         )
+    from vox2face.train.run_folder import recipe_file  # which imports torch
+
+    own = recipe_file(resumed, "voice") if resumed is not None else None
     if source is not None:
         return source
-    if resumed is not None and (resumed / recipe.FILE).exists():
-        require_same_network(arch, resumed / recipe.FILE)
-        return resumed / recipe.FILE
+    if own is not None:
+        require_same_network(arch, own)
+        return own
     if arch is None:
         raise UsageError("Name --arch or --recipe; vox2face train voice --help lists them.")
     return ARCHITECTURES[arch]

@@ -73,8 +73,8 @@ class VoiceTask(Task):
         return {"network": self.network, **({"classes": classes} if classes is not None else {})}
 
     def frozen(self) -> list[nn.Module]:
-        """Return the networks that only judge."""
-        return self.losses.frozen()
+        """Return the networks that only judge, and what of the own one a phase does not train."""
+        return [*self.losses.frozen(), *voice_network.untrained(self.network)]
 
     def groups(self) -> list[dict[str, Any]]:
         """Return head, body, and the classes of AM-softmax."""

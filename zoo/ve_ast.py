@@ -14,12 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vox2face.zoo import ast_patches
 from vox2face.zoo.tapped import Tapped
 
-BINS = 128
-# Kind of patches -> their size (bins, frames), and from one to the next. "frames" are as tall as
-# the filter bank, so that a token holds all that sounds at a time (SSAST, Gong et al., AAAI 2022).
-PATCHES = {"squares": ((16, 16), 10), "frames": ((BINS, 16), 4)}
 HEAD_SIZE = 64
 EPSILON = 1e-12
 
@@ -53,8 +50,8 @@ class AST(Tapped):
 
     `hidden` is a multiple of 64, the size of an attention head. Two tokens, for class and for
     distillation, stand in front of the patches; their mean goes to the head. `patches` is
-    "squares", the published ones, or "frames", one row of patches as tall as the filter bank:
-    small networks learn voices from these sooner. `frames` is then a multiple of 4.
+    "squares", the published ones, or "deltas", from which small networks learn voices sooner; see
+    `vox2face.zoo.ast_patches`.
     """
 
     embedding = "head"
@@ -70,11 +67,8 @@ class AST(Tapped):
         patches: str = "squares",
     ) -> None:
         super().__init__()
-        if patches not in PATCHES or (patches == "frames" and frames % 4):
-            raise ValueError("patches are squares or frames, and frames then a multiple of 4")
-        size, stride = PATCHES[patches]
-        self.patches = nn.Conv2d(1, hidden, size, stride)
-        tokens = 2 + places(BINS, 0, patches) * places(frames, 1, patches)
+        self.patches = ast_patches.made(patches, hidden)
+        tokens = 2 + ast_patches.tokens(patches, frames)
         self.class_token = nn.Parameter(torch.zeros(1, 1, hidden))
         self.distillation_token = nn.Parameter(torch.zeros(1, 1, hidden))
         self.positions = nn.Parameter(torch.zeros(1, tokens, hidden))
@@ -88,7 +82,7 @@ class AST(Tapped):
 
     def taps(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
         """Yield (tap, activation): tokens, block0 to block11, pooled, head."""
-        x = self.patches(x.transpose(1, 2).unsqueeze(1)).flatten(2).transpose(1, 2)
+        x = self.patches(x)
         count = (x.shape[0], -1, -1)
         tokens = (self.class_token.expand(count), self.distillation_token.expand(count), x)
         x = torch.cat(tokens, 1) + self.positions
@@ -102,28 +96,17 @@ class AST(Tapped):
         yield "head", functional.relu(x) if self.relu else x
 
 
-def places(length: int, axis: int, patches: str) -> int:
-    """Return how many patches of a kind fit along an axis: 0 for the bins, 1 for the frames."""
-    size, stride = PATCHES[patches]
-    return (length - size[axis]) // stride + 1
-
-
 def settings(shapes: Mapping[str, Sequence[int]]) -> dict[str, Any]:
     """Return what `AST` was built with, from the shapes of its tensors."""
     layers = sum(name.endswith(".fc1.weight") for name in shapes)
     inner = shapes["blocks.0.fc1.weight"][0]
-    kinds = {size: kind for kind, (size, _) in PATCHES.items()}
-    height, width = shapes["patches.weight"][2:]
-    patches = kinds[height, width]
-    columns = (shapes["positions"][1] - 2) // places(BINS, 0, patches)
-    (_, size), stride = PATCHES[patches]
-    unused = 8 if patches == "squares" else 0  # of 1024 frames
+    patches = "deltas" if "patches.norm.weight" in shapes else "squares"
     return {
         "hidden": shapes["head.weight"][1],
         "layers": layers,
         "inner": inner,
         "width": shapes["head.weight"][0],
-        "frames": (columns - 1) * stride + size + unused,
+        "frames": ast_patches.frames(patches, shapes["positions"][1] - 2),
         "patches": patches,
     }
 

@@ -6,13 +6,21 @@ Of the last block only the two tokens in front are used, so only they are comput
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from vox2face.converters.graphs.graph import Builder, Graph, Shapes
 
 HEAD_SIZE = 64
 EPSILON = 1e-12
-STRIDES = {16: 10, 128: 4}  # height of the patches -> from one to the next
+SQUARE, STRIDE = 16, 10  # of the published patches: bins or frames, and from one to the next
+FRAMES, STEP = 16, 8  # of deltas: frames of a patch, and from one to the next
+BINS = 128
+# Kernels over (bins, frames): first and second difference over time, over bins, the first over both
+DIFFERENCES = (
+    *(0, 0, 0, 0, -1, 1, 0, 0, 0),
+    *(0, 0, 0, 1, -2, 1, 0, 0, 0),
+    *(0, 0, 0, 0, -1, 0, 0, 1, 0),
+    *(0, 1, 0, 0, -2, 0, 0, 1, 0),
+    *(0, 0, 0, 0, 1, -1, 0, -1, 1),
+)
 CONTRIB = "com.microsoft"  # the domain of ONNX Runtime's own operators
 
 
@@ -31,7 +39,7 @@ def described(shapes: Shapes, relu: bool) -> Graph:
     b = Builder()
     taps: dict[str, str] = {}
     count, hidden = shapes["positions"][1:]
-    x = tokens(b, hidden, count, shapes["patches.weight"][2:])
+    x = tokens(b, hidden, count, "patches.norm.weight" in shapes)
     taps["tokens"] = x
     x = b.reshape(x, [-1, hidden], "rows")
     blocks = sum(name.endswith(".fc1.weight") for name in shapes)
@@ -52,13 +60,16 @@ def described(shapes: Shapes, relu: bool) -> Graph:
     return Graph(tuple(b.nodes), shapes, taps)
 
 
-def tokens(b: Builder, hidden: int, count: int, patch: Sequence[int]) -> str:
+def tokens(b: Builder, hidden: int, count: int, deltas: bool) -> str:
     """Add the patches with their positions, two tokens in front: (n, count, hidden)."""
     x = b.add("Transpose", ("input",), "bins", perm=[0, 2, 1])
     x = b.add("Unsqueeze", (x, b.ints([1], "bins/axis")), "map")
-    strides = [STRIDES[patch[0]]] * 2
-    x = b.conv(x, "patches", "patches", kernel_shape=list(patch), strides=strides)
-    x = b.reshape(x, [0, hidden, count - 2], "patches/flat")
+    if deltas:
+        x = b.conv(differences(b, x, count - 2), "patches", "patches/flat", kernel_shape=[1])
+    else:
+        square, strides = [SQUARE] * 2, [STRIDE] * 2
+        x = b.conv(x, "patches", "patches", kernel_shape=square, strides=strides)
+        x = b.reshape(x, [0, hidden, count - 2], "patches/flat")
     x = b.add("Transpose", (x,), "patches/rows", perm=[0, 2, 1])
     batch = b.add("Shape", ("input",), "batch", start=0, end=1)
     ones = b.ints([1, 1], "ones")
@@ -66,6 +77,19 @@ def tokens(b: Builder, hidden: int, count: int, patch: Sequence[int]) -> str:
     first = [b.add("Expand", (f"{name}_token", size), name) for name in ("class", "distillation")]
     x = b.add("Concat", (*first, x), "tokens/all", axis=1)
     return b.add("Add", (x, "positions"), "tokens")
+
+
+def differences(b: Builder, x: str, count: int) -> str:
+    """Add the mean levels and sizes of differences in each patch, normalised: (n, 768, count)."""
+    kernels = b.reshape(b.floats(DIFFERENCES, "deltas/values"), [-1, 1, 3, 3], "deltas/kernels")
+    around = b.ints([0, 0, 1, 1, 0, 0, 1, 1], "deltas/around")
+    near = b.add("Pad", (x, around), "deltas/near", mode="edge")
+    sizes = b.add("Conv", (near, kernels), "deltas/signed", kernel_shape=[3, 3])
+    sizes = b.add("Abs", (sizes,), "deltas/sizes")
+    x = b.add("Concat", (x, sizes), "deltas/maps", axis=1)
+    x = b.add("AveragePool", (x,), "deltas/means", kernel_shape=[1, FRAMES], strides=[1, STEP])
+    x = b.reshape(x, [0, (1 + len(DIFFERENCES) // 9) * BINS, count], "deltas/flat")
+    return b.batch_norm(x, "patches.norm", "deltas")
 
 
 def block(b: Builder, layer: str, x: str, count: int, hidden: int, first: int = 0) -> str:

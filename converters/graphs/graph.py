@@ -106,6 +106,10 @@ class Builder:
         """Add a constant of integers, such as a shape or axes."""
         return self.add("Constant", (), output, value_ints=list(values))
 
+    def floats(self, values: Sequence[float], output: str) -> str:
+        """Add a constant of float32 numbers."""
+        return self.add("Constant", (), output, value_floats=list(map(float, values)))
+
     def reshape(self, x: str, shape: Sequence[int], output: str) -> str:
         """Add a reshape to constant sizes; 0 keeps an axis, -1 takes what is left."""
         return self.add("Reshape", (x, self.ints(shape, f"{output}/shape")), output)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from vox2face.converters.layers import LINEAR, PARALLEL, renamed_rules
+from vox2face.converters.layers import LINEAR, PARALLEL, TENSORS, renamed_rules
 from vox2face.converters.mapping import Rule, WeightMap
 
 BODY = "audio_spectrogram_transformer"
@@ -69,6 +69,18 @@ TABLE = WeightMap(
     renames=RENAMES,
 )
 
+# A small network of our own, which takes the differences between neighbours into its patches
+TINY = replace(
+    TABLE,
+    like="a small Audio Spectrogram Transformer",
+    rules=(
+        *TABLE.rules,
+        *renamed_rules(
+            ((f"{BODY}.embeddings.patch_embeddings.norm", "patches.norm", (768,)),),
+            [name for name, _ in TENSORS["norm"]],
+        ),
+    ),
+)
 AUDIOSET = replace(
     TABLE,
     like="the Audio Spectrogram Transformer trained on AudioSet",

@@ -16,12 +16,13 @@ from vox2face.converters.reference.torch_layers import (
     hwio,
     layer_normalized,
     linear,
+    normalized,
     softmax,
 )
 
 BODY = "audio_spectrogram_transformer"
 HEAD_SIZE = 64
-STRIDES = {16: 10, 128: 4}  # height of the patches -> from one to the next
+SIZE, STRIDE, STEP = 16, 10, 8  # of patches; from one to the next, of squares and of deltas
 
 
 def ast(arrays: Mapping[str, Array], x: Array) -> Iterator[tuple[str, Array]]:
@@ -55,16 +56,41 @@ def layers(
 def tokens(arrays: Mapping[str, Array], x: Array) -> Array:
     """Return the patches with their positions, two tokens in front."""
     name = f"{BODY}.embeddings"
-    kernel = hwio(arrays[f"{name}.patch_embeddings.projection/weight"])
+    kernel = arrays[f"{name}.patch_embeddings.projection/weight"]
     bias = arrays[f"{name}.patch_embeddings.projection/bias"]
-    y = conv(x.transpose(0, 2, 1)[..., None], kernel, STRIDES[len(kernel)]) + bias
-    y = y.reshape(len(y), -1, y.shape[3])
+    if kernel.ndim == 4:
+        y = conv(x.transpose(0, 2, 1)[..., None], hwio(kernel), STRIDE) + bias
+        y = y.reshape(len(y), -1, y.shape[3])
+    else:
+        y = deltas(arrays, x) @ kernel[..., 0].T + bias
     first = [
         np.broadcast_to(arrays[f"{name}/{token}"], (len(y), 1, y.shape[2]))
         for token in ("cls_token", "distillation_token")
     ]
     result: Array = np.concatenate([*first, y], axis=1) + arrays[f"{name}/position_embeddings"]
     return result
+
+
+def deltas(arrays: Mapping[str, Array], x: Array) -> Array:
+    """Return the mean levels and sizes of differences in each patch, normalised: (n, count, 768).
+
+    At the ends every frame and bin has itself as its neighbour.
+    """
+    time, bins = (np.diff(x, axis=axis, append=last(x, axis)) for axis in (1, 2))
+    second = [
+        np.diff(y, axis=axis, prepend=np.zeros_like(last(y, axis)))
+        for y, axis in ((time, 1), (bins, 2))
+    ]
+    both = np.diff(time, axis=2, append=last(time, 2))
+    maps = (x, *map(np.abs, (time, second[0], bins, second[1], both)))
+    starts = range(0, x.shape[1] - SIZE + 1, STEP)
+    y = np.stack([np.concatenate([m[:, i : i + SIZE].mean(1) for m in maps], 1) for i in starts], 1)
+    return normalized(arrays, f"{BODY}.embeddings.patch_embeddings.norm", y)
+
+
+def last(x: Array, axis: int) -> Array:
+    """Return the last slice along an axis, which is kept."""
+    return x.take([-1], axis=axis)
 
 
 def block(arrays: Mapping[str, Array], name: str, x: Array) -> Array:
