@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import tomllib
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 from vox2face.errors import UsageError
 from vox2face.spec import resolve
 from vox2face.train import recipe, run_folder
+from vox2face.train.decoder_recipe import DecoderRecipe
 from vox2face.train.voice_recipe import ARCHITECTURES, VoiceRecipe, recipe_of
 from vox2face.zoo import registry
 
@@ -71,9 +74,11 @@ def test_values_are_overridden_and_whole_numbers_count_as_numbers() -> None:
         ("phases.head.lr=nan", "phases.head.lr is nan: it must be a number"),
         ("optimizer.betas=0.9", "optimizer.betas is 0.9: it must be a list"),
         ("data=3", "data is 3: it must be a table"),
-        ("loop.batch", "--set loop.batch has no value"),
-        ("loop.batch=0", "loop.batch is 0: it must be 1 or more"),
-        ("loop.precision=int8", "loop.precision no, bf16, fp16"),
+        ("loop.batch", "--set loop.batch is no KEY=VALUE: write --set loop.batch=16"),
+        ("=5", "--set =5 is no KEY=VALUE"),
+        ("about.x.y=3", "--set about.x.y=3: about is a value, nothing is below it"),
+        ("loop.batch=0", "loop.batch is 0: it must be from 1 to"),
+        ("loop.precision=int8", "loop.precision is 'int8': use one of no, bf16, fp16"),
         ("loss.ranking=triplet", "use one of none, infonce, am-softmax"),
         ("schedule.shape=linear", "constant, decay, cosine"),
         ("optimizer.name=lion", "adam, adamw, sgd"),
@@ -106,14 +111,61 @@ def test_unknown_and_missing_keys_of_a_file_are_named(tmp_path: Path) -> None:
         ("phases.train.lr=-1", "no number of a recipe is below 0"),
         ("loop.seed=-1", "no number of a recipe is below 0"),
         ("optimizer.betas=[0.9, -0.1]", "no number of a recipe is below 0"),
-        ("optimizer.betas=[0.9, 1.0]", "both must be below 1"),
+        ("optimizer.betas=[0.9, 1.0]", "give two numbers below 1"),
         ("loss.ranking_temperature=0", "must be above 0"),
-        ("loop.max_failures=5", "it is a part, 0 to 1"),
+        (f"loop.seed={2**70}", "it must be from 0 to"),
+        ("loop.workers=5000", "it must be from 0 to 256"),
+        ("loop.batch=1", "infonce tells clips of a batch apart, give 2 or more"),
+        ("loop.better=higher", r"of rank the lower values are better"),
+        ("loop.monitor=accuracy", r"use one of loss, rank, cosine, recall1, recall10"),
+        ("schedule.floor=2", "it must be from 0 to 1"),
+        ("schedule.decay=1.5", "it must be from 0 to 1"),
+        ("phases.train.lr=1e300", r"phases\.train\.lr is 1e\+300: it must be from 0 to 1000"),
+        ("data.seconds=1e308", r"data\.seconds is 1e\+308"),
+        ("data.gain=1e308", r"data\.gain is 1e\+308"),
+        ("network.options.hidden=0", r"network\.options\.hidden is 0: sizes are from 1"),
+        ("network.options.width=9", "follows from the face encoder: leave it out"),
+        ("loop.max_failures=5", "it must be from 0 to 1"),
     ],
 )
 def test_numbers_that_cannot_be_meant_are_refused(override: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         recipe.read("tiny-ast", VoiceRecipe, [override])
+
+
+def test_a_recipe_without_any_loss_is_refused() -> None:
+    with pytest.raises(UsageError, match="no loss to learn from: give one of these"):
+        recipe.read("tiny-ast", VoiceRecipe, ["loss.value_weight=0", "loss.ranking=none"])
+    with pytest.raises(UsageError, match=r"phases\.shape has no loss to learn from"):
+        off = ["loss.landmarks_weight=0", "loss.texture_weight=0"]
+        recipe.read("tiny-decoder", DecoderRecipe, off)
+
+
+@pytest.mark.parametrize(
+    ("name", "schema"), [("tiny-ast", DecoderRecipe), ("decoder-cole", VoiceRecipe)]
+)
+def test_a_recipe_of_the_other_kind_is_told_apart(name: str, schema: type) -> None:
+    with pytest.raises(
+        UsageError, match=f"{name} is a recipe for .*, which is a .* is to be trained"
+    ):
+        recipe.read(name, schema)
+
+
+@pytest.mark.parametrize("name", ["../escaped", "bundle", "features", "", 'a"b', "zwölf"])
+def test_a_phase_is_named_like_a_folder_of_its_own(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    text = recipe.text_of("tiny-ast")
+    path.write_text(text.replace("[phases.train]", f"[phases.{json.dumps(name)}]"))
+    with pytest.raises(UsageError, match="is no name for a phase: use letters, digits"):
+        recipe.read(path, VoiceRecipe)
+
+
+def test_keys_of_any_characters_are_written_so_that_they_read_back(tmp_path: Path) -> None:
+    found = recipe.read("tiny-ast", VoiceRecipe)
+    odd = {**found.network.options, "a b.c": 3, "in": {"x=": [1, 2]}}
+    found = dataclasses.replace(found, network=dataclasses.replace(found.network, options=odd))
+    recipe.write(found, tmp_path / "own.toml")
+    assert recipe.read(tmp_path / "own.toml", VoiceRecipe) == found
 
 
 def test_near_misses_of_names_are_answered_with_the_name() -> None:

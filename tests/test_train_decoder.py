@@ -12,7 +12,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from PIL import Image
-from twins import SMALL
+from twins import SMALL, random_module
 
 import vox2face as package
 from vox2face.cli import main
@@ -175,7 +175,9 @@ def test_every_evaluation_leaves_a_grid_that_says_it_is_synthetic(tmp_path: Path
 
 def test_the_embedding_loss_alone_changes_the_decoder_and_nothing_that_is_frozen() -> None:
     corpus = Corpus()
-    chosen = settings("loss.landmarks_weight=0", "loss.texture_weight=0")
+    chosen = settings(
+        "loss.landmarks_weight=0", "loss.texture_weight=0", "phases.shape.embedding=true"
+    )
     task = task_of(chosen, corpus).train()
     before = {k: v.clone() for k, v in task.judge.state_dict().items()}
     losses = task(batch_of(corpus))
@@ -354,7 +356,12 @@ def test_what_cannot_be_trained_is_refused_in_one_sentence(tmp_path: Path) -> No
     assert torch.equal(again.mean_landmarks, torch.from_numpy(Corpus().mean_landmarks))
     with pytest.raises(UsageError, match="for embeddings of 7 values"):
         build(network(begin=str(first)), 7, 0)
-    with pytest.raises(UsageError, match=r"data\.morph is a part from 0 to 1"):
+    with pytest.raises(UsageError, match=r"decodes 3 landmarks and a texture \(3, 224, 224\), not"):
+        build(network(points=3), WIDTH, 0)
+    voice = package.save("ve_conv.tiny", random_module("ve_conv.tiny"), tmp_path / "voice")
+    with pytest.raises(UsageError, match=r"holds no face_decoder\.tiny: name a decoder"):
+        build(network(begin=str(voice)), WIDTH, 0)
+    with pytest.raises(UsageError, match=r"data\.morph is 2\.0: it must be from 0 to 1"):
         settings("data.morph=2")
 
 

@@ -484,3 +484,26 @@ def test_the_statistics_of_layers_that_a_phase_does_not_train_stay(tmp_path: Pat
     means = [name for name in fresh if name.endswith("running_mean")]
     assert means and all(torch.equal(after[name], fresh[name]) for name in means)
     assert not torch.equal(after["layer11.0.bias"], fresh["layer11.0.bias"])
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("data.seconds=1", "do not go together for ve_conv.tiny: .*input size"),
+        ("network.options.channels=[8, 8]", "channels are 9, one for each layer, not 2"),
+        ("network.options.foo=3", r"options do not fit ve_conv\.tiny: there is no foo"),
+        ("loop.precision=fp16", "needs a GPU: use 'bf16' or 'no'"),
+    ],
+)
+def test_what_does_not_go_together_is_told_before_anything_is_written(
+    tmp_path: Path, override: str, sentence: str
+) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        trained(tmp_path / "run", settings("tiny-ve_conv", override))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_whose_only_loss_is_off_is_refused(tmp_path: Path) -> None:
+    only = "loss.value_weight=0", "loss.ranking=none", "loss.decoder_weight=1"
+    with pytest.raises(UsageError, match="No loss is left to learn from"):
+        trained(tmp_path / "run", settings("tiny-ve_conv", *only))

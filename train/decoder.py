@@ -19,7 +19,6 @@ import torch
 from numpy.typing import NDArray
 
 from vox2face.errors import CorpusError, UsageError
-from vox2face.spec import resolve
 from vox2face.train import grid, loop, recipe, run_folder, runs, voice_network
 from vox2face.train.datasets import FaceDecoderDataset
 from vox2face.train.decoder_data import Morphs, Targets
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from vox2face.train.prepared import Prepared
 
 KIND = "decoder"
+POINTS, SIDE = (136, 144), 224  # numbers of 68 or 72 landmarks; pixels
 SAMPLE = 500  # pictures whose mean colour the decoder starts from
 Spoken = Mapping[int, NDArray[np.float32]]
 
@@ -137,20 +137,36 @@ def build(settings: Network, width: int, seed: int) -> FaceDecoder:
         raise UsageError(f"{entry.name} is no face decoder: network.entry has to be one.")
     weights = voice_network.tensors_of(settings.start)
     torch.manual_seed(seed)
-    sizes = (
-        registry.options(entry, {k: tuple(v.shape) for k, v in weights.items()}) if weights else {}
-    )
     try:
-        network: FaceDecoder = resolve(entry.build)(**{**sizes, **settings.options, "width": width})
+        shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+        sizes = registry.options(entry, shapes) if weights else {}
+    except (LookupError, ValueError, TypeError) as error:
+        raise UsageError(
+            f"network.start is {settings.start}, which holds no {entry.name}: name a decoder."
+        ) from error
+    options = {**sizes, **settings.options, "width": width}
+    network: FaceDecoder = voice_network.constructed(entry, options)
+    try:
         if weights:
             network.load_state_dict(weights)
-    except (TypeError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
         raise UsageError(
-            f"network.options or network.start do not fit {entry.name} for embeddings of {width} "
-            f"values ({reason})."
+            f"network.start is {settings.start}, which does not fit {entry.name} for embeddings of "
+            f"{width} values ({reason})."
         ) from error
+    voice_network.rehearse(network, entry.name, lambda: pictures(network(torch.zeros(1, width))))
     return network
+
+
+def pictures(decoded: tuple[torch.Tensor, torch.Tensor]) -> None:
+    """Raise `ValueError` unless what was decoded are landmarks and a picture."""
+    landmarks, texture = decoded
+    if landmarks.shape[1] not in POINTS or texture.shape[1:] != (3, SIDE, SIDE):
+        raise ValueError(
+            f"it decodes {landmarks.shape[1] // 2} landmarks and a texture "
+            f"{tuple(texture.shape[1:])}, not 68 or 72 and (3, {SIDE}, {SIDE})"
+        )
 
 
 def start(network: FaceDecoder, source: FaceDecoderDataset, settings: Network) -> None:

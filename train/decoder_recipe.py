@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from vox2face.errors import UsageError
-from vox2face.train.plan import Loop, Optimizer, Plan
+from vox2face.train.limits import HIGHEST_RATE, require_sizes, within
+from vox2face.train.plan import Loop, Optimizer, Plan, require_phases
 from vox2face.train.schedule import Schedule
 
 DEFAULT = "decoder-cole"
+# What an evaluation gives, and which values are better
+MONITORS = {
+    **dict.fromkeys(("loss", "landmark_pixels", "texture_mae"), "lower"),
+    **dict.fromkeys(("cosine", "recall1", "recall10"), "higher"),
+}
 
 
 @dataclass(frozen=True)
@@ -25,6 +31,9 @@ class Network:
     start: str
     mean_bias: bool
     options: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        require_sizes(self.options)
 
 
 @dataclass(frozen=True)
@@ -41,8 +50,7 @@ class Data:
     val_pictures: int
 
     def __post_init__(self) -> None:
-        if not 0 <= self.morph <= 1 or self.neighbours < 1:
-            raise UsageError("data.morph is a part from 0 to 1, and data.neighbours 1 or more.")
+        within("data", self, morph=(0, 1), neighbours=(1, 10**6))
 
 
 @dataclass(frozen=True)
@@ -85,9 +93,16 @@ class DecoderRecipe:
     loop: Loop
     phases: dict[str, Phase]
 
+    kind: ClassVar[str] = "face-decoder"
+
     def __post_init__(self) -> None:
-        if not self.phases:
-            raise UsageError("The recipe has no phase: write a table such as [phases.train].")
+        require_phases(self.phases)
+        self.loop.require_monitor(MONITORS)
+        shapes = self.loss.landmarks_weight + self.loss.texture_weight
+        for name, phase in self.phases.items():
+            within(f"phases.{name}", phase, lr=(0, HIGHEST_RATE))
+            if not shapes and not (phase.embedding and self.loss.embedding_weight):
+                raise UsageError(f"phases.{name} has no loss to learn from: give one a weight.")
 
     def plan(self, phase: Phase) -> Plan:
         """Return what the loop needs to run a phase."""

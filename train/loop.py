@@ -134,6 +134,8 @@ def accelerator(loop: Loop) -> Accelerator:
     from accelerate import Accelerator, DistributedDataParallelKwargs
     from accelerate.state import AcceleratorState
 
+    if loop.precision == "fp16" and not torch.cuda.is_available():
+        raise UsageError("loop.precision is 'fp16', which needs a GPU: use 'bf16' or 'no'.")
     AcceleratorState._reset_state()  # an earlier run in this process may have had another precision
     together = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
     return Accelerator(

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from vox2face.errors import UsageError
+from vox2face.train.limits import one_of, within
 from vox2face.train.schedule import Schedule
 
 PRECISIONS = ("no", "bf16", "fp16")
 OPTIMIZERS = ("adam", "adamw", "sgd")
-AT_LEAST_ONE = ("batch", "accumulate", "log_every", "save_every", "evaluate_every")
+OFTEN = 10**9  # steps or epochs
+# What the folder of a run holds beside its phases
+TAKEN = ("bundle", "features", "grids")
 
 
 @dataclass(frozen=True)
@@ -26,12 +31,10 @@ class Optimizer:
     clip: float
 
     def __post_init__(self) -> None:
-        if self.name not in OPTIMIZERS or len(self.betas) != 2:
-            raise UsageError(
-                f"optimizer.name is one of {', '.join(OPTIMIZERS)}, and optimizer.betas are two."
-            )
-        if max(self.betas) >= 1:
-            raise UsageError(f"optimizer.betas are {list(self.betas)}: both must be below 1.")
+        one_of("optimizer", self, name=OPTIMIZERS)
+        if len(self.betas) != 2 or max(self.betas) >= 1:
+            raise UsageError(f"optimizer.betas are {list(self.betas)}: give two numbers below 1.")
+        within("optimizer", self, eps=(0, 1), weight_decay=(0, 100))
 
 
 @dataclass(frozen=True)
@@ -62,14 +65,31 @@ class Loop:
     max_failures: float
 
     def __post_init__(self) -> None:
-        for name in AT_LEAST_ONE:
-            if getattr(self, name) < 1:
-                raise UsageError(f"loop.{name} is {getattr(self, name)}: it must be 1 or more.")
-        if self.max_failures > 1:
-            raise UsageError(f"loop.max_failures is {self.max_failures}: it is a part, 0 to 1.")
-        if self.better not in ("lower", "higher") or self.precision not in PRECISIONS:
+        every = dict.fromkeys(("log_every", "save_every", "evaluate_every"), (1, OFTEN))
+        within("loop", self, seed=(0, 2**63 - 1), batch=(1, 2**20), accumulate=(1, 2**20), **every)
+        within("loop", self, workers=(0, 256), max_failures=(0, 1))
+        one_of("loop", self, better=("lower", "higher"), precision=PRECISIONS)
+
+    def require_monitor(self, known: Mapping[str, str]) -> None:
+        """Raise `UsageError` unless `monitor` is known and `better` says which way it is better."""
+        one_of("loop", self, monitor=tuple(known))
+        if self.better != known[self.monitor]:
             raise UsageError(
-                f"loop.better is lower or higher, and loop.precision {', '.join(PRECISIONS)}."
+                f"loop.better is {self.better!r} and of {self.monitor} the {known[self.monitor]} "
+                f"values are better: set loop.better to {known[self.monitor]}."
+            )
+
+
+def require_phases(phases: Iterable[str]) -> None:
+    """Raise `UsageError` unless the names of phases can be those of folders in the run's."""
+    names = list(phases)
+    if not names:
+        raise UsageError("The recipe has no phase: write a table such as [phases.train].")
+    for name in names:
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", name) or name in TAKEN:
+            raise UsageError(
+                f"phases.{name} is no name for a phase: use letters, digits, - and _, and none of "
+                f"{', '.join(TAKEN)}."
             )
 
 

@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import json
 import math
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -56,20 +57,40 @@ def read(source: str | Path, schema: type[R], overrides: Sequence[str] = ()) -> 
         raise UsageError(f"{source} is no TOML file ({error}).") from error
     for override in overrides:
         override_value(table, override)
+    require_kind(table, source, schema)
     recipe: R = built(schema, table, "")
     return recipe
+
+
+def require_kind(table: Mapping[str, Any], source: str | Path, schema: Any) -> None:
+    """Raise `UsageError` if a table is a recipe for another kind of network than the schema's."""
+    from vox2face.zoo import registry
+
+    network = table.get("network")
+    name = network.get("entry") if isinstance(network, dict) else None
+    if not isinstance(name, str) or not hasattr(schema, "kind"):
+        return
+    kind = registry.entry(name).kind
+    if kind != schema.kind:
+        raise UsageError(
+            f"{source} is a recipe for {name}, which is a {kind}, and a {schema.kind} is to be "
+            "trained: vox2face train voice --help and decoder --help name their recipes."
+        )
 
 
 def override_value(table: dict[str, Any], override: str) -> None:
     """Set one value of a table of tables: "loop.batch=16"; a bare word counts as a text."""
     key, equals, text = override.partition("=")
     *path, last = key.strip().split(".")
-    if not equals:
-        raise UsageError(f"--set {override} has no value: write --set loop.batch=16.")
+    if not equals or not key.strip():
+        raise UsageError(f"--set {override} is no KEY=VALUE: write --set loop.batch=16.")
     inner: Any = table
     for step, name in enumerate(path):
-        if not isinstance(inner.get(name), dict):
-            raise unknown(".".join(path[: step + 1]), inner, path[:step])
+        here = ".".join(path[: step + 1])
+        if name not in inner:
+            raise unknown(here, inner, path[:step])
+        if not isinstance(inner[name], dict):
+            raise UsageError(f"--set {override}: {here} is a value, nothing is below it.")
         inner = inner[name]
     if last not in inner and "options" not in path:
         raise unknown(key.strip(), inner, path)
@@ -109,7 +130,8 @@ def built_table(schema: Any, value: Any, key: str) -> Any:
     """Return a dataclass filled from a table with exactly its fields."""
     if not isinstance(value, dict):
         raise UsageError(f"{key} is {value!r}: it must be a table of the recipe.")
-    hints = get_type_hints(schema)
+    known = get_type_hints(schema)
+    hints = {field.name: known[field.name] for field in dataclasses.fields(schema)}
     path = key.split(".") if key else []
     for name in value:
         if name not in hints:
@@ -162,9 +184,20 @@ def lines(table: Mapping[str, Any], key: str) -> list[str]:
     inner = {name: value for name, value in table.items() if isinstance(value, dict)}
     plain_values = [(name, value) for name, value in table.items() if name not in inner]
     head = [f"\n[{key}]\n"] if key and (plain_values or not inner) else []
-    own = [f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in plain_values]
-    below = (lines(value, f"{key}.{name}" if key else name) for name, value in inner.items())
+    own = [
+        f"{quoted(name)} = {json.dumps(value, ensure_ascii=False)}\n"
+        for name, value in plain_values
+    ]
+    below = (
+        lines(value, f"{key}.{quoted(name)}" if key else quoted(name))
+        for name, value in inner.items()
+    )
     return [*head, *own, *(line for each in below for line in each)]
+
+
+def quoted(name: str) -> str:
+    """Return a key as TOML has it."""
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)
 
 
 def write(recipe: Any, path: Path) -> None:

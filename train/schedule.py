@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from vox2face.errors import UsageError
+from vox2face.train.limits import one_of, within
 
 SHAPES = ("constant", "decay", "cosine")
 
@@ -25,13 +25,8 @@ class Schedule:
     floor: float
 
     def __post_init__(self) -> None:
-        if self.shape not in SHAPES:
-            raise UsageError(
-                f"There is no schedule {self.shape!r}: schedule.shape is one of "
-                f"{', '.join(SHAPES)}."
-            )
-        if self.every < 1 or self.warmup < 0:
-            raise UsageError("schedule.every must be 1 or more and schedule.warmup 0 or more.")
+        one_of("schedule", self, shape=SHAPES)
+        within("schedule", self, decay=(0, 1), every=(1, 10**9), warmup=(0, 10**9), floor=(0, 1))
 
 
 def factor(schedule: Schedule, step: int, total: int) -> float:

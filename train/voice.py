@@ -27,6 +27,7 @@ from vox2face.train.voice_eval import Drawing, Validation
 from vox2face.train.voice_losses import VoiceLosses
 from vox2face.train.voice_task import VoiceTask
 from vox2face.zoo import registry
+from vox2face.zoo.frontends import voice_frontend
 
 if TYPE_CHECKING:
     from vox2face.face_decoder import FaceDecoder as LoadedDecoder
@@ -90,9 +91,17 @@ def train_voice(
     mean = mean_embedding(items)
     if settings.network.mean_bias:
         voice_network.start_at(network, mean)
+    wave = torch.zeros(1, items.samples)
+    frontend = voice_frontend(preset, getattr(network, "frames", None))
+    voice_network.rehearse(network, settings.network.entry, lambda: network(frontend(wave)))
     drawing = loaded_decoder(decoder, width)
     judges = classifier(prepared, face, settings, say), first_layers(drawing, settings, say)
     losses = VoiceLosses(settings.loss, width, len(items.identities), *judges, mean)
+    if not losses(mean[None], mean[None], torch.zeros(1, dtype=torch.long)):
+        raise UsageError(
+            "No loss is left to learn from: give another one of the recipe's a weight, such as "
+            "--set loss.value_weight=1."
+        )
     facts = {
         "recipe": recipe.facts(settings),
         "face_encoder": face,

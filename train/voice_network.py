@@ -149,10 +149,7 @@ def build(settings: Network, width: int, seed: int) -> Tapped:
     start = tensors_of(settings.start)
     torch.manual_seed(seed)
     options = {**sizes(entry, start, settings.start), **settings.options, "width": width}
-    try:
-        network: Tapped = resolve(entry.build)(**options)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise UsageError(f"network.options do not fit {entry.name} ({error}).") from error
+    network: Tapped = constructed(entry, options)
     if type(network) not in ANATOMY:
         raise UsageError(
             f"{entry.name} has no head for faces: train one on it, as the recipe tiny-ge2e does."
@@ -163,6 +160,35 @@ def build(settings: Network, width: int, seed: int) -> Tapped:
     if start:
         start_from(network, start, settings.start)
     return network
+
+
+def constructed(entry: Entry, options: Mapping[str, Any]) -> Any:
+    """Return the network of an entry. Raises `UsageError` for options that it does not have."""
+    try:
+        return resolve(entry.build)(**options)
+    except (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError) as error:
+        reason = str(error).splitlines()[0]
+        strange = re.search(r"unexpected keyword argument '(\w+)'", reason)
+        if strange:
+            reason = f"there is no {strange[1]}"
+        raise UsageError(f"network.options do not fit {entry.name}: {reason}.") from error
+
+
+def rehearse(network: nn.Module, entry: str, run: Callable[[], Any]) -> None:
+    """Let a network take in one item, so that sizes that do not go together are found at once.
+
+    Raises `UsageError` if it cannot.
+    """
+    network.eval()
+    try:
+        with torch.no_grad():
+            run()
+    except (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(
+            f"The recipe's network.options and data do not go together for {entry}: {reason}."
+        ) from error
+    network.train()
 
 
 def start_at(network: nn.Module, mean: Tensor) -> None:

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from vox2face.errors import UsageError
 from vox2face.train import recipe
-from vox2face.train.plan import Loop, Optimizer, Plan
+from vox2face.train.limits import HIGHEST_RATE, one_of, require_sizes, within
+from vox2face.train.plan import Loop, Optimizer, Plan, require_phases
 from vox2face.train.schedule import Schedule
 
 DISTANCES = ("per-sample", "whole-batch")
 REDUCTIONS = ("mean", "sum")
 RANKINGS = ("none", "infonce", "am-softmax")
+# What an evaluation gives, and which values are better
+MONITORS = {
+    **dict.fromkeys(("loss", "rank"), "lower"),
+    **dict.fromkeys(("cosine", "recall1", "recall10"), "higher"),
+}
+WEIGHTS = ("value_weight", "distance_weight", "distill_weight", "decoder_weight")
 # What the shorthand of the command line stands for.
 ARCHITECTURES = {
     "ve_conv": "ve_conv-speech2face",
@@ -42,6 +49,9 @@ class Network:
     mean_bias: bool
     options: dict[str, Any]
 
+    def __post_init__(self) -> None:
+        require_sizes(self.options)
+
 
 @dataclass(frozen=True)
 class Data:
@@ -60,6 +70,9 @@ class Data:
     gain: float
     noise: float
     val_clips: int
+
+    def __post_init__(self) -> None:
+        within("data", self, seconds=(0, 3600), gain=(0, 100), noise=(0, 200))
 
 
 @dataclass(frozen=True)
@@ -93,16 +106,8 @@ class Loss:
     scale: float
 
     def __post_init__(self) -> None:
-        for name, known in (
-            ("distance", DISTANCES),
-            ("distill_reduction", REDUCTIONS),
-            ("decoder_reduction", REDUCTIONS),
-            ("ranking", RANKINGS),
-        ):
-            if getattr(self, name) not in known:
-                raise UsageError(
-                    f"loss.{name} is {getattr(self, name)!r}: use one of {', '.join(known)}."
-                )
+        one_of("loss", self, distance=DISTANCES, ranking=RANKINGS)
+        one_of("loss", self, distill_reduction=REDUCTIONS, decoder_reduction=REDUCTIONS)
         for name in ("temperature", "ranking_temperature", "scale"):
             if getattr(self, name) <= 0:
                 raise UsageError(f"loss.{name} is {getattr(self, name)}: it must be above 0.")
@@ -136,9 +141,23 @@ class VoiceRecipe:
     loop: Loop
     phases: dict[str, Phase]
 
+    kind: ClassVar[str] = "voice-encoder"
+
     def __post_init__(self) -> None:
-        if not self.phases:
-            raise UsageError("The recipe has no phase: write a table such as [phases.train].")
+        require_phases(self.phases)
+        self.loop.require_monitor(MONITORS)
+        for name, phase in self.phases.items():
+            within(f"phases.{name}", phase, lr=(0, HIGHEST_RATE), body_lr=(0, HIGHEST_RATE))
+        ranked = self.loss.ranking != "none" and self.loss.ranking_weight
+        if not ranked and not any(getattr(self.loss, name) for name in WEIGHTS):
+            raise UsageError(
+                "The recipe has no loss to learn from: give one of these of loss a weight: "
+                f"{', '.join(WEIGHTS)}, ranking_weight with a ranking."
+            )
+        if ranked and self.loss.ranking == "infonce" and self.loop.batch < 2:
+            raise UsageError(
+                "loop.batch is 1: infonce tells clips of a batch apart, give 2 or more."
+            )
 
     def plan(self, phase: Phase) -> Plan:
         """Return what the loop needs to run a phase."""

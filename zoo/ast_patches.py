@@ -28,7 +28,6 @@ DIFFERENCES = (
     ((0, 1, 0), (0, -2, 0), (0, 1, 0)),
     ((0, 0, 0), (0, 1, -1), (0, -1, 1)),
 )
-DROPPED = 0.1  # part of the means that is left out while training
 MAPS = 1 + len(DIFFERENCES)  # the levels and their differences
 
 
@@ -48,7 +47,7 @@ class Deltas(nn.Conv1d):
 
     def __init__(self, hidden: int) -> None:
         super().__init__(MAPS * BINS, hidden, 1)
-        self.norm, self.dropout = nn.BatchNorm1d(MAPS * BINS), nn.Dropout(DROPPED)
+        self.norm = nn.BatchNorm1d(MAPS * BINS)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the tokens in the order of time."""
@@ -56,8 +55,7 @@ class Deltas(nn.Conv1d):
         near = functional.pad(x, (1, 1, 1, 1), mode="replicate")
         sizes = functional.conv2d(near, x.new_tensor(DIFFERENCES).unsqueeze(1)).abs()
         means = functional.avg_pool2d(torch.cat((x, sizes), 1), (1, SIZE), (1, STRIDES["deltas"]))
-        x = self.dropout(self.norm(means.flatten(1, 2)))
-        return super().forward(x).transpose(1, 2)
+        return super().forward(self.norm(means.flatten(1, 2))).transpose(1, 2)
 
 
 def made(kind: str, hidden: int) -> nn.Module:

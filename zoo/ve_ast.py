@@ -67,6 +67,8 @@ class AST(Tapped):
         patches: str = "squares",
     ) -> None:
         super().__init__()
+        if hidden % HEAD_SIZE:
+            raise ValueError(f"hidden is a multiple of {HEAD_SIZE}, and not {hidden}")
         self.patches = ast_patches.made(patches, hidden)
         tokens = 2 + ast_patches.tokens(patches, frames)
         self.class_token = nn.Parameter(torch.zeros(1, 1, hidden))

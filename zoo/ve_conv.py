@@ -46,6 +46,10 @@ class VEConv(Tapped):
         bins: int = BINS,
     ) -> None:
         super().__init__()
+        if len(channels) != len(CHANNELS):
+            raise ValueError(
+                f"channels are {len(CHANNELS)}, one for each layer, not {len(channels)}"
+            )
         before, left = 2, bins
         for number, after in enumerate(channels, start=1):
             stride = 2 if number in STRIDED else 1

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from vox2face.cli.numbers import Number
 from vox2face.errors import UsageError
 
 MODEL = "NAME|DIR|hf:USER/REPO"
@@ -54,7 +55,7 @@ MODEL = "NAME|DIR|hf:USER/REPO"
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option(
     "--max-failures",
-    type=click.FloatRange(0, 1),
+    type=Number(0, 1),
     default=0.05,
     show_default=True,
     metavar="PART",

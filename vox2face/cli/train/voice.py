@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from vox2face.cli.numbers import Number
 from vox2face.errors import UsageError
 
 FOLDER = click.Path(path_type=Path)
@@ -24,7 +25,7 @@ FOLDER = click.Path(path_type=Path)
 @click.option("--resume", is_flag=True, help="Go on where the run in --out stopped.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Of each phase.")
 @click.option("--steps", type=click.IntRange(min=1), help="Of each phase, instead of epochs.")
-@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Stop after that.")
+@click.option("--minutes", type=Number(min=0, min_open=True), help="Stop after that.")
 @click.option("--show", is_flag=True, help="Print the recipe, after --set, and do nothing.")
 def command(
     manifest: Path | None,
