@@ -163,8 +163,8 @@ def test_pools_are_disjoint_and_in_order() -> None:
 @pytest.mark.parametrize(
     ("arguments", "kind", "words"),
     [
-        ((99, 100, None), CorpusError, "There are 99 identities .* a pool of 100"),
-        ((250, 100, 3), CorpusError, "3 disjoint pools of 100"),
+        ((99, 100, None), UsageError, "There are 99 identities .* a pool of 100"),
+        ((250, 100, 3), UsageError, "3 disjoint pools of 100"),
         ((1, None, None), UsageError, "two or more"),
         ((10, None, 3), UsageError, "is one pool"),
         ((10, 5, 0), UsageError, "at least one"),

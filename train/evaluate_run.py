@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vox2face import __version__
-from vox2face.errors import UsageError
 from vox2face.progress import Bars
 from vox2face.train import evaluate, evaluate_pictures, oracles, retrieval
 from vox2face.train.evaluate import Setting
@@ -26,7 +25,6 @@ from vox2face.train.evaluate_pictures import DECODED, SPOKEN, Drawn, Gallery, Ju
 from vox2face.train.metrics import DRAWS, Array, unit
 
 if TYPE_CHECKING:
-    from vox2face.face_encoder import FaceEncoder
     from vox2face.train.manifest import Manifest
 
 LATENT, GAUSSIAN = "latent oracle", "latent oracle, Gaussian"
@@ -67,12 +65,14 @@ def run(manifest: Manifest, arrays: Arrays, options: Options, voices: Voices) ->
     if options.latents:
         results.update(with_latents(material, options, systems))
     if systems:
-        results["groups"] = groups(material, options, systems[0])
+        results["groups"] = groups(material, systems[0])
     main = systems[0] if systems else None
-    if not options.decoder:
+    if material.painters is None:
         return Outcome(plain(results), where, material.corpus, arrays, main, {})
     drawn, judges, real = pictures(material, arrays, options, main, voices.bars)
-    results["pictures"] = evaluate_pictures.measure(drawn, real, judges, classifier_of(options))
+    results["pictures"] = evaluate_pictures.measure(
+        drawn, real, judges, material.painters.classifier
+    )
     return Outcome(plain(results), where, material.corpus, arrays, main, drawn, judges, real)
 
 
@@ -181,21 +181,14 @@ def ancestry(
     return table
 
 
-def groups(material: Material, options: Options, main: System) -> dict[str, Any]:
+def groups(material: Material, main: System) -> dict[str, Any]:
     """Return the tables by gender, where the metadata has it, and by columns of CSV files."""
     where, names = material.where, material.corpus.names
     kinds: dict[str, Sequence[str | None]] = {}
     if any(material.corpus.genders):
         kinds["gender"] = material.corpus.genders
-    for given in options.groups:
-        file, _, column = given.rpartition(":")
-        rows = {row["identity"]: row for row in oracles.read_table(file)}
-        columns = next(iter(rows.values())).keys()
-        if column not in columns:
-            raise UsageError(
-                f"--groups {given}: {file} has no column {column!r}, but {', '.join(columns)}."
-            )
-        kinds[column] = evaluate.binned([rows.get(name, {}).get(column) for name in names])
+    for column, values in material.columns.items():
+        kinds[column] = evaluate.binned([values.get(name) for name in names])
     return {
         column: evaluate.group_table(where, main.queries, main.owners, values)
         for column, values in kinds.items()
@@ -206,42 +199,17 @@ def pictures(
     material: Material, arrays: Arrays, options: Options, main: System | None, bars: Bars
 ) -> tuple[dict[str, Drawn], list[Judge], Gallery]:
     """Return the decoded faces, the networks that judge them, and the real pictures beside them."""
-    from vox2face.face_decoder import FaceDecoder
-    from vox2face.runtime import load_kind
-
-    corpus, where = material.corpus, material.where
-    decoder = load_kind(
-        FaceDecoder, str(options.decoder), backend=options.backend, device=options.device
-    )
-    if decoder.width != where.gallery.shape[1]:
-        raise UsageError(
-            f"{options.decoder} takes {decoder.width} values and {options.face} gives "
-            f"{where.gallery.shape[1]}: choose a decoder that was trained for it."
-        )
+    corpus, where, artists = material.corpus, material.where, material.painters
+    assert artists is not None
     real = Gallery(where, corpus.sitters, corpus.landmarks, options.pool, options.pools)
     drawn: dict[str, Drawn] = {}
     if main is not None:
         spoken = one_each(main, where.people)
-        drawn[SPOKEN] = evaluate_pictures.draw(decoder, *spoken, SPOKEN, bars)
+        drawn[SPOKEN] = evaluate_pictures.draw(artists.decoder, *spoken, SPOKEN, bars)
     own = corpus.faces[real.first], corpus.sitters[real.first]
-    drawn[DECODED] = evaluate_pictures.draw(decoder, *own, DECODED, bars)
-    names = dict.fromkeys(name for name in (options.second_face, options.face) if name)
+    drawn[DECODED] = evaluate_pictures.draw(artists.decoder, *own, DECODED, bars)
     judges = [
-        Judge(name, arrays.encoder(name, options.device), arrays.faces(name)[corpus.rows])
-        for name in names
+        Judge(name, encoder, arrays.faces(name)[corpus.rows])
+        for name, encoder in artists.judges.items()
     ]
     return drawn, judges, real
-
-
-def classifier_of(options: Options) -> FaceEncoder | None:
-    """Return the network whose class scores make the VGGFace score, if one was named."""
-    from vox2face.face_encoder import FaceEncoder
-    from vox2face.runtime import load_kind
-
-    if options.classifier is None:
-        return None
-    encoder = load_kind(
-        FaceEncoder, options.classifier, backend=options.backend, device=options.device
-    )
-    encoder.require_classes()
-    return encoder

@@ -27,7 +27,7 @@ def cut_pools(count: int, size: int | None, pools: int | None) -> list[Indices]:
     """Return disjoint pools of `size` identities each, in order: positions in 0..count-1.
 
     `size` None is one pool of everybody. `pools` None is three, as SF2F has it, or as many as fit.
-    Raises `CorpusError` if they do not fit, `UsageError` for numbers that cannot be meant.
+    Raises `UsageError` if they do not fit, and for numbers that cannot be meant.
     """
     if size is None:
         if pools not in (None, 1):
@@ -40,9 +40,9 @@ def cut_pools(count: int, size: int | None, pools: int | None) -> list[Indices]:
         )
     if size > count or (pools or 1) * size > count:
         wanted = f"{pools} disjoint pools" if (pools or 1) > 1 else "a pool"
-        raise CorpusError(
+        raise UsageError(
             f"There are {count} identities with voice and face, too few for {wanted} of {size}: "
-            "use --pool all, a smaller pool or fewer --pools."
+            "add --pool all, a smaller --pool or fewer --pools."
         )
     number = min(3, count // size) if pools is None else pools
     return [np.arange(i * size, (i + 1) * size) for i in range(number)]
