@@ -237,8 +237,10 @@ def run_phase(
     if measured is not None:
         source, shown, spoken = measured
         number, workers = settings.data.val_pictures, settings.loop.workers
+        most = settings.loop.max_failures
         shown = dataclasses.replace(shown, folder=shown.folder / name)
-        evaluate = Validation(task, run.items(source), source, number, workers, shown, spoken)
+        evaluate = Validation(task, run.items(source), source, number, workers, shown, spoken, most)
+        run.say(evaluate.about)
     state = loop.train(
         task,
         items,

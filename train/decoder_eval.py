@@ -14,6 +14,7 @@ from torch.nn import functional
 from vox2face.errors import CorpusError
 from vox2face.train import retrieval, voice_data
 from vox2face.train.decoder_task import MOST, DecoderTask
+from vox2face.train.keeper import require_few
 from vox2face.zoo.face_tail import FaceTail
 
 if TYPE_CHECKING:
@@ -31,7 +32,11 @@ class Validation:
     """Measures a task on pictures that are chosen once: at most `limit`, spread over all people.
 
     `items` are what the task is trained on, of the validation split, and `source` the data set
-    behind them. The faces that are ranked are the mean embeddings of everybody in it.
+    behind them. The faces that are ranked are the mean embeddings of everybody in it, or of the
+    first 5,000. `about` says in a sentence what is measured; `failed` has, by the number in
+    `items`, why pictures could not be read, of all evaluations so far and of all processes.
+    Raises `CorpusError` if they are more than the part `most`, and at once if the first ones
+    cannot be read.
     """
 
     def __init__(
@@ -43,34 +48,58 @@ class Validation:
         workers: int,
         grid: Grid | None = None,
         spoken: Mapping[int, NDArray[np.float32]] | None = None,
+        most: float = 1.0,
     ) -> None:
         self.task, self.items, self.workers = task, items, workers
-        self.grid, self.spoken = grid, spoken
+        self.grid, self.spoken, self.failed = grid, spoken, dict[int, str]()
+        self.most = most
+        self.people = len(source.identities)
         number = min(len(items), limit or len(items))
         self.chosen = np.unique(np.linspace(0, len(items) - 1, number).round().astype(int)).tolist()
-        people = range(min(GALLERY, len(source.identities)))
-        pictures = (source.groups.pictures_of(who) for who in people)
+        voice_data.require_some(items, self.chosen)
+        pictures = (source.groups.pictures_of(who) for who in range(min(GALLERY, self.people)))
         self.faces = np.stack(
             [np.mean([source.embeddings[int(row)] for row in rows], axis=0) for rows in pictures]
         )
 
+    @property
+    def about(self) -> str:
+        """What is measured, and among how many faces."""
+        cut = len(self.faces) < self.people
+        whose = f"the first {len(self.faces):,} of its" if cut else "its"
+        return (
+            f"Evaluation: {len(self.chosen):,} pictures of the split 'val'; val_recall is among "
+            f"the mean faces of {whose} {self.people:,} people."
+        )
+
     def __call__(self, machine: Accelerator, step: int) -> Mapping[str, float]:
-        """Return loss, errors, cosine and recall, the same on every process; draw the grid."""
+        """Return loss, its parts, errors, cosine, recall and the pool, the same on every process.
+
+        The first process draws the grid. Raises `CorpusError` if no picture can be read.
+        """
         from accelerate.utils import gather_object
 
         own: list[tuple[int, dict[str, float], Tensor, int]] = []
+        unread: dict[int, str] = {}
         share = self.chosen[machine.process_index :: machine.num_processes]
-        for indices, batch, _ in voice_data.each(self.items, share, PICTURES, self.workers):
+        for indices, batch, bad in voice_data.each(self.items, share, PICTURES, self.workers):
+            unread |= bad
             if indices:
                 here = {name: value.to(machine.device) for name, value in batch.items()}
                 own += zip(indices, *self.measured(here), batch["identity"].tolist(), strict=True)
+        self.failed = dict(sorted((self.failed | dict(gather_object([*unread.items()]))).items()))
         rows = sorted(gather_object(own), key=lambda row: row[0])
         if not rows:
-            raise CorpusError("No picture of the split 'val' can be read: check the corpus.")
+            reason = next(iter(self.failed.values()))
+            raise CorpusError(
+                f"No picture of the split 'val' can be read, the first because: {reason}"
+            )
+        require_few(self.failed, len(self.chosen), self.most)
         if self.grid is not None and machine.is_main_process:
             self.grid.draw(step, lambda faces: self.decoded(faces, machine.device), self.spoken)
         values = {name: float(np.mean([row[1][name] for row in rows])) for name in rows[0][1]}
-        return values | self.recalls([row[2] for row in rows], [row[3] for row in rows])
+        recalls = self.recalls([row[2] for row in rows], [row[3] for row in rows])
+        return values | recalls | {"pool": len(self.faces)}
 
     def measured(self, batch: dict[str, Tensor]) -> tuple[list[dict[str, float]], Tensor]:
         """Return the values of each picture, and the embeddings of the decoded ones, (n, width)."""
@@ -79,16 +108,19 @@ class Validation:
         found = self.task.judge(pictures).float()
         true = batch["texture"].float() / MOST
         squares = (points - batch["landmarks"]).square()
-        values = {
+        errors = {
             "landmark_pixels": squares.sum(-1).sqrt().mean(1),
             "texture_mae": (texture - true).abs().mean((1, 2, 3)),
             "cosine": functional.cosine_similarity(found, batch["embedding"]),
         }
         s = self.task.loss
-        loss = s.landmarks_weight * squares.mean((1, 2)) + s.texture_weight * values["texture_mae"]
-        if self.task.embedding:
-            loss = loss + s.embedding_weight * (1 - values["cosine"])
-        values = {"loss": loss, **values}
+        weighted = {
+            "landmarks": (s.landmarks_weight, squares.mean((1, 2))),
+            "texture": (s.texture_weight, errors["texture_mae"]),
+            "embedding": (s.embedding_weight * self.task.embedding, 1 - errors["cosine"]),
+        }
+        parts = {name: weight * value for name, (weight, value) in weighted.items() if weight}
+        values = {"loss": torch.stack(list(parts.values())).sum(0), **parts, **errors}
         lists = {name: value.tolist() for name, value in values.items()}
         return [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)], (
             found.cpu()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from vox2face.audio import RATE
 from vox2face.face import save_png
@@ -27,6 +27,7 @@ PEOPLE = 6  # rows
 FOLDER = "grids"
 ORIGINAL, DECODED, SPOKEN = "original", "face-to-face", "speech-to-face"
 HEAD, LEFT, TITLE = 34, 14, 15  # pixels
+NAME = 11  # pixels: so that most names are no wider than a tile
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,8 +95,29 @@ def sheet(
                 tile = Image.fromarray(shown[who]).resize((TILE, TILE), Image.Resampling.LANCZOS)
                 page.paste(tile, (left, top))
             if column == 0:
-                pen.text((left, top + TILE + 1), names[number][:24], fill=PALE, **ink)
+                font = lettering(NAME)
+                pen.text((left, top + TILE + 1), fitted(names[number], font), fill=PALE, font=font)
     return page
+
+
+def fitted(name: str, font: ImageFont.FreeTypeFont) -> str:
+    """Return a name no wider than a tile: one that is too long loses letters of its middle.
+
+    The ends stay, because names that count, as `Person_000008` does, differ there.
+    """
+    name = "".join(letter if letter.isprintable() else "?" for letter in name)
+    if font.getlength(name) <= TILE:
+        return name
+    kept = min(len(name) - 1, TILE)  # a letter has a pixel at least
+    while kept and font.getlength(shortened(name, kept)) > TILE:
+        kept -= 1
+    return shortened(name, kept)
+
+
+def shortened(name: str, kept: int) -> str:
+    """Return a name with `kept` of its letters, half of them from each end."""
+    head = (kept + 1) // 2
+    return f"{name[:head]}…{name[len(name) - (kept - head) :]}"
 
 
 def spoken(shown: Grid, manifest: Manifest, voice: str) -> dict[int, NDArray[np.float32]]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from vox2face.errors import UsageError, Vox2FaceError
+from vox2face.errors import CorpusError, UsageError, Vox2FaceError
 from vox2face.files import atomic_file
 from vox2face.train import checkpoint
 from vox2face.train.schedule import Best
@@ -114,6 +114,15 @@ class Keeper:
         return Vox2FaceError(
             f"The {what} no number any more at step {step}: lower the learning rate or clip the "
             f"gradients, and {advice}."
+        )
+
+
+def require_few(failed: Mapping[int, str], count: int, most: float) -> None:
+    """Raise `CorpusError` if more than a part of `count` items could not be read."""
+    if len(failed) > most * count:
+        raise CorpusError(
+            f"{len(failed)} of {count} items cannot be read, more than the part {most:g} that "
+            f"loop.max_failures allows; one of them: {next(iter(failed.values()))}"
         )
 
 

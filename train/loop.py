@@ -23,10 +23,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vox2face.errors import CorpusError, UsageError
+from vox2face.errors import UsageError
 from vox2face.train import checkpoint, parallel
 from vox2face.train.history import History
-from vox2face.train.keeper import Keeper, State
+from vox2face.train.keeper import Keeper, State, require_few
 from vox2face.train.loader import FAILED, Batch, Drawn, Items, Shares, batches, moved
 from vox2face.train.plan import Loop, Plan
 from vox2face.train.schedule import factor
@@ -187,14 +187,9 @@ def seed_all(seed: int, step: int, process: int) -> None:
 def note_failures(state: State, failed: list[list[tuple[int, str]]], most: float) -> None:
     """Remember items that could not be read; raise `CorpusError` if they are too many."""
     found = {index: reason for each in failed for index, reason in each}
-    if not found:
-        return
-    state.failed |= found
-    if len(state.failed) > most * state.items:
-        raise CorpusError(
-            f"{len(state.failed)} of {state.items} items cannot be read, more than the part "
-            f"{most:g} that loop.max_failures allows; one of them: {next(iter(found.values()))}"
-        )
+    if found:
+        state.failed |= found
+        require_few(state.failed, state.items, most)
 
 
 class Sums:

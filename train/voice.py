@@ -150,7 +150,15 @@ def run_phase(
         if settings.network.mean_bias and name == next(iter(settings.phases)):
             voice_network.standardize(network, training.features)
         clips = clips and with_features(run, name, task, clips, "val")
-    measured = clips and Validation(task, clips, data.val_clips, settings.loop.workers, drawn)
+    measured = None
+    if clips is not None:
+        workers, batch, most = (
+            settings.loop.workers,
+            settings.loop.batch,
+            settings.loop.max_failures,
+        )
+        measured = Validation(task, clips, data.val_clips, workers, drawn, batch, most)
+        run.say(measured.about)
     left = (deadline - time.monotonic()) / 60
     place = run.folder / name
     state = loop.train(

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 SHARD = 128  # clips whose output is written at a time
 MADE = "vox2face_features"  # in the metadata of a shard: how it was made, and what failed
+TRIED = 20  # items, before a split counts as unreadable
 READ_WITH = 16  # clips computed at a time
 Progress = Callable[[int, int], None]
 
@@ -113,6 +114,17 @@ def each(
         names = good[0][1] if good else ()
         stacked = {n: torch.stack([torch.as_tensor(item[n]) for _, item in good]) for n in names}
         yield [i for i, _ in good], stacked, bad
+
+
+def require_some(items: Any, chosen: Sequence[int]) -> None:
+    """Raise `CorpusError` if none of the first chosen items can be read: better now than later."""
+    reason = "it has no items"
+    for index in chosen[:TRIED]:
+        found = Readable(items)[index][1]
+        if not isinstance(found, str):
+            return
+        reason = found
+    raise CorpusError(f"Nothing of the split 'val' can be read, such as: {reason}")
 
 
 class Cached(Dataset[Item]):

@@ -13,6 +13,7 @@ from torch.nn import functional
 from vox2face.errors import CorpusError
 from vox2face.train import retrieval, voice_data
 from vox2face.train.datasets import VoiceEncoderDataset
+from vox2face.train.keeper import require_few
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -43,7 +44,11 @@ class Validation:
     """Measures a task on clips that are chosen once: at most `limit`, spread over all people.
 
     `clips` has one item for each clip, with the mean embedding of the speaker's pictures. The
-    faces that are ranked are those of everybody in it.
+    faces that are ranked are those of everybody in it. The loss is that of training without the
+    part that ranks, each part as the mean over batches of `batch` clips. `about` says in a
+    sentence what is measured; `failed` has, by the number in `clips`, why clips could not be
+    read, of all evaluations so far and of all processes. Raises `CorpusError` if they are more
+    than the part `most`, and at once if the first ones cannot be read.
     """
 
     def __init__(
@@ -53,32 +58,56 @@ class Validation:
         limit: int,
         workers: int,
         drawing: Drawing | None = None,
+        batch: int = CLIPS,
+        most: float = 1.0,
     ) -> None:
         self.task, self.clips, self.workers, self.drawing = task, clips, workers, drawing
+        self.batch, self.most, self.failed = batch, most, dict[int, str]()
         number = min(len(clips), limit or len(clips))
         self.chosen = np.unique(np.linspace(0, len(clips) - 1, number).round().astype(int)).tolist()
+        voice_data.require_some(clips, self.chosen)
         source = clips.items if isinstance(clips, voice_data.Cached) else clips
         people = range(len(source.identities))
         self.faces = torch.stack([source.embedding(i, 0) for i in people]).numpy()
 
-    def __call__(self, machine: Accelerator, step: int) -> Mapping[str, float]:
-        """Return loss (without ranking), cosine, rank and recall, the same on every process.
+    @property
+    def about(self) -> str:
+        """What is measured, and among how many faces."""
+        s = self.task.losses.settings
+        ranks = s.ranking != "none" and s.ranking_weight
+        return (
+            f"Evaluation: {len(self.chosen):,} clips of the split 'val'; val_rank and val_recall "
+            f"are among the mean faces of its {len(self.faces):,} people"
+            f"{f'; val_loss is without {s.ranking}' if ranks else ''}."
+        )
 
-        The rank is that of the true face among all, 0 the first and 1 the last; it is steadier than
-        recall. Faces are ranked around their mean where the loss does so.
+    def __call__(self, machine: Accelerator, step: int) -> Mapping[str, float]:
+        """Return loss, its parts, cosine, rank, recall and the pool, the same on every process.
+
+        The rank is that of the true face in the pool, which is all faces: 0 the first and 1 the
+        last; it is steadier than recall. Faces are ranked around their mean where the loss does
+        so. There is no loss where the recipe only ranks. Raises `CorpusError` if no clip can be
+        read.
         """
         from accelerate.utils import gather_object
 
         own: list[Any] = []
+        unread: dict[int, str] = {}
         share = self.chosen[machine.process_index :: machine.num_processes]
-        for indices, batch, _ in voice_data.each(self.clips, share, CLIPS, self.workers):
+        for indices, batch, bad in voice_data.each(self.clips, share, CLIPS, self.workers):
+            unread |= bad
             if indices:
                 here = {name: value.to(machine.device) for name, value in batch.items()}
                 predicted = self.task.embed(here).float().cpu()
                 own += zip(indices, predicted, batch["embedding"], batch["identity"], strict=True)
+        self.failed = dict(sorted((self.failed | dict(gather_object([*unread.items()]))).items()))
         rows = sorted(gather_object(own), key=lambda row: row[0])
         if not rows:
-            raise CorpusError("No clip of the split 'val' can be read: check the corpus.")
+            reason = next(iter(self.failed.values()))
+            raise CorpusError(
+                f"No clip of the split 'val' can be read, the first because: {reason}"
+            )
+        require_few(self.failed, len(self.chosen), self.most)
         predicted, target, identity = (torch.stack([row[i] for row in rows]) for i in (1, 2, 3))
         if self.drawing is not None and machine.is_main_process:
             self.drawing.draw(step, predicted, identity)
@@ -89,15 +118,16 @@ class Validation:
         ranks = retrieval.rank(predicted.numpy(), identity.numpy(), self.faces, pools, distance)
         rank = float(ranks.standing().mean())
         recall = {f"recall{k}": float(ranks.hits(k).mean()) for k in KS}
-        return {"loss": sum(parts.values()), "cosine": float(near), "rank": rank, **recall}
+        loss = {"loss": sum(parts.values()), **parts} if parts else {}
+        return {**loss, "cosine": float(near), "rank": rank, **recall, "pool": len(self.faces)}
 
     def losses(
         self, predicted: torch.Tensor, target: torch.Tensor, device: torch.device
     ) -> dict[str, float]:
         """Return the loss parts that compare with the own target, as the mean over batches."""
         sums: dict[str, float] = {}
-        for first in range(0, len(predicted), CLIPS):
-            rows = slice(first, first + CLIPS)
+        for first in range(0, len(predicted), self.batch):
+            rows = slice(first, first + self.batch)
             found = self.task.losses.regression(predicted[rows].to(device), target[rows].to(device))
             share = len(predicted[rows]) / len(predicted)
             for name, value in found.items():

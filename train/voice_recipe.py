@@ -148,11 +148,17 @@ class VoiceRecipe:
         self.loop.require_monitor(MONITORS)
         for name, phase in self.phases.items():
             within(f"phases.{name}", phase, lr=(0, HIGHEST_RATE), body_lr=(0, HIGHEST_RATE))
+        weighed = any(getattr(self.loss, name) for name in WEIGHTS)
         ranked = self.loss.ranking != "none" and self.loss.ranking_weight
-        if not ranked and not any(getattr(self.loss, name) for name in WEIGHTS):
+        if not ranked and not weighed:
             raise UsageError(
                 "The recipe has no loss to learn from: give one of these of loss a weight: "
                 f"{', '.join(WEIGHTS)}, ranking_weight with a ranking."
+            )
+        if not weighed and self.loop.monitor == "loss":
+            raise UsageError(
+                "loop.monitor is 'loss', which an evaluation gives without ranking, and there is "
+                "no other: monitor rank, cosine or a recall."
             )
         if ranked and self.loss.ranking == "infonce" and self.loop.batch < 2:
             raise UsageError(
