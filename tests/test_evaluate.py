@@ -26,10 +26,11 @@ from vox2face.train import (
     manifest,
     prepared,
 )
-from vox2face.train.evaluate_corpus import Voices, read_corpus
-from vox2face.train.evaluate_material import Options
+from vox2face.train.evaluate_corpus import read_corpus
+from vox2face.train.evaluate_options import Options
 from vox2face.train.evaluate_prepared import PreparedArrays
 from vox2face.train.evaluate_text import report, table
+from vox2face.train.evaluate_voices import Voices
 from vox2face.zoo import registry
 
 Make = Callable[..., Path]
@@ -119,7 +120,7 @@ def hearing(monkeypatch: pytest.MonkeyPatch) -> Hearing:
 class Colours:
     """A face network that embeds mean colours, with three classes."""
 
-    width, classes = WIDTH, 3
+    width, classes, bundle = WIDTH, 3, None
     entry = registry.entry("vggface.serengil")
 
     def require_classes(self) -> None:
@@ -267,6 +268,33 @@ def test_embeddings_of_voices_are_kept_and_used_again(
     assert first.results == again.results
 
 
+def test_kept_embeddings_of_other_clips_or_damaged_ones_are_not_used(
+    corpus: Invented, hearing: Hearing, tmp_path: Path
+) -> None:
+    def first() -> np.ndarray:
+        voices = Voices(tmp_path / "kept")
+        return voices.embed(hearing, [str(tmp_path / "P00-0.wav")])[0]  # type: ignore[arg-type]
+
+    before = first()
+    (kept,) = (tmp_path / "kept").glob("*.npz")
+    for damage in (b"", b"PK\x03\x04 and no more", kept.read_bytes()[:-40]):
+        kept.write_bytes(damage)
+        np.testing.assert_array_equal(first(), before)
+    clip = tmp_path / "P00-0.wav"
+    clip.write_bytes(clip.read_bytes()[:44] + clip.read_bytes()[:43:-1])  # as long as it was
+    assert not np.array_equal(first(), before)
+
+
+def test_failures_name_the_clip_and_may_be_of_a_store(
+    corpus: Invented, hearing: Hearing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hearing, "embed", lambda inputs: np.zeros((len(inputs), WIDTH)))
+    clips = ["memory://corpus/none.wav", str(tmp_path / "P00-0.wav")]
+    _, failures = Voices(max_failures=1).embed(hearing, clips)  # type: ignore[arg-type]
+    assert "There is no memory://corpus/none.wav" in failures[0]
+    assert failures[1] == f"{clips[1]}: the network gives zero or no numbers for it"
+
+
 def test_bad_clips_are_left_out_and_listed_up_to_a_part(
     corpus: Invented, hearing: Hearing, tmp_path: Path
 ) -> None:
@@ -280,40 +308,155 @@ def test_bad_clips_are_left_out_and_listed_up_to_a_part(
     assert "Left out: " in report(found.results)
 
 
-def test_options_that_do_not_go_together_are_refused(
-    corpus: Invented, hearing: Hearing, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with pytest.raises(UsageError, match="nothing to evaluate"):
-        evaluated(corpus)
-    with pytest.raises(UsageError, match="name a --decoder"):
-        evaluated(corpus, face_to_face=True)
+@pytest.fixture
+def deaf(hearing: Hearing, monkeypatch: pytest.MonkeyPatch) -> Hearing:
+    """Let hearing a clip be a failure: all that follows has to be refused before."""
 
-    def deaf(file: str) -> Any:
+    def never(file: str) -> Any:
         raise AssertionError("a clip was heard before all was checked")
 
-    monkeypatch.setattr(hearing, "preprocess", deaf)
-    with pytest.raises(UsageError, match="too few for a pool of 100: add --pool all, a smaller"):
-        evaluated(corpus, voice="hearing", pool=100)
-    people, empty = str(corpus.people), corpus.folder / "empty.csv"
-    empty.write_text("identity,height\n")
-    for groups, kind, words in (
-        ((f"{people}:height",), UsageError, "no column 'height', but identity, speaker"),
-        ((people,), UsageError, "names no column: write --groups FILE.csv:COLUMN"),
-        ((f"{people}:",), UsageError, "names no column"),
-        ((f"{people}:male", f"{people}:male"), UsageError, "a column 'male' is given already"),
-        ((f"{empty}:height",), CorpusError, "has no rows with a column 'identity'"),
-    ):
-        with pytest.raises(kind, match=words):
-            evaluated(corpus, voice="hearing", groups=groups)
-    with pytest.raises(CorpusError, match="has no rows with a column 'identity'"):
-        evaluated(corpus, voice="hearing", latents=str(empty))
-    decoder = vox2face.save("face_decoder.tiny", random_module("face_decoder.tiny", width=9),
-                           corpus.folder / "decoder")  # fmt: skip
+    monkeypatch.setattr(hearing, "preprocess", never)
+    return hearing
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({}, "nothing to evaluate"),
+        ({"face_to_face": True}, "name a --decoder"),
+        ({"voice": "hearing", "classifier": "colours"}, "name a --decoder"),
+        ({"face_to_face": True, "decoder": "any", "fuse": True}, "none is heard: name a --voice"),
+        ({"face_to_face": True, "decoder": "any", "groups": ("a:b",)}, "none is heard"),
+        ({"voice": "hearing", "distance": "far"}, "no distance 'far': choose cosine"),
+        ({"voice": "hearing", "max_failures": float("nan")}, "give a part of the clips"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        Options(**options).checked()
+
+
+@pytest.mark.parametrize(
+    ("pool", "pools", "words"),
+    [
+        (100, None, "8 identities with voice and face in the split 'test', too few for a pool of "
+                    "100: add --pool all, which ranks all 8, or a smaller one such as --pool 4"),
+        (3, 4, "too few for 4 disjoint pools of 3: give --pools 2, or --pool 2"),
+        (9, 2, "too few for 2 disjoint pools of 9: add --pool all, .*, without --pools, or --pool 4"
+         ),
+        (8, 5, "too few for 5 disjoint pools of 8: give --pools 1[.]$"),
+    ],
+)  # fmt: skip
+def test_pools_of_too_few_people_are_refused_with_the_options_to_give(
+    corpus: Invented, deaf: Hearing, pool: int, pools: int | None, words: str
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        evaluated(corpus, voice="hearing", pool=pool, pools=pools)
+
+
+def test_one_person_cannot_be_ranked(
+    deaf: Hearing, tmp_path: Path, wav: Callable[..., Path]
+) -> None:
+    with pytest.raises(UsageError, match=r"two or more identities .* there is 1: choose another"):
+        evaluated(Invented(tmp_path, wav, 1), voice="hearing", pool=None)
+
+
+def test_people_lost_with_their_clips_are_missed_by_the_pools(
+    corpus: Invented, hearing: Hearing, tmp_path: Path
+) -> None:
+    for name in ("P02-0.wav", "P02-1.wav"):
+        (tmp_path / name).write_bytes(b"RIFF")
+    with pytest.raises(UsageError, match="There are 7 identities with a readable voice and a face"):
+        evaluated(corpus, Voices(max_failures=0.5), voice="hearing", pool=8)
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "words"),
+    [
+        ("table.csv", "identity,x\nP00,1\n", "names no column: write --groups FILE.csv:COLUMN"),
+        ("table.csv:", "identity,x\nP00,1\n", "names no column"),
+        ("s3://bucket/table.csv", "", "names no column"),
+        ("table.csv:y", "identity,x\nP00,1\n", "no column 'y', but identity, x[.]$"),
+        ("table.csv:x", "", "has no rows with a column 'identity': give a CSV file"),
+        ("table.csv:x", "identity,x\n", "has no rows .*, but the columns identity, x: give"),
+        ("table.csv:x", "name;x\nP00;1\n", "with a column 'identity', but the columns name;x: "),
+        ("table.csv:y", "identity,x\nP00,1,2\n", "more values for 'P00' than columns: put"),
+        ("table.csv:x", "identity,x\nP00," + 200_000 * "y", "cannot be read as CSV .field larger"),
+        ("table.csv:x", "identity,x\nP00,\xff\n", "is no text in UTF-8"),
+        ("table.csv:x", "identity,x\nP00,1\nP00,2\n", "gives P00 two values of 'x'"),
+        ("table.csv:x", "identity,x\nA,1\nP00,\n", "for none of the 8 .* such as 'A', .*'P00'"),
+        ("nothing.csv:x", "", "There is no .*nothing.csv"),
+    ],
+)
+def test_groups_that_cannot_be_read_are_refused(
+    corpus: Invented, deaf: Hearing, monkeypatch: pytest.MonkeyPatch,
+    option: str, text: str, words: str,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(corpus.folder)
+    (corpus.folder / "table.csv").write_bytes(text.encode("latin-1"))
+    with pytest.raises(Vox2FaceError, match=words):
+        evaluated(corpus, voice="hearing", groups=(option,))
+
+
+def test_a_column_of_groups_is_named_once(corpus: Invented, deaf: Hearing) -> None:
+    groups = (f"{corpus.people}:male", f"{corpus.people}:male")
+    with pytest.raises(UsageError, match="a column 'male' is given already: name it once"):
+        evaluated(corpus, voice="hearing", groups=groups)
+
+
+def test_networks_that_do_not_fit_are_refused(
+    corpus: Invented, deaf: Hearing, bundle: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    narrow = str(vox2face.save("face_decoder.tiny", random_module("face_decoder.tiny", width=9),
+                               corpus.folder / "decoder"))  # fmt: skip
     with pytest.raises(UsageError, match="takes 9 values and invented gives 48"):
-        evaluated(corpus, voice="hearing", decoder=str(decoder))
-    monkeypatch.setattr(hearing, "width", 24)
+        evaluated(corpus, voice="hearing", decoder=narrow)
+
+    def classless(self: Colours) -> None:
+        raise UsageError("it tells no classes apart")
+
+    monkeypatch.setattr(Colours, "require_classes", classless)
+    decoder = str(bundle("face_decoder.cole", onnx=False))
+    with pytest.raises(UsageError, match="tells no classes apart"):
+        evaluated(corpus, voice="hearing", decoder=decoder, classifier="colours")
+    monkeypatch.setattr(deaf, "width", 24)
     with pytest.raises(UsageError, match="gives 24 values and invented 48"):
         evaluated(corpus, voice="hearing")
+
+
+def test_what_oracles_and_decoded_pictures_need_is_looked_for_first(
+    corpus: Invented, deaf: Hearing, bundle: Make
+) -> None:
+    few = corpus.folder / "few.csv"
+    few.write_text("".join(corpus.people.read_text().splitlines(True)[:-1]))
+    with pytest.raises(CorpusError, match=r"few\.csv lacks 1 of 8 people, such as P15"):
+        evaluated(corpus, voice="hearing", latents=str(few))
+    with pytest.raises(CorpusError, match=r"There is no .*nothing\.csv"):
+        evaluated(corpus, voice="hearing", latents=str(corpus.folder / "nothing.csv"))
+    for row, name in enumerate(corpus.rows["path"]):
+        if name.endswith(("-1.png", "-2.png")):
+            corpus.values[row] = np.full(WIDTH, np.nan)
+    with pytest.raises(
+        CorpusError, match=r"two pictures or more are needed.* there are 0: prepare"
+    ):
+        evaluated(corpus, voice="hearing", decoder=str(bundle("face_decoder.cole", onnx=False)))
+    for row, name in enumerate(corpus.rows["identity"]):
+        if corpus.rows["split"][row] == "train" and name != "P01":
+            corpus.rows["split"][row] = "val"
+    with pytest.raises(CorpusError, match="train split has 1 identity to fit a regression to"):
+        evaluated(corpus, baseline="hearing")
+
+
+def test_people_of_one_ancestry_or_hardly_any_gender_are_measured_without_it(
+    corpus: Invented, hearing: Hearing
+) -> None:
+    lines = corpus.people.read_text().splitlines()
+    corpus.people.write_text("\n".join([lines[0], *(line[:-1] + "0" for line in lines[1:])]))
+    corpus.rows["gender"] = ["m" if name == "P00" else "" for name in corpus.rows["identity"]]
+    found = evaluated(corpus, voice="hearing", latents=str(corpus.people)).results
+    assert found["ancestry"] == {} and found["latent_within"] is None
+    assert "within" not in found["systems"][VOICE]
+    assert "latent oracle" in report(found) and "Ancestry" not in report(found)
 
 
 def test_decoded_pictures_are_measured(
@@ -353,6 +496,23 @@ def test_face_to_face_needs_no_voices(corpus: Invented, bundle: Make, tmp_path: 
     ]
     evaluate_files.write(found, tmp_path / "out")
     assert (tmp_path / "out" / evaluate_files.SHEET).is_file()
+
+
+def test_the_text_says_what_was_looked_for_in_what(
+    corpus: Invented, hearing: Hearing, bundle: Make
+) -> None:
+    each = evaluated(corpus, voice="hearing")
+    assert "query: each clip, its recall averaged over a person's clips;" in report(each.results)
+    assert "gallery: the mean embedding over all pictures of a person;" in report(each.results)
+    fused = evaluated(corpus, voice="hearing", fuse=True)
+    assert "query: one for each person, the mean of all clips' unit" in report(fused.results)
+    assert fused.main is not None and len(fused.main.queries) == len(fused.corpus)
+    decoder = str(bundle("face_decoder.cole", onnx=False))
+    drawn = evaluated(corpus, decoder=decoder, face_to_face=True, classifier="colours").results
+    text = report(drawn)
+    assert "(8 of 8 with a face)" in text and "query: each person's first picture, decoded" in text
+    assert "without the decoded one" in text and "clip" not in text
+    assert list(drawn["weights"]) == ["decoder", "face invented", "classifier"]
 
 
 def test_a_classifier_gives_the_vggface_score_of_ten_pictures_or_more(
@@ -453,6 +613,7 @@ def test_the_command_prints_the_tables_and_writes_the_files(
     ("arguments", "words"),
     [
         (("--pool", "x"), "give a number of people"),
+        (("--pool", 5000 * "9"), "give a number of people"),
         (("--pool", "100"), "too few for a pool of 100"),
         (("--max-failures", "nan"), "'nan' is not a number"),
         (("--face", "other"), "no embeddings of other"),
@@ -467,6 +628,29 @@ def test_what_cannot_be_evaluated_is_said_in_a_sentence(
     known = isinstance(done.exception, Vox2FaceError)
     assert words in (str(done.exception) if known else done.output)
     assert known or done.exit_code == 2
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_heard(
+    command: Callable[..., Result], deaf: Hearing, tmp_path: Path
+) -> None:
+    for name in ("results.json", "sheet.png"):
+        (tmp_path / name / name).mkdir(parents=True)
+    (tmp_path / "kept").mkdir()
+    for name in ("file", "kept/voices"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    for out, words in {
+        "file/below": "Nothing can be written into --out .*below .Not a directory.",
+        "dangling": "Nothing can be written into --out",
+        300 * "n": "Nothing can be written into --out .*File name too long",
+        "results.json": "results.json/results.json is a folder, and a file of that name",
+        "sheet.png": "sheet.png/sheet.png is a folder",
+        "kept": "kept/voices is a file, and a folder of that name",
+    }.items():
+        with pytest.raises(UsageError, match=words):
+            raise command("--pool", "all", "--out", str(tmp_path / out)).exception or AssertionError
+    command("--pool", "all", "--groups", "no column", "--out", str(tmp_path / "new" / "one"))
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_folder_prepared_of_another_manifest_is_refused(

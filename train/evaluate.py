@@ -94,9 +94,14 @@ def assess(where: Setting, queries: ArrayLike, owners: ArrayLike) -> dict[str, A
         "recall": where.recall(q, owner).row(where.seed),
         "shuffled": shuffled(where, q, owner),
     }
-    if any(where.genders[i] for i in owner):
+    if gendered(where, owner):
         found["within"] = within(where, q, owner)
     return found
+
+
+def gendered(where: Setting, owner: Indices) -> bool:
+    """Whether the gender of two people or more is known, so that an interval can be had."""
+    return sum(bool(where.genders[i]) for i in np.unique(owner)) >= 2
 
 
 def nearness(where: Setting, q: Array, owner: Indices) -> dict[str, Any]:

@@ -1,31 +1,22 @@
-"""What an evaluation reads: the people of a split, their faces' embeddings, their voices'."""
+"""What an evaluation reads: the people of a split, their clips, and their faces' embeddings."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vox2face.errors import AudioError, CorpusError
-from vox2face.files import atomic_file
-from vox2face.progress import Bars
-from vox2face.train import storage
+from vox2face.errors import CorpusError
 from vox2face.train.manifest import Manifest
 from vox2face.train.metrics import Indices
 
 if TYPE_CHECKING:
     from vox2face.face_encoder import FaceEncoder
-    from vox2face.voice_encoder import VoiceEncoder
 
 Rows = NDArray[np.float32]
-CHUNK = 256  # clips whose embeddings are kept together, so that an interrupted run goes on
 
 
 class Arrays(Protocol):
@@ -161,121 +152,3 @@ def without_clips(corpus: Corpus, heard: NDArray[np.bool_], lost: Sequence[str])
         landmarks=None if marks is None else marks[seen],
         lost=(*corpus.lost, *lost, *(f"{corpus.names[i]}: no clip is left" for i in mute)),
     )
-
-
-@dataclass
-class Voices:
-    """Embeds clips once and keeps what it has: in `folder` if there is one.
-
-    Of more than `max_failures` (a part of the clips) that cannot be read, an error is made.
-    """
-
-    folder: Path | None = None
-    max_failures: float = 0.05
-    bars: Bars = field(default_factory=Bars)
-
-    def listen(self, encoders: Sequence[VoiceEncoder], corpus: Corpus) -> tuple[list[Rows], Corpus]:
-        """Return each encoder's embeddings of the corpus' clips (clips, width), and the corpus.
-
-        Clips that one of them cannot use are left out for all. Raises `CorpusError` if these are
-        too many.
-        """
-        heard, lost = np.ones(len(corpus.clips), bool), []
-        tables = []
-        for encoder in encoders:
-            table, failures = self.embed(encoder, corpus.clips)
-            new = {place: reason for place, reason in failures.items() if heard[place]}
-            heard[list(new)] = False
-            lost += list(new.values())
-            tables.append(table)
-        if heard.all():
-            return tables, corpus
-        return [table[heard] for table in tables], without_clips(corpus, heard, lost)
-
-    def embed(self, encoder: VoiceEncoder, clips: Sequence[str]) -> tuple[Rows, dict[int, str]]:
-        """Return embeddings (clips, width), zero where a clip cannot be used, and why, by place."""
-        parts, failures = [], {}
-        for start in range(0, len(clips), CHUNK):
-            self.bars.advance(f"Listen, {encoder.entry.name}", start, len(clips), " clips")
-            values, bad = self.chunk(encoder, clips[start : start + CHUNK])
-            failures.update({start + place: reason for place, reason in bad})
-            parts.append(values)
-            self.require_few(list(failures.values()), len(clips))
-        self.bars.close()
-        return np.concatenate(parts), failures
-
-    def require_few(self, lost: Sequence[str], total: int) -> None:
-        """Raise if more clips than allowed could not be read."""
-        if len(lost) > self.max_failures * total:
-            raise CorpusError(
-                f"{len(lost)} of {total} clips cannot be used, more than --max-failures "
-                f"{self.max_failures:g} allows; the first: {lost[0]}"
-            )
-
-    def chunk(
-        self, encoder: VoiceEncoder, files: Sequence[str]
-    ) -> tuple[Rows, list[tuple[int, str]]]:
-        """Return embeddings, zero where a clip cannot be read, and the failures: (place, why)."""
-        kept = None if self.folder is None else self.folder / f"{digest(encoder, files)}.npz"
-        if kept is not None and kept.is_file():
-            with np.load(kept) as found:
-                known = zip(found["places"].tolist(), found["reasons"].tolist(), strict=True)
-                return found["values"], list(known)
-        values = np.zeros((len(files), encoder.width), np.float32)
-        failures: list[tuple[int, str]] = []
-        for place, row in heard_each(encoder, files):
-            if isinstance(row, str):
-                failures.append((place, row))
-            else:
-                values[place] = row
-        if kept is not None:
-            with atomic_file(kept) as partial, partial.open("wb") as file:
-                places = np.array([place for place, _ in failures], np.int64)
-                reasons = np.array([reason for _, reason in failures], np.str_)
-                np.savez(file, values=values, places=places, reasons=reasons)
-        return values, failures
-
-
-def heard_each(
-    encoder: VoiceEncoder, files: Sequence[str], together: int = 8
-) -> Iterator[tuple[int, Any]]:
-    """Yield the place and the embedding of each clip, or the reason why it has none."""
-    waiting: list[tuple[int, Any]] = []
-    for place, file in enumerate(files):
-        try:
-            x = encoder.preprocess(opened(file))
-        except AudioError as error:
-            yield place, f"{file}: {error}"
-            continue
-        if waiting and (len(waiting) == together or waiting[0][1].shape != x.shape):
-            yield from embedded(encoder, waiting)
-            waiting = []
-        waiting.append((place, x))
-    if waiting:
-        yield from embedded(encoder, waiting)
-
-
-def embedded(
-    encoder: VoiceEncoder, waiting: Sequence[tuple[int, Any]]
-) -> Iterator[tuple[int, Any]]:
-    """Yield places and embeddings of preprocessed clips; one that is no direction is a failure."""
-    values = encoder.embed([x for _, x in waiting])
-    for (place, _), row in zip(waiting, values, strict=True):
-        sound = bool(np.isfinite(row).all() and row.any())
-        yield place, row if sound else "the network gives zero or no numbers for it"
-
-
-def opened(file: str) -> Any:
-    """Return what a voice encoder reads: a path, or a file object for an address."""
-    return storage.open_binary(file) if storage.is_remote(file) else file
-
-
-def digest(encoder: VoiceEncoder, files: Sequence[str]) -> str:
-    """Return a name for the embeddings of clips by a network: of weights, preset, names, sizes."""
-    from vox2face.pipelines import identity
-
-    sizes = [
-        0 if storage.is_remote(f) or not Path(f).is_file() else os.stat(f).st_size for f in files
-    ]
-    facts = [identity(encoder), encoder.preset, encoder.backend, list(files), sizes]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vox2face.errors import Vox2FaceError
+from vox2face.errors import UsageError, Vox2FaceError
 from vox2face.files import atomic_file
 from vox2face.train.evaluate_pictures import DECODED, SPOKEN, decoded_setting
 from vox2face.train.evaluate_run import Outcome
@@ -21,7 +23,36 @@ if TYPE_CHECKING:
     from vox2face.train.sheet import Found
 
 RESULTS, TABLE, SHEET = "results.json", "results.txt", "sheet.png"
+VOICES = "voices"  # the folder of embeddings that are kept
 ROWS = 6  # queries on the sheet
+
+
+def require_writable(folder: Path) -> None:
+    """Raise `UsageError` unless the files of an evaluation can be written into a folder.
+
+    The folder itself is not made: a file without a name is opened in the first one above it that
+    there is.
+    """
+    try:
+        above = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+        with tempfile.TemporaryFile(dir=above):
+            pass
+        for name in (RESULTS, TABLE, SHEET):
+            if (folder / name).is_dir():
+                raise UsageError(
+                    f"{folder / name} is a folder, and a file of that name is to be written: "
+                    "choose another --out."
+                )
+        if (folder / VOICES).exists() and not (folder / VOICES).is_dir():
+            raise UsageError(
+                f"{folder / VOICES} is a file, and a folder of that name is to be written: choose "
+                "another --out."
+            )
+    except OSError as error:
+        raise UsageError(
+            f"Nothing can be written into --out {folder} ({error.strerror or error}): choose "
+            "another folder."
+        ) from error
 
 
 def write(outcome: Outcome, folder: Path) -> list[Path]:
@@ -61,6 +92,8 @@ def picture_sheet(outcome: Outcome, count: int = ROWS) -> Image.Image | None:
         f"{settings['split']} split, first pool of {rows[0].pool}, {settings['distance']}; "
         f"people drawn by seed {settings['seed']}, not chosen"
     )
+    if settings["fuse"]:
+        note += "; found by all clips of a person together"
     return sheet(rows, title, note, by)
 
 

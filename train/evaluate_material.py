@@ -1,62 +1,35 @@
-"""What is evaluated: options, people, the voices' embeddings, and the ways of finding faces."""
+"""What is evaluated: people, the voices' embeddings, and the ways of finding faces."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vox2face.errors import CorpusError, UsageError
-from vox2face.train import evaluate, oracles, retrieval
+from vox2face.train import evaluate, retrieval
 from vox2face.train.evaluate import Setting
-from vox2face.train.evaluate_corpus import Arrays, Corpus, Voices, read_corpus
+from vox2face.train.evaluate_corpus import Arrays, Corpus, Rows, read_corpus
+from vox2face.train.evaluate_options import (
+    Columns,
+    Options,
+    group_columns,
+    possible,
+    require_taught,
+    require_width,
+)
+from vox2face.train.evaluate_voices import Voices
 from vox2face.train.metrics import Array, Indices, unit
 from vox2face.train.ridge import ridge
 
 if TYPE_CHECKING:
     from vox2face.face_decoder import FaceDecoder
     from vox2face.face_encoder import FaceEncoder
+    from vox2face.loaded import Loaded
     from vox2face.train.manifest import Manifest
     from vox2face.voice_encoder import VoiceEncoder
-
-
-@dataclass(frozen=True)
-class Options:
-    """What to evaluate: names of networks, and how; see `vox2face evaluate --help`."""
-
-    voice: str | None = None
-    baseline: str | None = None
-    face: str = ""
-    second_face: str | None = None
-    decoder: str | None = None
-    classifier: str | None = None
-    face_to_face: bool = False
-    split: str = "test"
-    latents: str | None = None
-    groups: tuple[str, ...] = ()
-    pool: int | None = 100
-    pools: int | None = None
-    distance: str = "cosine"
-    fuse: bool = False
-    seed: int = 0
-    max_failures: float = 0.05
-    backend: str = "torch"
-    device: str = "cpu"
-
-    def checked(self) -> Options:
-        """Return the options. Raises `UsageError` for those that do not go together."""
-        if not (self.voice or self.baseline or self.face_to_face):
-            raise UsageError(
-                "There is nothing to evaluate: give --voice, --baseline or --face-to-face."
-            )
-        if self.decoder is None and (self.face_to_face or self.second_face or self.classifier):
-            raise UsageError(
-                "--face-to-face, --second-face and --classifier measure decoded pictures: name a "
-                "--decoder."
-            )
-        return self
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,8 +56,19 @@ class Material:
     encoders: Mapping[str, VoiceEncoder]
     train: Corpus | None
     train_heard: Array | None
-    columns: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    columns: Columns = field(default_factory=dict)
     painters: Painters | None = None
+
+    @property
+    def networks(self) -> dict[str, Loaded]:
+        """All networks that were run, by what for."""
+        found: dict[str, Loaded] = dict(self.encoders)
+        if self.painters is not None:
+            found["decoder"] = self.painters.decoder
+            found.update({f"face {name}": judge for name, judge in self.painters.judges.items()})
+            if self.painters.classifier is not None:
+                found["classifier"] = self.painters.classifier
+        return found
 
     @property
     def train_gallery(self) -> Array:
@@ -133,87 +117,49 @@ def painters(arrays: Arrays, options: Options, width: int) -> Painters | None:
     return Painters(decoder, judges, classifier)
 
 
-def group_columns(given: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Return the columns of --groups, each as values by identity.
-
-    Raises `UsageError` for what is no FILE:COLUMN or given twice, `CorpusError` for other files.
-    """
-    columns: dict[str, dict[str, str]] = {}
-    for option in given:
-        file, _, column = option.rpartition(":")
-        if not file or not column:
-            raise UsageError(
-                f"--groups {option} names no column: write --groups FILE.csv:COLUMN, such as "
-                "people.csv:ancestry."
-            )
-        rows = oracles.read_table(file)
-        if column not in rows[0]:
-            raise UsageError(
-                f"--groups {option}: {file} has no column {column!r}, but {', '.join(rows[0])}."
-            )
-        if column in columns:
-            raise UsageError(f"--groups {option}: a column {column!r} is given already.")
-        columns[column] = {row["identity"]: row[column] for row in rows}
-    return columns
-
-
-def require_possible(corpus: Corpus, train: Corpus | None, options: Options) -> None:
-    """Raise what pools and oracles of these people would raise, before any clip is heard."""
-    retrieval.cut_pools(len(corpus), options.pool, options.pools)
-    if options.latents:
-        for people in filter(None, (corpus, train)):
-            oracles.read_latents(options.latents, people.names)
-
-
-def gather(manifest: Manifest, arrays: Arrays, options: Options, voices: Voices) -> Material:
-    """Read people and faces, check all options, and then embed what voices are needed."""
+def voice_encoders(options: Options) -> dict[str, VoiceEncoder]:
+    """Return the voice encoders that are named, by "voice" and "baseline"."""
     from vox2face.runtime import load_kind
     from vox2face.voice_encoder import VoiceEncoder
 
     device = {"backend": options.backend, "device": options.device}
-    columns = group_columns(options.groups)
     wanted = {"voice": options.voice, "baseline": options.baseline}
-    encoders = {
-        role: load_kind(VoiceEncoder, name, **device) for role, name in wanted.items() if name
-    }
-    faces, marks = arrays.faces(options.face), arrays.landmarks()
+    return {role: load_kind(VoiceEncoder, name, **device) for role, name in wanted.items() if name}
+
+
+def face_rows(arrays: Arrays, options: Options) -> Rows:
+    """Return the face embeddings, (rows of the manifest, width).
+
+    A picture counts for both networks or for none.
+    """
+    faces = arrays.faces(options.face)
+    if options.second_face is None:
+        return faces
+    whole = np.isfinite(arrays.faces(options.second_face)).all(1, keepdims=True)
+    return np.where(whole, faces, np.nan).astype(np.float32)
+
+
+def gather(manifest: Manifest, arrays: Arrays, options: Options, voices: Voices) -> Material:
+    """Read people and faces, check all options, and then embed what voices are needed."""
+    columns, encoders = group_columns(options.groups), voice_encoders(options)
+    faces, marks = face_rows(arrays, options), arrays.landmarks()
     require_width(encoders.get("voice"), faces.shape[1], options)
-    if options.second_face:  # a picture counts for both networks or for none
-        whole = np.isfinite(arrays.faces(options.second_face)).all(1, keepdims=True)
-        faces = np.where(whole, faces, np.nan).astype(np.float32)
     artists = painters(arrays, options, faces.shape[1])
-    corpus = read_corpus(manifest, options.split, faces, marks, bool(encoders))
+    corpus = read_corpus(manifest, options.split, faces, marks, options.voiced)
     train: Corpus | None = None
     train_heard: Array | None = None
     if options.baseline or options.latents:
         train = read_corpus(manifest, "train", faces, marks, bool(options.baseline))
-    require_possible(corpus, train, options)
-    tables, corpus = voices.listen(list(encoders.values()), corpus)
+    where = possible(corpus, train, options, columns, heard=False)
+    tables, heard = voices.listen(list(encoders.values()), corpus)
+    if heard is not corpus:
+        where = possible(heard, train, options, columns, heard=True)
     if options.baseline and train is not None:
         (table,), train = voices.listen([encoders["baseline"]], train)
+        require_taught(train)
         train_heard = table.astype(np.float64)
-    where = evaluate.setting(
-        corpus.names,
-        corpus.genders,
-        corpus.faces,
-        corpus.sitters,
-        options.pool,
-        options.pools,
-        options.distance,
-        options.seed,
-    )
-    heard = {role: np.asarray(t, np.float64) for role, t in zip(encoders, tables, strict=True)}
-    return Material(corpus, where, heard, encoders, train, train_heard, columns, artists)
-
-
-def require_width(voice: VoiceEncoder | None, width: int, options: Options) -> None:
-    """Raise `UsageError` unless a voice encoder's embeddings are as wide as the faces'."""
-    if voice is not None and voice.width != width:
-        raise UsageError(
-            f"{options.voice} gives {voice.width} values and {options.face} {width}: choose the "
-            "--face it was trained for, or, to see what a regression makes of it, name it with "
-            "--baseline."
-        )
+    values = {role: np.asarray(t, np.float64) for role, t in zip(encoders, tables, strict=True)}
+    return Material(heard, where, values, encoders, train, train_heard, columns, artists)
 
 
 def systems_of(material: Material, options: Options) -> Iterator[System]:

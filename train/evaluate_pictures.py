@@ -143,6 +143,17 @@ def spoken_recall(drawn: Drawn, real: Gallery, judge: Judge) -> dict[str, Any]:
     }
 
 
+def require_several(sitters: Indices) -> None:
+    """Raise `CorpusError` unless two people have two pictures: one to decode, one to find."""
+    held, _ = held_out(sitters)
+    if len(held) < 2:
+        raise CorpusError(
+            "With --decoder, two or more people with two pictures or more are needed, one to "
+            f"decode and the others to find, and there {'is' if len(held) == 1 else 'are'} "
+            f"{len(held)}: prepare more pictures, or leave --decoder out."
+        )
+
+
 def decoded_setting(real: Gallery, judge: Judge) -> tuple[Setting, Indices, Indices]:
     """Return the setting for pictures of people who have several, who they are, and the pictures.
 
@@ -150,15 +161,11 @@ def decoded_setting(real: Gallery, judge: Judge) -> tuple[Setting, Indices, Indi
     Pools are smaller than asked for where there are too few people. Raises `CorpusError` where
     there are not two.
     """
+    require_several(real.sitters)
     held, rest = held_out(real.sitters)
     who = real.sitters[held]
     order = np.argsort(who)
     held, who = held[order], who[order]
-    if len(who) < 2:
-        raise CorpusError(
-            "Face-to-face retrieval needs people with two pictures or more, and there are "
-            f"{len(who)}: prepare more pictures."
-        )
     where = real.where
     place = np.full(len(where.names), -1)
     place[who] = np.arange(len(who))

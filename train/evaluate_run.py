@@ -12,16 +12,11 @@ from vox2face import __version__
 from vox2face.progress import Bars
 from vox2face.train import evaluate, evaluate_pictures, oracles, retrieval
 from vox2face.train.evaluate import Setting
-from vox2face.train.evaluate_corpus import Arrays, Corpus, Voices
-from vox2face.train.evaluate_material import (
-    Material,
-    Options,
-    System,
-    gather,
-    one_each,
-    systems_of,
-)
+from vox2face.train.evaluate_corpus import Arrays, Corpus
+from vox2face.train.evaluate_material import Material, System, gather, one_each, systems_of
+from vox2face.train.evaluate_options import Options
 from vox2face.train.evaluate_pictures import DECODED, SPOKEN, Drawn, Gallery, Judge
+from vox2face.train.evaluate_voices import Voices
 from vox2face.train.metrics import DRAWS, Array, unit
 
 if TYPE_CHECKING:
@@ -82,26 +77,40 @@ def facts(material: Material, options: Options) -> dict[str, Any]:
 
     where, corpus = material.where, material.corpus
     settings = {name: value for name, value in asdict(options).items() if value not in (None, ())}
-    query = "one for each person, the mean of the unit embeddings of all clips"
+    who, gallery, query = words(options)
     return {
         "vox2face": __version__,
         "numpy": np.__version__,
         "settings": {**settings, "draws": DRAWS, "ks": list(where.ks)},
-        "weights": {role: identity(encoder) for role, encoder in material.encoders.items()},
+        "weights": {role: identity(model) for role, model in material.networks.items()},
         "pool": {
             "size": len(where.pools[0]),
             "pools": len(where.pools),
             "used": len(where.people),
             "people": len(corpus),
+            "who": who,
             "pictures": len(corpus.pictures),
             "clips": len(corpus.clips),
             "order": "ordered by corpus, then by name",
-            "gallery": "the mean embedding over all pictures of a person",
-            "query": query if options.fuse else "each clip, averaged over a person's clips",
+            "gallery": gallery,
+            "query": query,
             "first": [corpus.names[pool[0]] for pool in where.pools],
         },
         "skipped": list(corpus.lost),
     }
+
+
+def words(options: Options) -> tuple[str, str, str]:
+    """Return who is measured, what the gallery holds and what is looked for in it."""
+    gallery = "the mean embedding over all pictures of a person"
+    if options.decoder:
+        gallery += " (face-to-face: without the decoded one)"
+    if not options.voiced:
+        return "with a face", gallery, "each person's first picture, decoded"
+    query = "each clip, its recall averaged over a person's clips"
+    if options.fuse:
+        query = "one for each person, the mean of all clips' unit embeddings at their mean length"
+    return "with voice and face", gallery, query
 
 
 def plain(value: Any) -> Any:
@@ -137,7 +146,11 @@ def with_latents(material: Material, options: Options, systems: Sequence[System]
             LATENT: latent.row(where.seed),
             GAUSSIAN: gaussian.row(where.seed),
         },
-        "latent_within": evaluate.within(where, guess, everybody) if any(corpus.genders) else None,
+        "latent_within": (
+            evaluate.within(where, guess, everybody)
+            if evaluate.gendered(where, where.people)
+            else None
+        ),
         "latent_similarity": evaluate.nearness(where, guess, everybody),
         "latent_penalty": fitted.penalty,
         "shares": evaluate.shares(where, recalls, latent, known.sexes),
@@ -155,6 +168,8 @@ def ancestry(
     """
     corpus, seed = material.corpus, options.seed
     table: dict[str, Any] = {}
+    if len(set(known.ancestry)) < 2 or len(set(taught.ancestry)) < 2:
+        return table  # nothing to predict
 
     def judged(name: str, guesses: list[str], names: tuple[str, ...]) -> None:
         table[name] = oracles.balanced_accuracy(guesses, known.ancestry, names, seed)

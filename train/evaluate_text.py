@@ -53,7 +53,7 @@ def covered(value: Mapping[str, Any]) -> str:
 
 
 def report(results: Results) -> str:
-    """Return all tables of a run of `evaluate_run.evaluate`."""
+    """Return all tables of a run of `evaluate_run.run`."""
     parts = [
         heading(results),
         recall_part(results),
@@ -75,7 +75,7 @@ def heading(results: Results) -> str:
     people = "" if pool["pools"] > 1 else " people"
     return (
         f"{settings['split']} split, {settings['face']}: pool of {size}{people} "
-        f"({pool['used']} of {pool['people']} with voice and face), {pool['order']}\n"
+        f"({pool['used']} of {pool['people']} {pool['who']}), {pool['order']}\n"
         f"gallery: {pool['gallery']}; query: {pool['query']}; distance: {settings['distance']}\n"
         f"in brackets: 95 % intervals, people resampled {settings['draws']} times, "
         f"seed {settings['seed']}"

@@ -67,15 +67,25 @@ class Latents:
 def read_table(file: storage.Place) -> list[dict[str, str]]:
     """Return the rows of a CSV file with a column `identity`. Raises `CorpusError`."""
     try:
-        text = storage.read_bytes(file).decode("utf-8-sig")
+        reader = csv.DictReader(io.StringIO(storage.read_bytes(file).decode("utf-8-sig")))
+        rows = list(reader)
     except UnicodeDecodeError as error:
         raise CorpusError(f"{file} is no text in UTF-8: give a CSV file.") from error
-    rows = list(csv.DictReader(io.StringIO(text)))
-    if not rows or "identity" not in rows[0]:
+    except csv.Error as error:
+        raise CorpusError(f"{file} cannot be read as CSV ({error}): give a CSV file.") from error
+    names = [str(name) for name in reader.fieldnames or ()]
+    if not rows or "identity" not in names:
+        found = f", but the columns {', '.join(names)[:80]}" if names else ""
         raise CorpusError(
-            f"{file} has no rows with a column 'identity': give a CSV file with the names that the "
-            "manifest has, such as people.csv of a synthetic corpus."
+            f"{file} has no rows with a column 'identity'{found}: give a CSV file, with commas, of "
+            "the names that the manifest has, such as people.csv of a synthetic corpus."
         )
+    for row in rows:
+        if None in row:  # where csv puts what is too much
+            raise CorpusError(
+                f"{file} has more values for {row['identity']!r} than columns: put values that "
+                "hold commas in quotation marks."
+            )
     return rows
 
 
@@ -220,15 +230,17 @@ def crossed_classes(
 ) -> tuple[list[str], tuple[str, ...]]:
     """Return the class predicted for each person by a regression fitted to the other people.
 
-    `embeddings` (people, width); five folds.
+    `embeddings` (people, width); five folds. Where the others are all of one class, that is it.
     """
     x = np.asarray(embeddings, np.float64)
     fold = folds_of(np.arange(len(x)), seed)
     guesses = [""] * len(x)
     for number in range(int(fold.max()) + 1):
         held, kept = np.flatnonzero(fold == number), np.flatnonzero(fold != number)
-        fit = (x[kept], kept, [labels[i] for i in kept.tolist()])
-        found, _ = predicted_classes(fit, x[held], seed)
+        known = [labels[i] for i in kept.tolist()]
+        found = [known[0]] * len(held)
+        if len(set(known)) > 1:
+            found, _ = predicted_classes((x[kept], kept, known), x[held], seed)
         for i, guess in zip(held.tolist(), found, strict=True):
             guesses[i] = guess
     return guesses, tuple(sorted(set(labels)))

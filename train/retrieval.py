@@ -23,29 +23,53 @@ TIE = 1e-11  # distances, at the scale of unit vectors, that count as equal
 ROWS = 512  # queries ranked at a time
 
 
-def cut_pools(count: int, size: int | None, pools: int | None) -> list[Indices]:
+def cut_pools(
+    count: int, size: int | None, pools: int | None, who: str = "identities to rank"
+) -> list[Indices]:
     """Return disjoint pools of `size` identities each, in order: positions in 0..count-1.
 
     `size` None is one pool of everybody. `pools` None is three, as SF2F has it, or as many as fit.
-    Raises `UsageError` if they do not fit, and for numbers that cannot be meant.
+    Raises `UsageError` if they do not fit, and for numbers that cannot be meant; `who` says in it
+    what is counted.
     """
+    if size is None and pools not in (None, 1):
+        raise UsageError(f"The whole gallery is one pool, not {pools}: leave --pools out.")
+    if count < 2:
+        raise UsageError(
+            f"Ranking needs two or more {who}, and there {'is' if count == 1 else 'are'} {count}: "
+            "choose another split, or prepare more people."
+        )
     if size is None:
-        if pools not in (None, 1):
-            raise UsageError(f"The whole gallery is one pool, not {pools}: leave --pools out.")
         size, pools = count, 1
     if size < 2 or (pools is not None and pools < 1):
         raise UsageError(
             f"{pools or 3} pools of {size} identities cannot be meant: a pool has two or more "
             "identities, and there is at least one pool."
         )
-    if size > count or (pools or 1) * size > count:
+    if (pools or 1) * size > count:
         wanted = f"{pools} disjoint pools" if (pools or 1) > 1 else "a pool"
         raise UsageError(
-            f"There are {count} identities with voice and face, too few for {wanted} of {size}: "
-            "add --pool all, a smaller --pool or fewer --pools."
+            f"There are {count} {who}, too few for {wanted} of {size}: "
+            f"{advice(count, size, pools or 1)}."
         )
     number = min(3, count // size) if pools is None else pools
     return [np.arange(i * size, (i + 1) * size) for i in range(number)]
+
+
+def advice(count: int, size: int, pools: int) -> str:
+    """Return which options to give where `pools` of `size` do not fit."""
+    every = f"add --pool all, which ranks all {count}"
+    if pools == 1:
+        return f"{every}, or a smaller one such as --pool {max(2, count // 2)}"
+    first = f"give --pools {count // size}" if size <= count else f"{every}, without --pools"
+    smaller = count // pools
+    return first + (f", or --pool {smaller}" if smaller >= 2 else "")
+
+
+def require_distance(distance: str) -> None:
+    """Raise `UsageError` for a distance that there is not."""
+    if distance not in DISTANCES:
+        raise UsageError(f"There is no distance {distance!r}: choose {', '.join(DISTANCES)}.")
 
 
 def distances(queries: Array, gallery: Array, distance: str) -> Array:
@@ -57,8 +81,7 @@ def distances(queries: Array, gallery: Array, distance: str) -> Array:
     both: where all faces point nearly the same way, as dlib's do, a cautious guess lies near that
     mean, and the plain cosine finds the faces in the middle for everybody.
     """
-    if distance not in DISTANCES:
-        raise UsageError(f"There is no distance {distance!r}: choose {', '.join(DISTANCES)}.")
+    require_distance(distance)
     if distance == "cosine":
         return 1 - unit(queries) @ unit(gallery, "face embeddings").T
     if distance == "centred":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,13 @@ MODEL = "NAME|DIR|hf:USER/REPO"
     metavar="FILE.csv:COLUMN",
     help="A table by groups of people; FILE has a column identity. Repeatable.",
 )
-@click.option("--pool", default="100", show_default=True, metavar="N|all", help="People a pool.")
+@click.option(
+    "--pool",
+    default="100",
+    show_default=True,
+    metavar="N|all",
+    help="People a pool; all ranks everybody of the split, as corpora of fewer people need.",
+)
 @click.option(
     "--pools",
     type=click.IntRange(min=1),
@@ -78,15 +85,18 @@ def command(manifest: str, prepared: str, out: Path | None, pool: str, **chosen:
     """
     from vox2face.train import evaluate_files, evaluate_run, evaluate_text
     from vox2face.train import manifest as manifests
-    from vox2face.train.evaluate_corpus import Voices
-    from vox2face.train.evaluate_material import Options
+    from vox2face.train.evaluate_options import Options
     from vox2face.train.evaluate_prepared import PreparedArrays
+    from vox2face.train.evaluate_voices import Voices
 
+    options = Options(pool=people(pool), **{**chosen, "face": ""}).checked()
+    if out is not None:
+        evaluate_files.require_writable(out)
     table = manifests.read(manifest)
     arrays = PreparedArrays(prepared, table)
-    chosen["face"] = arrays.chosen(chosen["face"])
-    options = Options(pool=people(pool), **chosen)
-    voices = Voices(None if out is None else out / "voices", chosen["max_failures"])
+    options = replace(options, face=arrays.chosen(chosen["face"]))
+    kept = None if out is None else out / evaluate_files.VOICES
+    voices = Voices(kept, options.max_failures)
     outcome = evaluate_run.run(table, arrays, options, voices)
     click.echo(evaluate_text.report(outcome.results), nl=False)
     if out is not None:
@@ -98,6 +108,6 @@ def people(pool: str) -> int | None:
     """Return the size of a pool, None for everybody."""
     if pool.lower() == "all":
         return None
-    if not pool.isascii() or not pool.isdigit() or int(pool) < 2:
+    if not (pool.isascii() and pool.isdigit() and len(pool) < 10) or int(pool) < 2:
         raise UsageError(f"--pool {pool}: give a number of people of 2 or more, or all.")
     return int(pool)
