@@ -76,7 +76,7 @@ def test_where_no_clip_can_be_read_a_reason_is_told_before_and_while_training() 
     with pytest.raises(CorpusError, match=r"^Nothing of the split 'val' can be read.* is broken"):
         validation(corpus, chosen)
     found = validation(Corpus(), chosen)
-    found.clips = validation_clips(corpus, chosen)
+    found.items = validation_clips(corpus, chosen)
     with pytest.raises(CorpusError, match=f"split 'val'.*clip {FIRST} is broken"):
         measured(found, chosen)
     assert len(found.failed) == PEOPLE * CLIPS

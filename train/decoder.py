@@ -26,6 +26,7 @@ from vox2face.train.decoder_eval import Validation
 from vox2face.train.decoder_task import MOST, DecoderTask, Judge
 from vox2face.train.keeper import State
 from vox2face.train.loader import Items
+from vox2face.train.plan import GRIDS
 from vox2face.train.runs import Say
 from vox2face.zoo import registry
 from vox2face.zoo.face_decoder import FaceDecoder
@@ -88,17 +89,13 @@ def train_decoder(
     `prepared` holds embeddings (of the encoder `face` or of its first one), landmarks and
     textures; `voice` is a voice encoder whose faces the grids show too. A run that goes on with
     `resume` has the names that it began with. After `minutes` the best weights so far become the
-    bundle. Raises `Vox2FaceError` in one sentence for what cannot be
-    trained.
+    bundle. Raises `Vox2FaceError` in one sentence for what cannot be trained.
     """
     deadline = time.monotonic() + 60 * minutes
     main = loop.accelerator(settings.loop).is_main_process
     say = say if main else lambda line: None
-    names = run_folder.Names(face=face or prepared.encoders[0], voice=voice)
-    if resume:
-        names = run_folder.remembered(folder, KIND, {"face": face, "voice": voice})
-    elif main:
-        run_folder.require_free(folder)
+    given, default = {"face": face or "", "voice": voice}, {"face": prepared.encoders[0]}
+    names = run_folder.chosen(folder, KIND, given, default, resume, main)
     face, voice = names["face"], names["voice"]
     encoder = prepared.encoder(face)
     network = build(settings.network, encoder.width, settings.loop.seed)
@@ -216,7 +213,7 @@ def validation(run: Run) -> tuple[FaceDecoderDataset, grid.Grid, Spoken] | None:
         run.say(f"No evaluation while training: {error}")
         return None
     shown = grid.grid(
-        run.folder / grid.FOLDER, run.prepared, source.embeddings, source.identities, source.groups
+        run.folder / GRIDS, run.prepared, source.embeddings, source.identities, source.groups
     )
     return source, shown, grid.spoken(shown, run.manifest, run.voice)
 

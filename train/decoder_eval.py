@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from vox2face.errors import CorpusError
-from vox2face.train import retrieval, voice_data
+from vox2face.train import retrieval
 from vox2face.train.decoder_task import MOST, DecoderTask
-from vox2face.train.keeper import require_few
+from vox2face.train.voice_data import Sampled
 from vox2face.zoo.face_tail import FaceTail
 
 if TYPE_CHECKING:
@@ -28,16 +27,15 @@ KS = (1, 10)
 GALLERY = 5000  # people: more would take longer to rank than to decode
 
 
-class Validation:
+class Validation(Sampled):
     """Measures a task on pictures that are chosen once: at most `limit`, spread over all people.
 
     `items` are what the task is trained on, of the validation split, and `source` the data set
     behind them. The faces that are ranked are the mean embeddings of everybody in it, or of the
-    first 5,000. `about` says in a sentence what is measured; `failed` has, by the number in
-    `items`, why pictures could not be read, of all evaluations so far and of all processes.
-    Raises `CorpusError` if they are more than the part `most`, and at once if the first ones
-    cannot be read.
+    first 5,000. `about` says in a sentence what is measured.
     """
+
+    what = "picture"
 
     def __init__(
         self,
@@ -50,13 +48,9 @@ class Validation:
         spoken: Mapping[int, NDArray[np.float32]] | None = None,
         most: float = 1.0,
     ) -> None:
-        self.task, self.items, self.workers = task, items, workers
-        self.grid, self.spoken, self.failed = grid, spoken, dict[int, str]()
-        self.most = most
+        super().__init__(items, limit, workers, most)
+        self.task, self.grid, self.spoken = task, grid, spoken
         self.people = len(source.identities)
-        number = min(len(items), limit or len(items))
-        self.chosen = np.unique(np.linspace(0, len(items) - 1, number).round().astype(int)).tolist()
-        voice_data.require_some(items, self.chosen)
         pictures = (source.groups.pictures_of(who) for who in range(min(GALLERY, self.people)))
         self.faces = np.stack(
             [np.mean([source.embeddings[int(row)] for row in rows], axis=0) for rows in pictures]
@@ -77,24 +71,10 @@ class Validation:
 
         The first process draws the grid. Raises `CorpusError` if no picture can be read.
         """
-        from accelerate.utils import gather_object
-
         own: list[tuple[int, dict[str, float], Tensor, int]] = []
-        unread: dict[int, str] = {}
-        share = self.chosen[machine.process_index :: machine.num_processes]
-        for indices, batch, bad in voice_data.each(self.items, share, PICTURES, self.workers):
-            unread |= bad
-            if indices:
-                here = {name: value.to(machine.device) for name, value in batch.items()}
-                own += zip(indices, *self.measured(here), batch["identity"].tolist(), strict=True)
-        self.failed = dict(sorted((self.failed | dict(gather_object([*unread.items()]))).items()))
-        rows = sorted(gather_object(own), key=lambda row: row[0])
-        if not rows:
-            reason = next(iter(self.failed.values()))
-            raise CorpusError(
-                f"No picture of the split 'val' can be read, the first because: {reason}"
-            )
-        require_few(self.failed, len(self.chosen), self.most)
+        for indices, batch in self.batches(machine, PICTURES):
+            own += zip(indices, *self.measured(batch), batch["identity"].tolist(), strict=True)
+        rows = self.gathered(own)
         if self.grid is not None and machine.is_main_process:
             self.grid.draw(step, lambda faces: self.decoded(faces, machine.device), self.spoken)
         values = {name: float(np.mean([row[1][name] for row in rows])) for name in rows[0][1]}

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 Pixels = NDArray[np.uint8]
 Decode = Callable[[NDArray[np.float32]], Sequence[Pixels]]
 PEOPLE = 6  # rows
-FOLDER = "grids"
 ORIGINAL, DECODED, SPOKEN = "original", "face-to-face", "speech-to-face"
 HEAD, LEFT, TITLE = 34, 14, 15  # pixels
 NAME = 11  # pixels: so that most names are no wider than a tile

@@ -75,7 +75,8 @@ class Keeper:
 
         rows = gather_object(sorted(state.failed.items()))
         state.failed = dict(rows)
-        if not all(map(finite, checkpoint.model_tensors(self.modules).values())):
+        tensors = checkpoint.model_tensors(self.modules)
+        if not all(map(finite, tensors.values())):
             raise self.diverged("weights are", state.step)
         if self.machine.is_main_process:
             scaler = self.machine.scaler
@@ -87,7 +88,6 @@ class Keeper:
                 "failed": state.failed,
                 "scaler": None if scaler is None else scaler.state_dict(),
             }
-            tensors = checkpoint.model_tensors(self.modules)
             if name == checkpoint.LAST:
                 tensors |= checkpoint.optimizer_tensors(self.optimizer)
             checkpoint.write(self.run / name, tensors, facts)

@@ -13,8 +13,8 @@ from vox2face.train.schedule import Schedule
 PRECISIONS = ("no", "bf16", "fp16")
 OPTIMIZERS = ("adam", "adamw", "sgd")
 OFTEN = 10**9  # steps or epochs
-# What the folder of a run holds beside its phases
-TAKEN = ("bundle", "features", "grids")
+# The folders in that of a run beside those of its phases
+FOLDERS = BUNDLE, FEATURES, GRIDS = "bundle", "features", "grids"
 
 
 @dataclass(frozen=True)
@@ -86,10 +86,10 @@ def require_phases(phases: Iterable[str]) -> None:
     if not names:
         raise UsageError("The recipe has no phase: write a table such as [phases.train].")
     for name in names:
-        if not re.fullmatch(r"[A-Za-z0-9_-]+", name) or name in TAKEN:
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", name) or name in FOLDERS:
             raise UsageError(
                 f"phases.{name} is no name for a phase: use letters, digits, - and _, and none of "
-                f"{', '.join(TAKEN)}."
+                f"{', '.join(FOLDERS)}."
             )
 
 

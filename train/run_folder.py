@@ -64,20 +64,15 @@ def require_free(folder: Path) -> None:
 
 def recipe_file(folder: Path, kind: str) -> Path:
     """Return the recipe of a run that goes on. Raises `UsageError` if there is no such run."""
-    known = read(folder)["kind"]
-    if known != kind:
-        raise UsageError(
-            f"The run in {folder} trains a {known}: go on with it by vox2face train {known}, or "
-            "choose another folder."
-        )
+    names_in(folder, kind)
     return folder / recipe.FILE
 
 
-def read(folder: Path) -> dict[str, Any]:
-    """Return what run.json holds. Raises `UsageError` if there is no run."""
+def names_in(folder: Path, kind: str) -> Names:
+    """Return the names that run.json holds. Raises `UsageError` if there is no run of that kind."""
     try:
-        found: dict[str, Any] = json.loads((folder / RUN).read_text(encoding="utf-8"))
-        return {"kind": str(found["kind"]), "names": dict(found["names"])}
+        found = json.loads((folder / RUN).read_text(encoding="utf-8"))
+        known, names = str(found["kind"]), dict(found["names"])
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(
             f"{folder} holds no run to go on with: check the folder, or leave out --resume to "
@@ -87,12 +82,32 @@ def read(folder: Path) -> dict[str, Any]:
         raise UsageError(
             f"{folder / RUN} is damaged: start again in another folder, without --resume."
         ) from error
+    if known != kind:
+        raise UsageError(
+            f"The run in {folder} trains a {known}: go on with it by vox2face train {known}, or "
+            "choose another folder."
+        )
+    return names
 
 
-def remembered(folder: Path, kind: str, given: Mapping[str, str | None]) -> Names:
+def chosen(
+    folder: Path, kind: str, given: Names, default: Names, resume: bool, main: bool
+) -> Names:
+    """Return the names of a run's networks: those it began with, or those given, or the default.
+
+    Raises `UsageError` if a new run may not be written into the folder, of which several processes
+    leave the look to the first, `main`.
+    """
+    if resume:
+        return remembered(folder, kind, given)
+    if main:
+        require_free(folder)
+    return {option: name or default.get(option, "") for option, name in given.items()}
+
+
+def remembered(folder: Path, kind: str, given: Names) -> Names:
     """Return the names of the networks that a run began with; what is given must be the same."""
-    recipe_file(folder, kind)
-    names: Names = read(folder)["names"]
+    names = names_in(folder, kind)
     for option, name in given.items():
         if name and name != names.get(option):
             began = names.get(option)

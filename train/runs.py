@@ -15,10 +15,10 @@ from torch import nn
 from vox2face.errors import UsageError
 from vox2face.train import checkpoint
 from vox2face.train.keeper import State
+from vox2face.train.plan import BUNDLE
 from vox2face.train.run_folder import LOCK
 from vox2face.train.task import Task
 
-BUNDLE = "bundle"
 Say = Callable[[str], None]
 
 

@@ -20,6 +20,7 @@ from vox2face.errors import CorpusError, UsageError
 from vox2face.progress import Bars
 from vox2face.train import grid, loop, recipe, run_folder, runs, voice_data, voice_network
 from vox2face.train.keeper import State
+from vox2face.train.plan import FEATURES, GRIDS
 from vox2face.train.runs import Say
 from vox2face.train.task import freeze
 from vox2face.train.voice_data import Cached, Voices
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from vox2face.zoo.face_decoder import FaceDecoder
     from vox2face.zoo.tapped import Tapped
 
-KIND, FEATURES = "voice", "features"
+KIND = "voice"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,11 +78,8 @@ def train_voice(
     deadline = time.monotonic() + 60 * minutes
     main = loop.accelerator(settings.loop).is_main_process
     say = say if main else lambda line: None
-    names = run_folder.Names(face=face or prepared.encoders[0], decoder=decoder)
-    if resume:
-        names = run_folder.remembered(folder, KIND, {"face": face, "decoder": decoder})
-    elif main:
-        run_folder.require_free(folder)
+    given, default = {"face": face or "", "decoder": decoder}, {"face": prepared.encoders[0]}
+    names = run_folder.chosen(folder, KIND, given, default, resume, main)
     face, decoder = names["face"], names["decoder"]
     preset = settings.network.preset or registry.entry(settings.network.entry).preprocess
     voices = Voices(manifest, prepared, settings.data, preset, settings.loop.seed, face)
@@ -189,7 +187,7 @@ def grid_of(run: Run, phase: str, clips: VoiceEncoderDataset) -> Drawing | None:
     """Return what draws the faces of some people after each evaluation, if there is a decoder."""
     if run.decoder is None:
         return None
-    folder, prepared = run.folder / grid.FOLDER / phase, run.voices.prepared
+    folder, prepared = run.folder / GRIDS / phase, run.voices.prepared
     faces, groups = prepared.faces(run.voices.face), clips.pairs.groups
     return Drawing(grid.grid(folder, prepared, faces, clips.identities, groups), run.decoder)
 

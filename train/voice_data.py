@@ -19,7 +19,8 @@ from torch.utils.data import DataLoader, Dataset
 from vox2face.errors import CorpusError, Vox2FaceError
 from vox2face.train import checkpoint
 from vox2face.train.datasets import VoiceEncoderDataset
-from vox2face.train.loader import Item
+from vox2face.train.keeper import require_few
+from vox2face.train.loader import Item, moved
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -118,13 +119,55 @@ def each(
 
 def require_some(items: Any, chosen: Sequence[int]) -> None:
     """Raise `CorpusError` if none of the first chosen items can be read: better now than later."""
-    reason = "it has no items"
+    readable, reason = Readable(items), "it has no items"
     for index in chosen[:TRIED]:
-        found = Readable(items)[index][1]
+        found = readable[index][1]
         if not isinstance(found, str):
             return
         reason = found
     raise CorpusError(f"Nothing of the split 'val' can be read, such as: {reason}")
+
+
+class Sampled:
+    """Items of the validation split, chosen once: at most `limit` (0: all), spread over all.
+
+    `failed` has, by their number in `items`, why some could not be read, of all evaluations so far
+    and of all processes. Raises `CorpusError` at once if the first ones cannot be read, and while
+    measuring if there are more than the part `most`. `what` is an item's name for people.
+    """
+
+    what = "item"
+
+    def __init__(self, items: Any, limit: int, workers: int, most: float) -> None:
+        self.items, self.workers, self.most = items, workers, most
+        self.failed: dict[int, str] = {}
+        number = min(len(items), limit or len(items))
+        self.chosen = np.unique(np.linspace(0, len(items) - 1, number).round().astype(int)).tolist()
+        require_some(items, self.chosen)
+
+    def batches(
+        self, machine: Accelerator, size: int
+    ) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
+        """Yield this process's items in batches on its device, with their numbers."""
+        share = self.chosen[machine.process_index :: machine.num_processes]
+        for indices, batch, unread in each(self.items, share, size, self.workers):
+            self.failed |= unread
+            if indices:
+                yield indices, moved(batch, machine.device)
+
+    def gathered(self, own: list[Any]) -> list[Any]:
+        """Return the rows of all processes, each a tuple with the item's number first, in order."""
+        from accelerate.utils import gather_object
+
+        self.failed = dict(sorted(dict(gather_object([*self.failed.items()])).items()))
+        rows = sorted(gather_object(own), key=lambda row: row[0])
+        if not rows:
+            reason = next(iter(self.failed.values()))
+            raise CorpusError(
+                f"No {self.what} of the split 'val' can be read, the first because: {reason}"
+            )
+        require_few(self.failed, len(self.chosen), self.most)
+        return rows
 
 
 class Cached(Dataset[Item]):

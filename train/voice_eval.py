@@ -10,10 +10,9 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from vox2face.errors import CorpusError
 from vox2face.train import retrieval, voice_data
 from vox2face.train.datasets import VoiceEncoderDataset
-from vox2face.train.keeper import require_few
+from vox2face.train.voice_data import Sampled
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -40,16 +39,16 @@ class Drawing:
         self.grid.draw(step, lambda faces: [f.pixels for f in self.decoder(faces)], spoken)
 
 
-class Validation:
+class Validation(Sampled):
     """Measures a task on clips that are chosen once: at most `limit`, spread over all people.
 
     `clips` has one item for each clip, with the mean embedding of the speaker's pictures. The
     faces that are ranked are those of everybody in it. The loss is that of training without the
     part that ranks, each part as the mean over batches of `batch` clips. `about` says in a
-    sentence what is measured; `failed` has, by the number in `clips`, why clips could not be
-    read, of all evaluations so far and of all processes. Raises `CorpusError` if they are more
-    than the part `most`, and at once if the first ones cannot be read.
+    sentence what is measured.
     """
+
+    what = "clip"
 
     def __init__(
         self,
@@ -61,11 +60,8 @@ class Validation:
         batch: int = CLIPS,
         most: float = 1.0,
     ) -> None:
-        self.task, self.clips, self.workers, self.drawing = task, clips, workers, drawing
-        self.batch, self.most, self.failed = batch, most, dict[int, str]()
-        number = min(len(clips), limit or len(clips))
-        self.chosen = np.unique(np.linspace(0, len(clips) - 1, number).round().astype(int)).tolist()
-        voice_data.require_some(clips, self.chosen)
+        super().__init__(clips, limit, workers, most)
+        self.task, self.drawing, self.batch = task, drawing, batch
         source = clips.items if isinstance(clips, voice_data.Cached) else clips
         people = range(len(source.identities))
         self.faces = torch.stack([source.embedding(i, 0) for i in people]).numpy()
@@ -89,25 +85,12 @@ class Validation:
         so. There is no loss where the recipe only ranks. Raises `CorpusError` if no clip can be
         read.
         """
-        from accelerate.utils import gather_object
-
         own: list[Any] = []
-        unread: dict[int, str] = {}
-        share = self.chosen[machine.process_index :: machine.num_processes]
-        for indices, batch, bad in voice_data.each(self.clips, share, CLIPS, self.workers):
-            unread |= bad
-            if indices:
-                here = {name: value.to(machine.device) for name, value in batch.items()}
-                predicted = self.task.embed(here).float().cpu()
-                own += zip(indices, predicted, batch["embedding"], batch["identity"], strict=True)
-        self.failed = dict(sorted((self.failed | dict(gather_object([*unread.items()]))).items()))
-        rows = sorted(gather_object(own), key=lambda row: row[0])
-        if not rows:
-            reason = next(iter(self.failed.values()))
-            raise CorpusError(
-                f"No clip of the split 'val' can be read, the first because: {reason}"
-            )
-        require_few(self.failed, len(self.chosen), self.most)
+        for indices, batch in self.batches(machine, CLIPS):
+            predicted = self.task.embed(batch).float().cpu()
+            target, identity = batch["embedding"].cpu(), batch["identity"].cpu()
+            own += zip(indices, predicted, target, identity, strict=True)
+        rows = self.gathered(own)
         predicted, target, identity = (torch.stack([row[i] for row in rows]) for i in (1, 2, 3))
         if self.drawing is not None and machine.is_main_process:
             self.drawing.draw(step, predicted, identity)

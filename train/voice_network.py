@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from vox2face.train.voice_recipe import Network
 
 Modules = list[nn.Module]
+# What networks raise for sizes that do not go together
+UNFIT = (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError)
 MOST = 1e4  # how much louder a value of a frozen encoder may become
 NEAR = 0.05  # of the usual weights of a last layer that starts at a mean
 
@@ -166,7 +168,7 @@ def constructed(entry: Entry, options: Mapping[str, Any]) -> Any:
     """Return the network of an entry. Raises `UsageError` for options that it does not have."""
     try:
         return resolve(entry.build)(**options)
-    except (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError) as error:
+    except UNFIT as error:
         reason = str(error).splitlines()[0]
         strange = re.search(r"unexpected keyword argument '(\w+)'", reason)
         if strange:
@@ -183,7 +185,7 @@ def rehearse(network: nn.Module, entry: str, run: Callable[[], Any]) -> None:
     try:
         with torch.no_grad():
             run()
-    except (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError) as error:
+    except UNFIT as error:
         reason = str(error).splitlines()[0]
         raise UsageError(
             f"The recipe's network.options and data do not go together for {entry}: {reason}."
