@@ -633,24 +633,58 @@ def test_what_cannot_be_evaluated_is_said_in_a_sentence(
 def test_a_place_that_cannot_be_written_is_refused_before_anything_is_heard(
     command: Callable[..., Result], deaf: Hearing, tmp_path: Path
 ) -> None:
-    for name in ("results.json", "sheet.png"):
-        (tmp_path / name / name).mkdir(parents=True)
-    (tmp_path / "kept").mkdir()
-    for name in ("file", "kept/voices"):
-        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "folders" / "results.json").mkdir(parents=True)
+    (tmp_path / "file").write_bytes(b"")
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
     for out, words in {
         "file/below": "Nothing can be written into --out .*below .Not a directory.",
         "dangling": "Nothing can be written into --out",
         300 * "n": "Nothing can be written into --out .*File name too long",
-        "results.json": "results.json/results.json is a folder, and a file of that name",
-        "sheet.png": "sheet.png/sheet.png is a folder",
-        "kept": "kept/voices is a file, and a folder of that name",
+        "folders": "folders holds results.json, which is of no evaluation",
     }.items():
         with pytest.raises(UsageError, match=words):
             raise command("--pool", "all", "--out", str(tmp_path / out)).exception or AssertionError
     command("--pool", "all", "--groups", "no column", "--out", str(tmp_path / "new" / "one"))
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["results.txt", "sheet.png", "voices", "voices/a.wav", "run.json", "train/last.pt"]
+)
+def test_files_of_somebody_else_are_left_alone(
+    command: Callable[..., Result], deaf: Hearing, tmp_path: Path, name: str
+) -> None:
+    out = tmp_path / "out"
+    (out / name).parent.mkdir(parents=True)
+    (out / name).write_text("mine")
+    with pytest.raises(UsageError, match="which is of no evaluation: choose an empty folder"):
+        raise command("--pool", "4", "--out", str(out)).exception or AssertionError
+    assert [p.read_text() for p in out.rglob("*") if p.is_file()] == ["mine"]
+
+
+def test_results_are_written_anew_by_the_same_evaluation_only(
+    command: Callable[..., Result], corpus: Invented, tmp_path: Path
+) -> None:
+    always = "--pool", "4", "--out", str(tmp_path / "out")
+
+    def files() -> dict[str, bytes]:
+        return {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir() if p.is_file()}
+
+    assert command(*always).exit_code == 0
+    before = files()
+    assert command(*always).exit_code == 0 and files() == before
+    for more, word in {
+        ("--seed", "1"): "--seed",
+        ("--pools", "1"): "--pools",
+        ("--fuse",): "--fuse",
+        ("--groups", f"{corpus.people}:ancestry"): "--groups",
+    }.items():
+        with pytest.raises(UsageError, match=f"of another evaluation, of another {word}"):
+            raise command(*always, *more).exception or AssertionError
+    (tmp_path / "out" / "results.json").write_text("{}")
+    with pytest.raises(UsageError, match="is not of this version's evaluations"):
+        raise command(*always).exception or AssertionError
+    assert files() == {**before, "results.json": b"{}"}
 
 
 def test_a_folder_prepared_of_another_manifest_is_refused(

@@ -175,10 +175,13 @@ def test_near_misses_of_names_are_answered_with_the_name() -> None:
 
 def test_the_recipe_follows_from_the_architecture_or_the_run(tmp_path: Path) -> None:
     assert recipe_of("tiny", None, None) == "tiny-ve_conv"
-    assert recipe_of("tiny", "mine.toml", None) == "mine.toml"
+    assert recipe_of(None, "mine.toml", None) == "mine.toml"
+    with pytest.raises(UsageError, match=r"stands for the recipe tiny-ve_conv, so leave one"):
+        recipe_of("tiny", "mine.toml", None)
     with pytest.raises(UsageError, match="holds no run to go on with"):
         recipe_of("tiny-ast", None, tmp_path)
-    run_folder.begin(tmp_path, "voice", {}, recipe.read("tiny-ast", VoiceRecipe), 1, False)
+    asked = run_folder.Asked("voice", {}, recipe.read("tiny-ast", VoiceRecipe), 1, {})
+    run_folder.begin(tmp_path, asked, False)
     for arch in (None, "tiny-ast"):
         assert recipe_of(arch, None, tmp_path) == tmp_path / "recipe.toml"
     with pytest.raises(UsageError, match="--arch tiny is another: leave"):
@@ -193,3 +196,5 @@ def test_epochs_and_steps_replace_those_of_every_phase() -> None:
     found = recipe.shortened(recipe.read("ast-speech-to-face-repo", VoiceRecipe), 2, None)
     assert {(p.epochs, p.steps) for p in found.phases.values()} == {(2, 0)}
     assert {p.steps for p in recipe.shortened(found, None, 5).phases.values()} == {5}
+    with pytest.raises(UsageError, match="--epochs 2 and --steps 5 are both given"):
+        recipe.shortened(found, 2, 5)

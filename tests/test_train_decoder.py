@@ -373,7 +373,7 @@ def test_every_recipe_is_complete_and_can_be_shown(name: str, tmp_path: Path) ->
     assert shown.exit_code == 0
     (tmp_path / "mine.toml").write_text(shown.output)
     assert recipe.read(tmp_path / "mine.toml", DecoderRecipe) == found
-    run_folder.begin(tmp_path / "run", "decoder", {}, found, 1, False)
+    run_folder.begin(tmp_path / "run", run_folder.Asked("decoder", {}, found, 1, {}), False)
     assert recipe.read(recipe_of(None, tmp_path / "run"), DecoderRecipe) == found
     assert recipe_of(None, None) == "decoder-cole" and recipe_of("mine.toml", None) == "mine.toml"
 

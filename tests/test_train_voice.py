@@ -440,6 +440,23 @@ def test_a_network_that_starts_at_a_mean_is_near_it_whatever_it_hears(name: str)
     assert (after - mean).abs().max() > 0
 
 
+def test_a_run_never_goes_on_with_other_faces_or_other_people(tmp_path: Path) -> None:
+    chosen = settings("tiny-ve_conv", "phases.train.steps=1")
+    trained(tmp_path / "run", chosen)
+    longer = settings("tiny-ve_conv", "phases.train.steps=2")
+    other = Corpus()
+    other.rows = Faces({row: face + 1 for row, face in other.rows.items()})
+    with pytest.raises(UsageError, match=r"\(faces of the split train, faces of the split val\)"):
+        trained(tmp_path / "run", longer, other, resume=True)
+    splits = ["test" if s == "val" else s for s in Corpus().manifest.column("split")]
+    moved = Corpus()
+    columns = {n: moved.manifest.column(n) for n in moved.manifest.table.column_names}
+    moved.manifest = manifest.from_columns({**columns, "split": splits})
+    with pytest.raises(UsageError, match="people of the split val"):
+        trained(tmp_path / "run", longer, moved, resume=True)
+    assert trained(tmp_path / "run", longer, resume=True)
+
+
 def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
     with runs.alone(tmp_path / "run", main=True):
         with pytest.raises(UsageError, match="being trained by another process"):
@@ -492,6 +509,10 @@ def test_the_statistics_of_layers_that_a_phase_does_not_train_stay(tmp_path: Pat
         ("data.seconds=1", "do not go together for ve_conv.tiny: .*input size"),
         ("network.options.channels=[8, 8]", "channels are 9, one for each layer, not 2"),
         ("network.options.foo=3", r"options do not fit ve_conv\.tiny: there is no foo"),
+        (
+            "phases.train.trains=top-12",
+            r"phases\.train\.trains is 'top-12': use all, head, or top-N",
+        ),
         ("loop.precision=fp16", "needs a GPU: use 'bf16' or 'no'"),
     ],
 )

@@ -24,6 +24,7 @@ from vox2face.train.datasets import FaceDecoderDataset
 from vox2face.train.decoder_data import Morphs, Targets
 from vox2face.train.decoder_eval import Validation
 from vox2face.train.decoder_task import MOST, DecoderTask, Judge
+from vox2face.train.fingerprint import fingerprint
 from vox2face.train.keeper import State
 from vox2face.train.loader import Items
 from vox2face.train.plan import GRIDS
@@ -92,7 +93,8 @@ def train_decoder(
     bundle. Raises `Vox2FaceError` in one sentence for what cannot be trained.
     """
     deadline = time.monotonic() + 60 * minutes
-    main = loop.accelerator(settings.loop).is_main_process
+    machine = loop.accelerator(settings.loop)
+    main = machine.is_main_process
     say = say if main else lambda line: None
     given, default = {"face": face or "", "voice": voice}, {"face": prepared.encoders[0]}
     names = run_folder.chosen(folder, KIND, given, default, resume, main)
@@ -112,7 +114,10 @@ def train_decoder(
     judge, measured = Judge(encoder), validation(run)
     with runs.alone(folder, main):
         if main:
-            run_folder.begin(folder, KIND, names, settings, len(items), resume)
+            data = digests(run, {"train": source, "val": measured and measured[0]})
+            processes = machine.num_processes
+            asked = run_folder.Asked(KIND, names, settings, len(items), data, processes)
+            run_folder.begin(folder, asked, resume)
         for name in settings.phases:
             state = run_phase(run, name, network, judge, items, measured, deadline)
             if not runs.goes_on(name, state, settings, facts, deadline, say):
@@ -121,6 +126,16 @@ def train_decoder(
                 break
         entry, preset = settings.network.entry, encoder.preset
         return runs.bundled(folder, entry, network, preset, facts, say, main)
+
+
+def digests(run: Run, splits: Mapping[str, FaceDecoderDataset | None]) -> dict[str, str]:
+    """Return digests of what is trained on and measured with."""
+    found: dict[str, str] = {}
+    for split, source in splits.items():
+        if source is not None:
+            people, groups, faces = source.identities, source.groups, source.embeddings
+            found |= fingerprint(split, run.manifest, people, groups, faces)
+    return found
 
 
 def build(settings: Network, width: int, seed: int) -> FaceDecoder:

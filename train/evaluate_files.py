@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vox2face.errors import UsageError, Vox2FaceError
-from vox2face.files import atomic_file
+from vox2face.files import atomic_file, require_writable
+from vox2face.train.evaluate_options import Options
 from vox2face.train.evaluate_pictures import DECODED, SPOKEN, decoded_setting
-from vox2face.train.evaluate_run import Outcome
+from vox2face.train.evaluate_run import COMPUTED, MANIFEST, Outcome
 from vox2face.train.evaluate_text import report
+from vox2face.train.evaluate_voices import KEPT
+from vox2face.train.fingerprint import manifest_digest
 
 if TYPE_CHECKING:
     from PIL import Image
 
+    from vox2face.train.manifest import Manifest
     from vox2face.train.sheet import Found
 
 RESULTS, TABLE, SHEET = "results.json", "results.txt", "sheet.png"
@@ -27,32 +29,48 @@ VOICES = "voices"  # the folder of embeddings that are kept
 ROWS = 6  # queries on the sheet
 
 
-def require_writable(folder: Path) -> None:
+def require_free(folder: Path, options: Options, manifest: Manifest) -> None:
     """Raise `UsageError` unless the files of an evaluation can be written into a folder.
 
-    The folder itself is not made: a file without a name is opened in the first one above it that
-    there is.
+    It may hold nothing else, and results only of the same evaluation, which are written anew.
     """
-    try:
-        above = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
-        with tempfile.TemporaryFile(dir=above):
-            pass
-        for name in (RESULTS, TABLE, SHEET):
-            if (folder / name).is_dir():
-                raise UsageError(
-                    f"{folder / name} is a folder, and a file of that name is to be written: "
-                    "choose another --out."
-                )
-        if (folder / VOICES).exists() and not (folder / VOICES).is_dir():
+    require_writable(folder)
+    there = sorted(path for path in folder.iterdir()) if folder.is_dir() else []
+    own = {RESULTS, TABLE, SHEET} if folder / RESULTS in there else set()
+    for path in there:
+        fits = embeddings_only(path) if path.is_dir() else path.name in own
+        if not fits and not path.name.startswith("."):
             raise UsageError(
-                f"{folder / VOICES} is a file, and a folder of that name is to be written: choose "
+                f"--out {folder} holds {path.name}, which is of no evaluation: choose an empty "
+                "folder, or a new one."
+            )
+    if own:
+        require_same(folder / RESULTS, {**options.stated(), MANIFEST: manifest_digest(manifest)})
+
+
+def embeddings_only(folder: Path) -> bool:
+    """Whether a folder is one of embeddings that were kept."""
+    names = (path.name for path in folder.iterdir() if not path.name.startswith("."))
+    return folder.name == VOICES and all(name.endswith(KEPT) for name in names)
+
+
+def require_same(file: Path, asked: Mapping[str, Any]) -> None:
+    """Raise `UsageError` if results are there of another evaluation, naming what differs."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        known = {**found["settings"], MANIFEST: found[MANIFEST]["sha256"]}
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"{file} is there and is not of this version's evaluations: choose another --out."
+        ) from error
+    wanted = json.loads(json.dumps(asked))
+    for name in wanted | {name: None for name in known if name not in COMPUTED}:
+        if wanted.get(name) != known.get(name):
+            what = f"--{name.replace('_', '-')}" if name != MANIFEST else "manifest or split"
+            raise UsageError(
+                f"{file.parent} holds the results of another evaluation, of another {what}: choose "
                 "another --out."
             )
-    except OSError as error:
-        raise UsageError(
-            f"Nothing can be written into --out {folder} ({error.strerror or error}): choose "
-            "another folder."
-        ) from error
 
 
 def write(outcome: Outcome, folder: Path) -> list[Path]:

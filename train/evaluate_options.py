@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 from vox2face.errors import CorpusError, UsageError
 from vox2face.train import evaluate, evaluate_pictures, oracles, retrieval
@@ -44,6 +44,10 @@ class Options:
     def voiced(self) -> bool:
         """Whether clips are heard at all."""
         return bool(self.voice or self.baseline)
+
+    def stated(self) -> dict[str, Any]:
+        """Return the options that have a value, as results state them."""
+        return {name: value for name, value in asdict(self).items() if value not in (None, ())}
 
     def checked(self) -> Options:
         """Return the options. Raises `UsageError` for those that do not go together."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,12 +17,15 @@ from vox2face.train.evaluate_material import Material, System, gather, one_each,
 from vox2face.train.evaluate_options import Options
 from vox2face.train.evaluate_pictures import DECODED, SPOKEN, Drawn, Gallery, Judge
 from vox2face.train.evaluate_voices import Voices
+from vox2face.train.fingerprint import manifest_digest
 from vox2face.train.metrics import DRAWS, Array, unit
 
 if TYPE_CHECKING:
     from vox2face.train.manifest import Manifest
 
 LATENT, GAUSSIAN = "latent oracle", "latent oracle, Gaussian"
+MANIFEST = "manifest"  # in results: what was evaluated on
+COMPUTED = ("draws", "ks")  # settings that are no options
 DIGITS = 9  # of numbers in results: fewer than differ between machines
 
 
@@ -51,7 +54,7 @@ def run(manifest: Manifest, arrays: Arrays, options: Options, voices: Voices) ->
     where = material.where
     systems = list(systems_of(material, options))
     results: dict[str, Any] = {
-        **facts(material, options),
+        **facts(material, options, manifest),
         "main": systems[0].name if systems else None,
         "references": evaluate.references(where),
         "systems": {s.name: evaluate.assess(where, s.queries, s.owners) for s in systems},
@@ -71,17 +74,18 @@ def run(manifest: Manifest, arrays: Arrays, options: Options, voices: Voices) ->
     return Outcome(plain(results), where, material.corpus, arrays, main, drawn, judges, real)
 
 
-def facts(material: Material, options: Options) -> dict[str, Any]:
+def facts(material: Material, options: Options, manifest: Manifest) -> dict[str, Any]:
     """Return what was evaluated, on what, by which versions and with which settings."""
     from vox2face.pipelines import identity
 
     where, corpus = material.where, material.corpus
-    settings = {name: value for name, value in asdict(options).items() if value not in (None, ())}
     who, gallery, query = words(options)
+    computed = dict(zip(COMPUTED, (DRAWS, list(where.ks)), strict=True))
     return {
         "vox2face": __version__,
         "numpy": np.__version__,
-        "settings": {**settings, "draws": DRAWS, "ks": list(where.ks)},
+        "settings": {**options.stated(), **computed},
+        MANIFEST: {"rows": len(manifest), "sha256": manifest_digest(manifest)},
         "weights": {role: identity(model) for role, model in material.networks.items()},
         "pool": {
             "size": len(where.pools[0]),

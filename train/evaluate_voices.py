@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from vox2face.voice_encoder import VoiceEncoder
 
 CHUNK = 256  # clips whose embeddings are kept together, so that an interrupted run goes on
+KEPT = ".npz"  # the ending of their files
 
 
 @dataclass
@@ -78,7 +79,7 @@ class Voices:
         self, encoder: VoiceEncoder, files: Sequence[str]
     ) -> tuple[Rows, list[tuple[int, str]]]:
         """Return embeddings, zero where a clip cannot be read, and the failures: (place, why)."""
-        kept = None if self.folder is None else self.folder / f"{digest(encoder, files)}.npz"
+        kept = None if self.folder is None else self.folder / f"{digest(encoder, files)}{KEPT}"
         if kept is not None and (known := read_kept(kept)) is not None:
             return known
         values = np.zeros((len(files), encoder.width), np.float32)

@@ -45,7 +45,9 @@ class Keeper:
     facts: Mapping[str, Any]
     unmeasured: Callable[[], Mapping[int, str]] = dict  # items that the evaluation could not read
 
-    def restored(self, sign: int, total: int, resume: bool) -> State:
+    def restored(
+        self, sign: int, total: int, resume: bool, say: Callable[[str], None] = print
+    ) -> State:
         """Return where a run of `total` steps stands, after putting its tensors in place.
 
         Raises `UsageError` if the folder holds a run and `resume` is False, or if the checkpoint
@@ -58,6 +60,8 @@ class Keeper:
                 "folder."
             )
         if not path.exists():
+            if resume:
+                say(f"The phase {self.run.name} has no checkpoint yet: it starts at step 0.")
             return State(Best(sign), self.facts["items"])
         tensors, facts = checkpoint.read(path)
         require_fitting(path, facts, self.facts["items"], total)

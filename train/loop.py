@@ -68,7 +68,7 @@ def train(
     model, optimizer = prepared(machine, task, plan)
     known, unread = {**(facts or {}), "items": len(items)}, failures_of(evaluate)
     keeper = Keeper(run, machine, task.trained(), optimizer, known, unread)
-    state = keeper.restored(1 if loop.better == "lower" else -1, total, resume)
+    state = keeper.restored(1 if loop.better == "lower" else -1, total, resume, say)
     data = Drawn(items, loop.seed, task.augment())
     parts = batches(data, shares, state.step, total, loop.workers)
     history = History(run, state.step, total, machine.is_main_process, say)

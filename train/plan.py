@@ -12,6 +12,7 @@ from vox2face.train.schedule import Schedule
 
 PRECISIONS = ("no", "bf16", "fp16")
 OPTIMIZERS = ("adam", "adamw", "sgd")
+LEAST_EPS = 1e-12  # added to what gradients are divided by, which may be 0
 OFTEN = 10**9  # steps or epochs
 # The folders in that of a run beside those of its phases
 FOLDERS = BUNDLE, FEATURES, GRIDS = "bundle", "features", "grids"
@@ -34,7 +35,7 @@ class Optimizer:
         one_of("optimizer", self, name=OPTIMIZERS)
         if len(self.betas) != 2 or max(self.betas) >= 1:
             raise UsageError(f"optimizer.betas are {list(self.betas)}: give two numbers below 1.")
-        within("optimizer", self, eps=(0, 1), weight_decay=(0, 100))
+        within("optimizer", self, eps=(LEAST_EPS, 1), weight_decay=(0, 100))
 
 
 @dataclass(frozen=True)

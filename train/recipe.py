@@ -156,7 +156,15 @@ def plain(schema: Any, value: Any, key: str) -> Any:
 
 
 def shortened(settings: R, epochs: int | None, steps: int | None) -> R:
-    """Return a recipe with other numbers of epochs or steps in every phase."""
+    """Return a recipe with another number of epochs or of steps in every phase.
+
+    Raises `UsageError` if both are given.
+    """
+    if epochs is not None and steps is not None:
+        raise UsageError(
+            f"--epochs {epochs} and --steps {steps} are both given: a phase is as long as one of "
+            "them says, so leave the other one out."
+        )
     if epochs is None and steps is None:
         return settings
     given: Any = settings

@@ -1,22 +1,24 @@
 """The folder of a training run: who may write into it, and what stays the same when it goes on.
 
 Beside the phases' folders it holds recipe.toml and run.json: what is trained, "voice" or "decoder",
-and the names of the networks that were given with it.
+the names of the networks that were given with it, and digests of what it is trained on.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 from vox2face.errors import UsageError
-from vox2face.files import atomic_file
+from vox2face.files import BUNDLE_FILES, atomic_file
 from vox2face.train import checkpoint, recipe
 from vox2face.train.keeper import require_fitting
 from vox2face.train.loader import Shares
+from vox2face.train.plan import BUNDLE
 
 RUN, LOCK = "run.json", ".lock"
 Names = dict[str, str]
@@ -44,6 +46,30 @@ FREE = (
 )
 
 
+@dataclass(frozen=True)
+class Asked:
+    """A run as it is asked for: what it trains, with which networks, how, and on what.
+
+    `items` is how many there are to train on, `data` has digests of them (see
+    `vox2face.train.fingerprint`) by what they are of; `processes` share each step.
+    """
+
+    kind: str
+    names: Names
+    settings: Any
+    items: int
+    data: Mapping[str, str]
+    processes: int = 1
+
+    def shares(self, plan: Any) -> Shares:
+        """Return how the items become batches in the first process.
+
+        Raises `UsageError` where a batch does not divide.
+        """
+        loop = plan.loop
+        return Shares(self.items, loop.batch, loop.seed, self.processes, 0, loop.accumulate)
+
+
 def require_free(folder: Path) -> None:
     """Raise `UsageError` unless a new run may be written into a folder: an empty one, or none."""
     if folder.exists() and not folder.is_dir():
@@ -65,14 +91,28 @@ def require_free(folder: Path) -> None:
 def recipe_file(folder: Path, kind: str) -> Path:
     """Return the recipe of a run that goes on. Raises `UsageError` if there is no such run."""
     names_in(folder, kind)
-    return folder / recipe.FILE
+    path = folder / recipe.FILE
+    if not path.is_file():
+        raise UsageError(
+            f"{path} is missing, the recipe of the run: put it back, or start again in another "
+            "folder, without --resume."
+        )
+    return path
 
 
 def names_in(folder: Path, kind: str) -> Names:
     """Return the names that run.json holds. Raises `UsageError` if there is no run of that kind."""
+    return begun_with(folder, kind)[0]
+
+
+def begun_with(folder: Path, kind: str) -> tuple[Names, dict[str, str]]:
+    """Return the names and the digests of data that a run began with.
+
+    Raises `UsageError` if there is no run of that kind.
+    """
     try:
         found = json.loads((folder / RUN).read_text(encoding="utf-8"))
-        known, names = str(found["kind"]), dict(found["names"])
+        known, names, data = str(found["kind"]), dict(found["names"]), dict(found["data"])
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(
             f"{folder} holds no run to go on with: check the folder, or leave out --resume to "
@@ -87,7 +127,7 @@ def names_in(folder: Path, kind: str) -> Names:
             f"The run in {folder} trains a {known}: go on with it by vox2face train {known}, or "
             "choose another folder."
         )
-    return names
+    return names, data
 
 
 def chosen(
@@ -118,26 +158,81 @@ def remembered(folder: Path, kind: str, given: Names) -> Names:
     return names
 
 
-def begin(folder: Path, kind: str, names: Names, settings: Any, items: int, resume: bool) -> None:
-    """Write run.json and recipe.toml for a run on so many items.
+def begin(folder: Path, run: Asked, resume: bool) -> None:
+    """Write run.json and recipe.toml for a run.
 
     Raises `UsageError` if the folder is not free or, with `resume`, if the run in it is another:
     then it stays as it was.
     """
+    plans = {name: run.settings.plan(phase) for name, phase in run.settings.phases.items()}
+    per_epoch = [run.shares(plan).per_epoch for plan in plans.values()]  # which all can be made
     if resume:
-        require_same(folder, settings)
-        for name, phase in settings.phases.items():
+        require_same(folder, run.settings)
+        require_same_data(folder, run)
+        require_own_bundle(folder)
+        for (name, plan), steps in zip(plans.items(), per_epoch, strict=True):
             path = folder / name / checkpoint.LAST
             if path.exists():
-                plan = settings.plan(phase)
-                total = plan.total(Shares(items, plan.loop.batch, plan.loop.seed).per_epoch)
-                require_fitting(path, checkpoint.facts_of(path), items, total)
+                facts = checkpoint.facts_of(path)
+                require_fitting(path, facts, run.items, plan.total(steps))
+        require_whole(folder, dict(zip(plans, per_epoch, strict=True)))
     else:
         require_free(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    recipe.write(settings, folder / recipe.FILE)
+    recipe.write(run.settings, folder / recipe.FILE)
+    known = {"kind": run.kind, "names": run.names, "data": run.data}
     with atomic_file(folder / RUN) as partial:
-        partial.write_text(json.dumps({"kind": kind, "names": names}, indent=1), encoding="utf-8")
+        partial.write_text(json.dumps(known, indent=1), encoding="utf-8")
+
+
+def require_same_data(folder: Path, run: Asked) -> None:
+    """Raise `UsageError` naming what of the data is other than when a run began."""
+    before = begun_with(folder, run.kind)[1]
+    other = [what for what in {**before, **run.data} if before.get(what) != run.data.get(what)]
+    if other:
+        raise UsageError(
+            f"The run in {folder} began with other data ({', '.join(other)}): resume with the same "
+            "manifest and --prepared, or start in another folder."
+        )
+
+
+def require_own_bundle(folder: Path) -> None:
+    """Raise `UsageError` if a run's bundle could not be replaced in the end."""
+    bundle = folder / BUNDLE
+    if not bundle.exists():
+        return
+    strange = (
+        [bundle]
+        if bundle.is_file()
+        else [path for path in sorted(bundle.iterdir()) if path.name not in BUNDLE_FILES]
+    )
+    if strange:
+        raise UsageError(
+            f"{strange[0]} is not of the run, which will replace {bundle} as a whole: move it away "
+            "and go on."
+        )
+
+
+def require_whole(folder: Path, per_epoch: Mapping[str, int]) -> None:
+    """Raise `UsageError` if a phase's last checkpoint is gone, though it must have had one.
+
+    A phase that was killed early may have none, but not one that another followed, whose weights
+    became the bundle, or whose best ones are of a later step than the end of the first epoch,
+    which is saved.
+    """
+    names = list(per_epoch)
+    for number, name in enumerate(names):
+        last, best = (folder / name / file for file in (checkpoint.LAST, checkpoint.BEST))
+        if last.exists():
+            continue
+        later = [folder / other / checkpoint.LAST for other in names[number + 1 :]]
+        made = [*later, *([] if number else [folder / BUNDLE])]
+        reached = best.exists() and checkpoint.facts_of(best)["step"] > per_epoch[name]
+        if reached or any(path.exists() for path in made):
+            raise UsageError(
+                f"{last} is missing, without which the run cannot go on where it stopped: put it "
+                "back, or start again in another folder, without --resume."
+            )
 
 
 def require_same(folder: Path, settings: Any) -> None:

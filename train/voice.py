@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from vox2face.errors import CorpusError, UsageError
 from vox2face.progress import Bars
 from vox2face.train import grid, loop, recipe, run_folder, runs, voice_data, voice_network
+from vox2face.train.fingerprint import fingerprint
 from vox2face.train.keeper import State
 from vox2face.train.plan import FEATURES, GRIDS
 from vox2face.train.runs import Say
@@ -51,6 +53,7 @@ class Run:
     settings: VoiceRecipe
     facts: dict[str, Any]
     decoder: LoadedDecoder | None
+    clips: VoiceEncoderDataset | None  # of the validation split
     resume: bool
     say: Say
 
@@ -76,7 +79,8 @@ def train_voice(
     `Vox2FaceError` in one sentence for what cannot be trained.
     """
     deadline = time.monotonic() + 60 * minutes
-    main = loop.accelerator(settings.loop).is_main_process
+    machine = loop.accelerator(settings.loop)
+    main = machine.is_main_process
     say = say if main else lambda line: None
     given, default = {"face": face or "", "decoder": decoder}, {"face": prepared.encoders[0]}
     names = run_folder.chosen(folder, KIND, given, default, resume, main)
@@ -86,6 +90,8 @@ def train_voice(
     items = voices.items("train")
     width = len(items.embedding(0, 0))
     network = voice_network.build(settings.network, width, settings.loop.seed)
+    for name, phase in settings.phases.items():
+        voice_network.require_trains(network, phase.trains, f"phases.{name}.trains")
     mean = mean_embedding(items)
     if settings.network.mean_bias:
         voice_network.start_at(network, mean)
@@ -107,10 +113,14 @@ def train_voice(
         "identities": len(items.identities),
         "clips": len(items.pairs.groups.clips),
     }
-    run = Run(folder, voices, settings, facts, drawing, resume, say)
+    clips = validation_clips(voices, say)
+    run = Run(folder, voices, settings, facts, drawing, clips, resume, say)
     with runs.alone(folder, main):
         if main:
-            run_folder.begin(folder, KIND, names, settings, len(items), resume)
+            data = digests(voices, {"train": items, "val": clips})
+            processes = machine.num_processes
+            asked = run_folder.Asked(KIND, names, settings, len(items), data, processes)
+            run_folder.begin(folder, asked, resume)
         for name in settings.phases:
             state = run_phase(run, name, network, losses, items, deadline)
             if not runs.goes_on(name, state, settings, facts, deadline, say):
@@ -119,6 +129,17 @@ def train_voice(
                 break
         entry, preset = settings.network.entry, voices.preset
         return runs.bundled(folder, entry, network, preset, facts, say, main)
+
+
+def digests(voices: Voices, splits: Mapping[str, VoiceEncoderDataset | None]) -> dict[str, str]:
+    """Return digests of what is trained on and measured with."""
+    faces = voices.prepared.faces(voices.face)
+    found: dict[str, str] = {}
+    for split, items in splits.items():
+        if items is not None:
+            groups = items.pairs.groups
+            found |= fingerprint(split, voices.manifest, items.identities, groups, faces)
+    return found
 
 
 def mean_embedding(items: VoiceEncoderDataset) -> Tensor:
@@ -140,14 +161,15 @@ def run_phase(
     settings, phase, data = run.settings, run.settings.phases[name], run.settings.data
     voice_network.set_trained(network, phase.trains)
     task = VoiceTask(network, run.voices.preset, losses, phase, data.gain, data.noise)
-    clips = validation_clips(run)
-    drawn = clips and grid_of(run, name, clips)
+    clips: VoiceEncoderDataset | Cached | None = run.clips
+    drawn = None if run.clips is None else grid_of(run, name, run.clips)
     training: VoiceEncoderDataset | Cached = items
     if voice_network.has_frozen_body(network) and run.voices.fixed:
         training = with_features(run, name, task, items, "train")
         if settings.network.mean_bias and name == next(iter(settings.phases)):
             voice_network.standardize(network, training.features)
-        clips = clips and with_features(run, name, task, clips, "val")
+        if run.clips is not None:
+            clips = with_features(run, name, task, run.clips, "val")
     measured = None
     if clips is not None:
         workers, batch, most = (
@@ -174,12 +196,12 @@ def run_phase(
     return state
 
 
-def validation_clips(run: Run) -> Any:
+def validation_clips(voices: Voices, say: Say) -> VoiceEncoderDataset | None:
     """Return the clips of the validation split, or None, saying so, if there is none."""
     try:
-        return run.voices.items("val", "all-to-one")
+        return voices.items("val", "all-to-one")
     except CorpusError as error:
-        run.say(f"No evaluation while training: {error}")
+        say(f"No evaluation while training: {error}")
         return None
 
 

@@ -84,17 +84,24 @@ def anatomy(network: nn.Module) -> Anatomy:
     return ANATOMY[type(network)]
 
 
+def require_trains(network: nn.Module, trains: str, key: str = "trains") -> int:
+    """Return how many layers of the body a phase trains: N of "top-N", all of "all", else none.
+
+    Raises `UsageError` for other words, and for more layers than the network has.
+    """
+    layers = len(anatomy(network).body(network))
+    match = re.fullmatch(r"all|head|top-(\d{1,9})", trains)
+    if not match or int(match[1] or 0) > layers:
+        raise UsageError(f"{key} is {trains!r}: use all, head, or top-N with N up to {layers}.")
+    return layers if trains == "all" else int(match[1] or 0)
+
+
 def set_trained(network: nn.Module, trains: str) -> None:
     """Let gradients flow into what a phase trains, "all", "head" or "top-N", and nothing else."""
-    parts = anatomy(network)
+    count, parts = require_trains(network, trains), anatomy(network)
     body = parts.body(network)
-    match = re.fullmatch(r"all|head|top-(\d+)", trains)
-    if not match or int(match[1] or 0) > len(body):
-        raise UsageError(
-            f"A phase cannot train {trains!r}: use all, head, or top-N with N up to {len(body)}."
-        )
     network.requires_grad_(trains == "all")
-    chosen = [module for layer in body[len(body) - int(match[1] or 0) :] for module in layer]
+    chosen = [module for layer in body[len(body) - count :] for module in layer]
     for module in [*chosen, *parts.head(network)]:
         module.requires_grad_(True)
     for module in parts.fixed(network):

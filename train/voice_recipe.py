@@ -180,6 +180,11 @@ def recipe_of(arch: str | None, source: str | None, resumed: Path | None) -> str
         raise UsageError(
             f"There is no architecture {arch!r}: use one of {', '.join(ARCHITECTURES)}."
         )
+    if arch is not None and source is not None:
+        raise UsageError(
+            f"--arch {arch} and --recipe {source} are both given: --arch stands for the recipe "
+            f"{ARCHITECTURES[arch]}, so leave one of them out."
+        )
     from vox2face.train.run_folder import recipe_file  # which imports torch
 
     own = recipe_file(resumed, "voice") if resumed is not None else None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
 import platform
 import re
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -145,6 +147,25 @@ def require_space(folder: Path, needed: int, what: str) -> None:
         )
 
 
+def require_writable(folder: Path, option: str = "--out") -> None:
+    """Raise `UsageError` unless files can be written into a folder, the value of an option.
+
+    The folder itself is not made: a file without a name is opened in the first one above it that
+    there is.
+    """
+    try:
+        with contextlib.suppress(FileNotFoundError):  # other errors, as of too long names, count
+            os.lstat(folder)
+        above = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+        with tempfile.TemporaryFile(dir=above):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"Nothing can be written into {option} {folder} ({error.strerror or error}): choose "
+            "another folder."
+        ) from error
+
+
 def size_text(count: int) -> str:
     """Format a byte count for people: 580086408 -> "580.1 MB", 1552 -> "1.6 kB"."""
     return f"{count / 1e6:,.1f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"
@@ -269,6 +290,6 @@ def require_absent(target: Path, replace: bool) -> None:
             raise UsageError(f"{target} exists already: add --force to replace it.")
         if "config.json" not in content or content - BUNDLE_FILES:
             raise UsageError(
-                f"{target} is no bundle or holds other files too, so --force does not replace it: "
-                "choose another place."
+                f"{target} is no bundle or holds other files too, so it is not replaced: choose "
+                "another place, or move them away."
             )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vox2face.cli.paths import Place
 from vox2face.errors import UsageError, Vox2FaceError
 from vox2face.files import sha256
 
@@ -71,7 +72,7 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
             ),
             click.option(
                 "--output",
-                type=click.Path(path_type=Path),
+                type=Place(),
                 metavar="PATH",
                 help="FILE.png for one picture, or a folder. Default: NAME.png here for one file, "
                 f"the folder {FOLDER} for more.",

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import click
 
+from vox2face.cli.paths import Place
+
 
 @click.command(name="check")
 @click.argument("bundle", metavar="NAME|DIR|hf:USER/REPO")
 @click.option(
     "--weights",
-    type=click.Path(path_type=Path),
+    type=Place(),
     metavar="FILE",
     help="The original Keras file, to compare every value with it bit for bit.",
 )

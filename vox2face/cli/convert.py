@@ -8,7 +8,9 @@ from typing import Any
 
 import click
 
-FILE = click.Path(path_type=Path)
+from vox2face.cli.paths import Place
+
+FILE = Place()
 RCMALLI = {
     "vgg16": "vggface.rcmalli",
     "resnet50": "vggface_resnet50.rcmalli",

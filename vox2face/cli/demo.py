@@ -10,6 +10,8 @@ from typing import Any
 
 import click
 
+from vox2face.cli.paths import Place
+
 RANDOM = (
     "This file has the layout and the full size of serengil's, but its weights are RANDOM:\n"
     "the embeddings below mean nothing. The result to look at is the proof. With a real copy:\n"
@@ -20,13 +22,13 @@ RANDOM = (
 @click.command(name="demo")
 @click.option(
     "--weights",
-    type=click.Path(path_type=Path),
+    type=Place(),
     metavar="FILE",
     help="A real vgg_face_weights.h5. Default: a full-size file of random weights.",
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=Place(),
     metavar="DIR",
     default="vox2face-demo",
     show_default=True,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vox2face.cli.paths import Place
 from vox2face.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,9 +24,7 @@ TOP = 5  # names a picture, unless --top says otherwise
 
 
 @click.command(name="embed")
-@click.argument(
-    "images", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path)
-)
+@click.argument("images", nargs=-1, required=True, metavar="FILE...", type=Place())
 @click.option(
     "--model",
     required=True,
@@ -52,7 +51,7 @@ TOP = 5  # names a picture, unless --top says otherwise
 @click.option(
     "--labels",
     metavar="FILE.npy",
-    type=click.Path(path_type=Path),
+    type=Place(),
     help="Names of the classes for --classify other than the published ones.",
 )
 @click.option(

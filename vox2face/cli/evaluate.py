@@ -9,7 +9,9 @@ from typing import Any
 import click
 
 from vox2face.cli.numbers import Number
+from vox2face.cli.paths import Place
 from vox2face.errors import UsageError
+from vox2face.files import require_writable
 
 MODEL = "NAME|DIR|hf:USER/REPO"
 
@@ -72,7 +74,7 @@ MODEL = "NAME|DIR|hf:USER/REPO"
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=Place(file_okay=False),
     metavar="DIR",
     help="Write results.json, results.txt and sheet.png there, and keep embeddings of voices.",
 )
@@ -91,10 +93,12 @@ def command(manifest: str, prepared: str, out: Path | None, pool: str, **chosen:
 
     options = Options(pool=people(pool), **{**chosen, "face": ""}).checked()
     if out is not None:
-        evaluate_files.require_writable(out)
+        require_writable(out)
     table = manifests.read(manifest)
     arrays = PreparedArrays(prepared, table)
     options = replace(options, face=arrays.chosen(chosen["face"]))
+    if out is not None:
+        evaluate_files.require_free(out, options, table)
     kept = None if out is None else out / evaluate_files.VOICES
     voices = Voices(kept, options.max_failures)
     outcome = evaluate_run.run(table, arrays, options, voices)

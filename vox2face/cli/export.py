@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vox2face.cli.paths import Place
 from vox2face.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ ENCODERS = {"speech2face": "voice", "face2face": "face"}  # pipeline -> the opti
     "--output",
     required=True,
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=Place(),
     help="The file to write, .onnx or .h5; an existing one is replaced.",
 )
 @click.option(

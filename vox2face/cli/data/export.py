@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from vox2face.cli.paths import Place
+
 
 @click.command(name="export")
 @click.argument("manifest")
@@ -21,7 +23,7 @@ import click
     help="Recordings and pictures; or spectrograms and embeddings for its voice encoders; or "
     "pictures, embeddings and landmarks for its face decoder.",
 )
-@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR")
+@click.option("--out", type=Place(), required=True, metavar="DIR")
 @click.option("--prepared", metavar="DIR", help="What `vox2face data prepare` wrote.")
 @click.option(
     "--spectrograms",

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import click
 
+from vox2face.cli.paths import Place
+
 
 @click.command(name="resize")
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR")
+@click.argument("folder", type=Place())
+@click.option("--out", type=Place(), required=True, metavar="DIR")
 @click.option("--size", type=click.IntRange(16, 4096), default=224, show_default=True)
 @click.option("--crop", is_flag=True, help="Find the face in each picture and cut it out first.")
 def command(folder: Path, out: Path, size: int, crop: bool) -> None:

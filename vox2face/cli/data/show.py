@@ -6,13 +6,15 @@ from pathlib import Path
 
 import click
 
+from vox2face.cli.paths import Place
+
 
 @click.command(name="show")
 @click.argument("manifest")
 @click.option("--prepared", metavar="DIR", help="Landmarks of `vox2face data prepare`.")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=Place(),
     default=Path("vox2face-show"),
     show_default=True,
     metavar="DIR",

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import click
 
+from vox2face.cli.paths import Place
+
 
 @click.command(name="synth")
-@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR")
+@click.option("--out", type=Place(), required=True, metavar="DIR")
 @click.option("--identities", type=click.IntRange(min=1), default=100, show_default=True)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option(

@@ -8,9 +8,11 @@ from pathlib import Path
 import click
 
 from vox2face.cli.numbers import Number
+from vox2face.cli.paths import Place
 from vox2face.errors import UsageError
+from vox2face.files import require_writable
 
-FOLDER = click.Path(path_type=Path)
+FOLDER = Place()
 
 
 @click.command(name="decoder")
@@ -65,6 +67,7 @@ def command(
     from vox2face.extras import require
 
     require("train", "Training")
+    require_writable(out)
     from vox2face.train import manifest as manifests
     from vox2face.train.decoder import train_decoder
     from vox2face.train.prepared import open_prepared

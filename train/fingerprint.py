@@ -1,0 +1,58 @@
+"""Digests of what a run is trained on or measured with, so that it is never taken for another."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vox2face.train.manifest import Manifest
+from vox2face.train.pairs import Groups
+
+if TYPE_CHECKING:
+    from vox2face.train.prepared import Rows
+
+MOST = 100  # people of whom an embedding is read: of a large or distant corpus all take minutes
+
+
+def fingerprint(
+    split: str, manifest: Manifest, identities: Sequence[str], groups: Groups, embeddings: Rows
+) -> dict[str, str]:
+    """Return digests of the people of a split, of their files, and of their prepared faces.
+
+    Files count by their paths below the corpus' folder, which may move, by whose they are and,
+    where the manifest knows it, by how long they last; faces by an embedding of each person, of at
+    most a hundred spread over all. Keys say what differs where two are compared.
+    """
+    rows = np.concatenate([groups.clips, groups.pictures])
+    paths = manifest.table["path"].take(rows).to_pylist()
+    seconds = manifest.table["duration"].take(groups.clips).fill_null(-1).to_numpy()
+    people = np.unique(np.linspace(0, len(groups) - 1, MOST).round().astype(int))
+    faces = [embeddings[int(row)] for row in groups.pictures[groups.first_picture[people]]]
+    parts = {
+        "people": ["\0".join(identities).encode()],
+        "files": [
+            "\0".join(paths).encode(),
+            groups.first_clip.astype("<i8").tobytes(),
+            groups.first_picture.astype("<i8").tobytes(),
+            seconds.astype("<f4").tobytes(),
+        ],
+        "faces": [np.asarray(face, "<f4").tobytes() for face in faces],
+    }
+    return {f"{what} of the split {split}": digest(pieces) for what, pieces in parts.items()}
+
+
+def manifest_digest(manifest: Manifest) -> str:
+    """Return the hex sha256 of who is in which file and split, wherever the files are."""
+    columns = (manifest.column(name) for name in ("identity", "kind", "split", "path"))
+    return digest(["\0".join(value or "" for value in column).encode() for column in columns])
+
+
+def digest(pieces: Sequence[bytes]) -> str:
+    """Return the hex sha256 of some pieces, each with its length."""
+    found = hashlib.sha256()
+    for piece in pieces:
+        found.update(len(piece).to_bytes(8, "little") + piece)
+    return found.hexdigest()
