@@ -46,6 +46,17 @@ def twin(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Entry]:
 
 
 @pytest.fixture
+def registered(monkeypatch: pytest.MonkeyPatch) -> Callable[[Entry], None]:
+    """Return a function that lets the registry answer with an entry for its name."""
+
+    def put(entry: Entry) -> None:
+        entries = [entry if entry.name == known.name else known for known in registry.ENTRIES]
+        monkeypatch.setattr(registry, "ENTRIES", entries)
+
+    return put
+
+
+@pytest.fixture
 def twin_file(tmp_path: Path, twin: Callable[[str], Entry]) -> Callable[..., Path]:
     """Return a function that writes a narrow weight file in the layout of an entry."""
 

@@ -23,6 +23,7 @@ from vox2face.converters.chain import convert
 from vox2face.errors import ParityError
 from vox2face.image import samples
 from vox2face.parity import Report, compare
+from vox2face.spec import Entry
 from vox2face.zoo.catalog import ENTRIES
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -141,7 +142,8 @@ def test_zoo_show_tells_terms_hash_and_shapes(vox2face: Run) -> None:
         (["embed", "a.png", "--model", NAME, "--output", "a.txt"], 2, ".npz or .csv"),
         (["export", NAME, "--output", "a.onnx"], 1, "vox2face convert serengil"),
         (["export", "zzzz", "--output", "a.onnx"], 2, "There is no model 'zzzz'"),
-        (["check", "nowhere"], 2, "There is no model 'nowhere'"),
+        (["check", "nowhere"], 2, "There is no model 'nowhere', nor a bundle's folder"),
+        (["convert", "serengil", "--weights", "x.h5", "--out", ""], 2, "'' is no path: name one"),
         (["check", "no/where"], 1, "no folder"),
         (["check", NAME], 1, "run vox2face convert serengil first"),
         (["zoo", "list", "--json", "--markdown"], 2, "two forms"),
@@ -180,13 +182,11 @@ def bundle(
     twin: Callable,
     twin_file: Callable,
     tmp_path: Path,  # type: ignore[type-arg]
-    monkeypatch: pytest.MonkeyPatch,
+    registered: Callable[[Entry], None],
 ) -> Path:
     """A narrow bundle, with the registry answering for it."""
     entry = twin(NAME)
-    for place in ("zoo.registry", "cli.zoo", "converters.check"):
-        monkeypatch.setattr(f"vox2face.{place}.entry", lambda name: entry)
-    monkeypatch.setattr("vox2face.converters.deliver.find_entry", lambda name: entry)
+    registered(entry)
     return convert(entry, twin_file(NAME), tmp_path / "bundle").path
 
 

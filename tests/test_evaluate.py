@@ -230,7 +230,7 @@ def test_people_need_voice_and_face_and_come_by_corpus_then_name(corpus: Invente
     assert all(
         found.names[i] in path for i, path in zip(found.sitters, found.pictures, strict=True)
     )
-    with pytest.raises(CorpusError, match="no rows of the split 'val'; there are: test, train"):
+    with pytest.raises(UsageError, match="no rows of the split 'val'; there are: test, train"):
         read_corpus(corpus.manifest, "val", corpus.faces(""))
 
 
@@ -577,7 +577,7 @@ class Folder:
 
     def faces(self, name: str | None = None) -> Stage:
         if name not in (None, "invented"):
-            raise CorpusError(f"There are no embeddings of {name}.")
+            raise UsageError(f"There are no embeddings of {name}.")
         return Stage(self.corpus.faces(""))
 
 

@@ -203,6 +203,9 @@ class Evil:
     def __reduce__(self) -> tuple[Any, ...]:
         return print, ("run!",)
 
+    def __repr__(self) -> str:
+        return "Evil()"
+
 
 @pytest.mark.parametrize(
     ("value", "words"),

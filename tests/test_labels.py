@@ -347,12 +347,11 @@ def bundle(
     twin: Callable[[str], Entry],
     twin_file: Callable[[str], Path],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    registered: Callable[[Entry], None],
 ) -> bundles.Bundle:
     """A narrow bundle without an ONNX file, with the registry answering for it."""
     entry = twin(NAME)
-    monkeypatch.setattr("vox2face.zoo.registry.entry", lambda name: entry)
-    monkeypatch.setattr("vox2face.converters.deliver.find_entry", lambda name: entry)
+    registered(entry)
     return bundles.read(convert(entry, twin_file(NAME), tmp_path / "bundle", onnx=False).path)
 
 

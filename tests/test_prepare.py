@@ -244,7 +244,7 @@ def test_copies_of_a_prepared_corpus_are_small(ready: Prepared) -> None:
 def test_rows_of_the_other_kind_are_refused(ready: Prepared) -> None:
     with pytest.raises(CorpusError, match="Row 1 of the manifest has no embeddings"):
         ready.embeddings[1]
-    with pytest.raises(CorpusError, match="has no embeddings of vggface"):
+    with pytest.raises(UsageError, match="has no embeddings of vggface"):
         ready.faces("vggface.serengil")
     assert 1 not in ready.textures and 2 in ready.textures and 99 not in ready.textures
 

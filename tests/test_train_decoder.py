@@ -93,7 +93,7 @@ class Corpus:
 
     def faces(self, name: str | None = None) -> Arrays:
         if name not in (None, *self.encoders):
-            raise CorpusError(f"no embeddings of {name}.")
+            raise UsageError(f"no embeddings of {name}.")
         return self.rows
 
     def numbers(self, kind: str) -> np.ndarray:

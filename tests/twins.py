@@ -10,7 +10,7 @@ from typing import Any
 
 from vox2face.converters.mapping import Rule, WeightMap
 from vox2face.spec import Entry, resolve
-from vox2face.zoo import registry
+from vox2face.zoo import catalog, registry
 from vox2face.zoo.dlib_resnet import BLOCKS
 
 # Divisor, the smallest axis that is divided, what the module is built with
@@ -95,7 +95,12 @@ def narrow_rules(name: str, rules: Sequence[Rule]) -> tuple[Rule, ...]:
     return tuple(dataclasses.replace(rule, shape=narrowed(name, rule.shape)) for rule in rules)
 
 
-def narrow(name: str, find: Callable[[str], Entry] = registry.entry) -> Entry:
+def published(name: str) -> Entry:
+    """Return the entry of a name, whatever stands in for it in the registry."""
+    return next(e for e in catalog.ENTRIES if name in (e.name, *e.aliases))
+
+
+def narrow(name: str, find: Callable[[str], Entry] = published) -> Entry:
     """Return the narrow twin of an entry; its code lies in the module `narrow_twin`."""
     full = find(name)
     if full.settings:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from vox2face.errors import CorpusError
+from vox2face.errors import CorpusError, UsageError
 from vox2face.train.manifest import Manifest
 from vox2face.train.metrics import Indices
 
@@ -77,7 +77,7 @@ def read_corpus(
     kinds, splits = np.array(columns["kind"]), np.array([s or "" for s in columns["split"]])
     if not (splits == split).any():
         known = ", ".join(sorted({s for s in columns["split"] if s})) or "none"
-        raise CorpusError(
+        raise UsageError(
             f"The manifest has no rows of the split {split!r}; there are: {known}. Choose one "
             "with --split, or make splits with vox2face data index."
         )

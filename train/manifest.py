@@ -130,7 +130,7 @@ def read(place: storage.Place) -> Manifest:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    if not os.fspath(place).endswith(".parquet"):
+    if not (os.fspath(place).endswith(".parquet") or os.path.isfile(place)):
         place = storage.join(place, FILE)
     try:
         with storage.open_binary(place) as file:

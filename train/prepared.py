@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vox2face.errors import CorpusError
+from vox2face.errors import CorpusError, UsageError
 from vox2face.train import storage
 from vox2face.train.prepared_rows import FAILURES, Rows
 
@@ -84,13 +84,21 @@ class Prepared:
         return self.faces()
 
     def faces(self, encoder: str | None = None) -> Rows:
-        """Return the embeddings of a face encoder by name; without one, of the first."""
+        """Return the embeddings of a face encoder by name; without one, of the first.
+
+        Raises `CorpusError` if there are none at all, `UsageError` for another name.
+        """
         names = self.encoders
-        if not names or (encoder is not None and encoder not in names):
+        if not names:
             raise CorpusError(
-                f"{self.folder} has no embeddings{f' of {encoder}' if encoder else ''}; it has "
-                f"those of {', '.join(names) or 'no network'}. Run vox2face data prepare --face "
+                f"{self.folder} has no embeddings: run vox2face data prepare --face "
                 f"{encoder or 'NAME'}."
+            )
+        if encoder is not None and encoder not in names:
+            raise UsageError(
+                f"{self.folder} has no embeddings of {encoder}; it has those of "
+                f"{', '.join(names)}: name one of them, or run vox2face data prepare --face "
+                f"{encoder}."
             )
         return self.rows(f"embeddings/{encoder or names[0]}", "embeddings")
 

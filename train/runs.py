@@ -26,11 +26,13 @@ Say = Callable[[str], None]
 def alone(folder: Path, main: bool) -> Iterator[None]:
     """Hold the folder of a run, in its first process, so that no other run writes into it.
 
-    Raises `UsageError` if one does.
+    A folder that was made for it and is empty at the end is taken away again. Raises `UsageError`
+    if another run does.
     """
     if not main:
         yield
         return
+    made = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     held = FileLock(folder / LOCK, blocking=False)
     try:
@@ -44,6 +46,9 @@ def alone(folder: Path, main: bool) -> Iterator[None]:
         yield
     finally:
         held.release()
+        if made and [path.name for path in folder.iterdir()] == [LOCK]:
+            (folder / LOCK).unlink()
+            folder.rmdir()
 
 
 def take_best(task: Task, folder: Path) -> None:

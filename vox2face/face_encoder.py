@@ -94,7 +94,9 @@ class FaceEncoder(Loaded):
     def require_classes(self) -> None:
         """Raise `UsageError` unless the network has a classifier."""
         if all(spec.name != "logits" for spec in self.entry.outputs):
-            raise UsageError(f"{self.entry.name} tells no classes apart, so it has no scores.")
+            raise UsageError(
+                f"{self.entry.name} tells no classes apart, so it has no scores: name a VGG-Face."
+            )
         if not self.classes:
             raise UsageError(
                 f"These weights of {self.entry.name} have no classifier, so there are no class "

@@ -12,7 +12,7 @@ from filelock import FileLock
 from vox2face import bundle as bundles
 from vox2face import hub
 from vox2face.bundle import Bundle
-from vox2face.errors import BundleError, FetchError, Vox2FaceError
+from vox2face.errors import BundleError, FetchError, UsageError, Vox2FaceError
 from vox2face.files import full_disk_explained, home, sha256
 from vox2face.spec import Entry
 from vox2face.zoo import registry
@@ -30,7 +30,7 @@ def locate(name: str | os.PathLike[str], onnx: bool = False) -> Bundle:
         return hub.download(str(name), onnx)
     if is_path(name):
         return bundles.read(Path(name))
-    entry = registry.entry(str(name))
+    entry = entry_of(str(name))
     path = bundles.default_path(entry)
     if not bundles.is_bundle(path):
         convert_once(entry, path)
@@ -43,7 +43,7 @@ def existing(name: str) -> Bundle:
         return hub.download(name, onnx=True)
     if is_path(name):
         return bundles.read(Path(name))
-    entry = registry.entry(name)
+    entry = entry_of(name)
     path = bundles.default_path(entry)
     if not bundles.is_bundle(path):
         if entry.source.embedded:
@@ -58,7 +58,20 @@ def kind_of(name: str | os.PathLike[str]) -> str:
         return registry.entry(hub.download(str(name), onnx=False).entry_name).kind
     if is_path(name):
         return registry.entry(bundles.read(Path(name)).entry_name).kind
-    return registry.entry(str(name)).kind
+    return entry_of(str(name)).kind
+
+
+def entry_of(name: str) -> Entry:
+    """Return the registry's entry of a name. Raises `UsageError`, also for a folder's name."""
+    try:
+        return registry.entry(name)
+    except UsageError:
+        if not Path(name).is_dir():
+            raise
+        raise UsageError(
+            f"{name} is a folder without {bundles.CONFIG}, so it is no bundle, and no model has "
+            "that name: name the bundle's own folder, such as RUN/bundle of a training run."
+        ) from None
 
 
 def is_path(name: str | os.PathLike[str]) -> bool:

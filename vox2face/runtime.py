@@ -127,4 +127,7 @@ def on_device(module: nn.Module, device: str) -> nn.Module:
         return module.to(device)
     except (RuntimeError, AssertionError, ImportError) as error:
         reason = str(error).splitlines()[0].partition(". ")[0].rstrip(".")
-        raise UsageError(f"device={device!r} cannot be used by this torch: {reason}.") from error
+        raise UsageError(
+            f"device={device!r} cannot be used by this torch: {reason}. Use 'cpu', or install a "
+            "torch for that device."
+        ) from error

@@ -33,7 +33,9 @@ def entry(name: str) -> Entry:
         if name == candidate.name or name in candidate.aliases:
             return candidate
     known = [n for e in ENTRIES for n in (e.name, *e.aliases)]
-    raise UsageError(f"There is no model {name!r}. {suggestion(name, known)}")
+    raise UsageError(
+        f"There is no model {name!r}, nor a bundle's folder of that name. {suggestion(name, known)}"
+    )
 
 
 def suggestion(name: str, known: Sequence[str]) -> str:
