@@ -1,14 +1,16 @@
 """Steps a second: the training loop of vox2face against that of Speech-to-face, rebuilt.
 
 The same network, batch and random data on the CPU, in turn. Their loop (train_ve_conv.py and
-train_ast.py of Kacper-Pietkun/Speech-to-face) is rebuilt from its description: precomputed
-spectrograms as .npy files of the data set's items, the whole face encoder and decoder at hand with
-gradients into their weights, losses over the whole batch, `item()` at every step. Ours decodes
-nothing and computes the front end in the step, freezes what is frozen, uses channels_last for
-convolutions, and computes the frozen body of an AST once; that time is stated apart.
+train_ast.py of Kacper-Pietkun/Speech-to-face) is rebuilt from what it does: PyTorch's own layers,
+or the AST of transformers; precomputed spectrograms as .npy files of the data set's items; a face
+encoder and a decoder with gradients into the weights of the layers that judge; losses over the
+whole batch; Adam as it comes; `item()` of four losses at every step. Only what their head phase
+says, and does not do, is done: the body is frozen. Ours decodes nothing and computes the front end
+in the step, and a frozen body once; that time is stated apart.
 
 `python benchmarks/training.py [--full] [--steps N] [--batch N] [--only ve_conv,ast-head,ast]`;
-without --full narrow networks stand in for those of 148 and 89 million parameters.
+without --full narrow networks stand in for those of 148 and 89 million parameters. The batch is by
+default that of their scripts.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from vox2face.train.losses import decoder_layer_l1, distillation, whole_batch_di
 from vox2face.train.voice_losses import VoiceLosses
 from vox2face.train.voice_recipe import VoiceRecipe
 from vox2face.train.voice_task import VoiceTask
+from vox2face.zoo import ve_ast, winograd
 from vox2face.zoo.face_decoder import FaceDecoder
 from vox2face.zoo.frontends import voice_frontend
 from vox2face.zoo.vggface import VGGFace
@@ -48,6 +51,7 @@ CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "ast-head": ("ast-speech-to-face-repo", "head", {"hidden": 192, "layers": 4, "inner": 384}),
     "ast": ("ast-speech-to-face-repo", "tune", {"hidden": 192, "layers": 4, "inner": 384}),
 }
+BATCHES = {"ve_conv": 4, "ast-head": 2, "ast": 2}
 PRESETS = {"ve_conv": "ve-conv", "ast-head": "ast-speech-to-face", "ast": "ast-speech-to-face"}
 
 
@@ -112,42 +116,72 @@ class Case:
     face: VGGFace
     decoder: FaceDecoder
 
-    def network(self) -> nn.Module:
-        """Return the network, the same every time."""
+    def network(self) -> Any:
+        """Return our network, the same every time."""
         return voice_network.build(self.settings.network, WIDTH, 0)
+
+    def theirs(self) -> nn.Module:
+        """Return theirs: that of transformers, or ours made of PyTorch's layers."""
+        network = self.network()
+        if not isinstance(network, ve_ast.AST):
+            return plain(network)
+        from transformers import ASTConfig, ASTForAudioClassification
+
+        hidden, inner = network.head.in_features, network.blocks[0].fc1.out_features
+        return ASTForAudioClassification(
+            ASTConfig(
+                hidden_size=hidden, num_hidden_layers=len(network.blocks), intermediate_size=inner,
+                num_attention_heads=hidden // ve_ast.HEAD_SIZE, num_labels=WIDTH,
+            )
+        )  # fmt: skip
+
+
+def plain(network: nn.Module) -> nn.Module:
+    """Return a network with PyTorch's own convolutions and ReLUs in the place of ours."""
+    for name, module in list(network.named_modules()):
+        parent, _, last = name.rpartition(".")
+        if isinstance(module, winograd.Conv2d):
+            size = module.in_channels, module.out_channels, module.kernel_size, module.stride
+            other = nn.Conv2d(*size)
+            other.load_state_dict(module.state_dict())
+            setattr(network.get_submodule(parent), last, other)
+        elif isinstance(module, nn.ReLU):
+            setattr(network.get_submodule(parent), last, nn.ReLU())
+    return network
 
 
 def theirs(case: Case, folder: Path, steps: int) -> Iterator[float]:
     """Yield the seconds of each step of their loop."""
     loss, phase = case.settings.loss, case.settings.phases[case.phase]
-    network, face, decoder = case.network(), case.face.eval(), case.decoder.eval()
+    network, face, decoder = case.theirs(), case.face.eval(), case.decoder.eval()
     for judge in (face, decoder):
         judge.requires_grad_(True)
     if phase.trains == "head":
-        voice_network.set_trained(network, "head")
-    trained = [p for p in network.parameters() if p.requires_grad]
-    optimizer = torch.optim.Adam(trained, lr=phase.lr)
+        for name, parameter in network.named_parameters():
+            parameter.requires_grad_(name.startswith("classifier.dense"))
+    optimizer = torch.optim.Adam(network.parameters(), lr=phase.lr)
     data = Files(folder, case.clips, PRESETS[case.name])
     loader = DataLoader(data, batch_size=case.settings.loop.batch, shuffle=True)
+    first = nn.Sequential(*decoder.pre_layers[:2])
     network.train()
-    done, total, start = 0, 0.0, time.perf_counter()
+    sums, done, start = [0.0] * 4, 0, time.perf_counter()
     while done < steps:
         for spectrogram, embedding in loader:
             optimizer.zero_grad()
             predicted = network(spectrogram)
-            a, b = predicted, embedding
-            for layer in decoder.pre_layers[:2]:
-                a, b = layer(a), layer(b)
+            predicted = getattr(predicted, "logits", predicted)
+            with torch.no_grad():
+                scores, activation = face.fc8(embedding), first(embedding)
             losses = (
                 loss.distance_weight * whole_batch_distance(predicted, embedding),
-                loss.distill_weight
-                * distillation(face.fc8(predicted), face.fc8(embedding), 2.0, "sum"),
-                loss.decoder_weight * decoder_layer_l1(a, b, "mean"),
+                loss.distill_weight * distillation(face.fc8(predicted), scores, 2.0, "sum"),
+                loss.decoder_weight * decoder_layer_l1(first(predicted), activation, "mean"),
             )
             whole = torch.stack(losses).sum()
             whole.backward()
             optimizer.step()
-            total += whole.item()
+            values = [part.item() * len(embedding) for part in (whole, *losses)]
+            sums = [a + b for a, b in zip(sums, values, strict=True)]
             now = time.perf_counter()
             yield now - start
             start, done = now, done + 1
@@ -156,7 +190,7 @@ def theirs(case: Case, folder: Path, steps: int) -> Iterator[float]:
 def ours(case: Case, folder: Path, steps: int) -> tuple[list[float], float]:
     """Return the seconds of each step of our loop, and of computing the frozen body once."""
     settings, phase = case.settings, case.settings.phases[case.phase]
-    network: Any = case.network()
+    network = case.network()
     voice_network.set_trained(network, phase.trains)
     face, decoder = case.face.requires_grad_(False), case.decoder.requires_grad_(False)
     losses = VoiceLosses(settings.loss, WIDTH, len(case.clips), face.fc8, decoder)
@@ -182,9 +216,10 @@ def ours(case: Case, folder: Path, steps: int) -> tuple[list[float], float]:
     return [b - a for a, b in pairwise(moments)], once
 
 
-def case_of(name: str, full: bool, batch: int) -> Case:
+def case_of(name: str, full: bool, batch: int | None) -> Case:
     """Return a comparison."""
     file, phase, narrow = CASES[name]
+    batch = batch or BATCHES[name]
     overrides = [
         f"loop.batch={batch}", "loop.workers=0", "network.start=", "loop.log_every=1000",
         "loop.save_every=100000", "loss.temperature=2.0",
@@ -213,8 +248,8 @@ def compare(case: Case, steps: int, warm: int = 1) -> str:
     mine, their = statistics.median(found[warm:]), statistics.median(other[warm:])
     more = f"; its frozen body once: {once:.1f} s for {len(case.clips)} clips" if once > 0.1 else ""
     return (
-        f"{case.name:<9} vox2face {1 / mine:7.3f} steps/s, Speech-to-face {1 / their:7.3f}: "
-        f"{their / mine:5.2f} times as fast{more}"
+        f"{case.name:<9} batch {case.settings.loop.batch}: vox2face {1 / mine:7.3f} steps/s, "
+        f"Speech-to-face {1 / their:7.3f}: {their / mine:5.2f} times as fast{more}"
     )
 
 
@@ -223,10 +258,10 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--steps", type=int, default=5)
-    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--batch", type=int)
     parser.add_argument("--only", default=",".join(CASES))
     given = parser.parse_args()
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, batch {given.batch}, "
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, "
           f"{'full-size' if given.full else 'narrow'} networks")  # fmt: skip
     for name in given.only.split(","):
         print(compare(case_of(name, given.full, given.batch), given.steps))

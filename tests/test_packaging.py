@@ -142,7 +142,16 @@ def test_heavy_packages_are_imported_late_outside_the_networks(package: str) -> 
     torch_modules |= {
         f"vox2face.zoo.{name}"
         for name in (
-            *("frontends", "spectra", "tapped", "warp", "face_tail", "face_api", "ast_patches"),
+            *(
+                "frontends",
+                "spectra",
+                "tapped",
+                "warp",
+                "winograd",
+                "face_tail",
+                "face_api",
+                "ast_patches",
+            ),
         )
     }
     torch_modules |= {f"vox2face.train.{name}" for name in TORCH_AT_ONCE}

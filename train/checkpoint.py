@@ -122,10 +122,21 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
     """Put the state of a checkpoint into an optimizer over the same parameters."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state: dict[int, dict[str, Any]] = {}
     for name, tensor in tensors.items():
         if name.startswith(OPTIMIZER):
             number, key = name.removeprefix(OPTIMIZER).split("/")
-            state.setdefault(int(number), {})[key] = tensor
+            state.setdefault(int(number), {})[key] = laid_out(tensor, parameters[int(number)])
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def laid_out(tensor: Tensor, parameter: Tensor) -> Tensor:
+    """Return a tensor in the order in memory of a parameter, if it has its shape.
+
+    Fused optimizers take for granted that both have the same.
+    """
+    if tensor.shape != parameter.shape:
+        return tensor
+    return torch.empty_like(parameter, dtype=tensor.dtype, device=tensor.device).copy_(tensor)

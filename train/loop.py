@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 Evaluate = Callable[["Accelerator", int], Mapping[str, float]]
 Say = Callable[[str], None]
+FUSED = ("cpu", "cuda")  # devices on which an optimizer's step is one pass over memory
 RATE = "full_lr"  # a group's learning rate before the schedule
 
 
@@ -160,12 +161,13 @@ def prepared(machine: Accelerator, task: Task, plan: Plan) -> tuple[nn.Module, A
         raise UsageError("Nothing is left to train: every parameter is frozen.")
     decay = plan.optimizer.weight_decay
     betas, eps = (plan.optimizer.betas[0], plan.optimizer.betas[1]), plan.optimizer.eps
+    fused = machine.device.type in FUSED
     optimizer: torch.optim.Optimizer
     if plan.optimizer.name == "sgd":
-        optimizer = torch.optim.SGD(groups, momentum=betas[0], weight_decay=decay)
+        optimizer = torch.optim.SGD(groups, momentum=betas[0], weight_decay=decay, fused=fused)
     else:
         kind = torch.optim.Adam if plan.optimizer.name == "adam" else torch.optim.AdamW
-        optimizer = kind(groups, betas=betas, eps=eps, weight_decay=decay)
+        optimizer = kind(groups, betas=betas, eps=eps, weight_decay=decay, fused=fused)
     return machine.prepare(task, optimizer)  # type: ignore[no-any-return]
 
 

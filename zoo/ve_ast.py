@@ -31,12 +31,15 @@ class Block(nn.Module):
         self.query, self.key, self.value, self.output = (nn.Linear(hidden, hidden) for _ in "qkvo")
         self.fc1, self.fc2 = nn.Linear(hidden, inner), nn.Linear(inner, hidden)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the tokens after attention and two dense layers, (n, tokens, hidden)."""
+    def forward(self, x: Tensor, first: int | None = None) -> Tensor:
+        """Return the `first` tokens (default: all) after attention and two dense layers.
+
+        They are (n, first, hidden), and attend to all tokens (n, tokens, hidden).
+        """
         y = self.norm1(x)
-        query, key, value = (self.split(f(y)) for f in (self.query, self.key, self.value))
+        query, key, value = map(self.split, (self.query(y[:, :first]), self.key(y), self.value(y)))
         mixed = functional.scaled_dot_product_attention(query, key, value)
-        x = x + self.output(mixed.transpose(1, 2).flatten(2))
+        x = x[:, :first] + self.output(mixed.transpose(1, 2).flatten(2))
         result: Tensor = x + self.fc2(functional.gelu(self.fc1(self.norm2(x))))
         return result
 
@@ -84,14 +87,29 @@ class AST(Tapped):
 
     def taps(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
         """Yield (tap, activation): tokens, block0 to block11, pooled, head."""
+        return self.activations(x)
+
+    def at(self, tap: str, x: Tensor) -> Tensor:
+        """Return the activation of one tap and run no further; `KeyError` if there is none.
+
+        Behind the last block only its first two tokens count, so that the others are not computed.
+        """
+        short = 2 if tap in ("pooled", "head") else None
+        for name, value in self.activations(x, short):
+            if name == tap:
+                return value
+        raise KeyError(tap)
+
+    def activations(self, x: Tensor, last: int | None = None) -> Iterator[tuple[str, Tensor]]:
+        """Yield every tap; the last block's has as many tokens as `last` says, by default all."""
         x = self.patches(x)
         count = (x.shape[0], -1, -1)
         tokens = (self.class_token.expand(count), self.distillation_token.expand(count), x)
         x = torch.cat(tokens, 1) + self.positions
         yield "tokens", x
-        for number, block in enumerate(self.blocks):
-            x = block(x)
-            yield f"block{number}", x
+        for number, block in enumerate(self.blocks, 1):
+            x = block(x, last if number == len(self.blocks) else None)
+            yield f"block{number - 1}", x
         x = self.norm(x)[:, :2].mean(1)
         yield "pooled", x
         x = self.head(self.head_norm(x))

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from vox2face.zoo import winograd
 from vox2face.zoo.tapped import Tapped
 
 CHANNELS = (64, 64, 128, 128, 128, 256, 512, 512, 512)
@@ -53,12 +54,12 @@ class VEConv(Tapped):
         before, left = 2, bins
         for number, after in enumerate(channels, start=1):
             stride = 2 if number in STRIDED else 1
-            conv, norm = nn.Conv2d(before, after, 4, stride), nn.BatchNorm2d(after)
-            layers: list[nn.Module] = [conv, nn.ReLU(), norm]
+            conv, norm = winograd.Conv2d(before, after, 4, stride), nn.BatchNorm2d(after)
+            layers: list[nn.Module] = [conv, nn.ReLU(inplace=True), norm]
             if number in POOLED:
                 layers.append(nn.MaxPool2d((1, 2)))
             if number == len(channels):  # average, then ReLU and normalisation
-                layers = [conv, TimeAverage(), nn.ReLU(), norm]
+                layers = [conv, TimeAverage(), nn.ReLU(inplace=True), norm]
             self.add_module(f"layer{number}", nn.Sequential(*layers))
             before, left = after, (left - 4) // stride + 1
         self.layer10 = nn.Sequential(nn.Flatten(), nn.Linear(before * left, hidden), nn.ReLU())
