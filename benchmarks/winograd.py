@@ -50,8 +50,8 @@ def main() -> None:
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, batch {given.batch}")
     whole = [0.0, 0.0]
     for inputs, outputs, stride, height, width in layers(channels):
-        size = inputs, outputs, winograd.SIZE, stride
-        ours, theirs = winograd.Conv2d(*size), nn.Conv2d(*size)
+        ours = winograd.Conv2d(inputs, outputs, stride)
+        theirs = nn.Conv2d(inputs, outputs, winograd.SIZE, stride)
         theirs.load_state_dict(ours.state_dict())
         x = torch.randn(given.batch, inputs, height, width)
         last = x.to(memory_format=torch.channels_last).requires_grad_()

@@ -38,7 +38,7 @@ def test_outputs_and_gradients_are_those_of_a_convolution(
 ) -> None:
     monkeypatch.setattr(winograd, "AT_ONCE", at_once)
     torch.manual_seed(0)
-    conv, x = winograd.Conv2d(shape[1], 37, winograd.SIZE, stride), torch.randn(shape)
+    conv, x = winograd.Conv2d(shape[1], 37, stride), torch.randn(shape)
     assert winograd.usable(x, conv.weight)
     for memory in (torch.contiguous_format, torch.channels_last):
         found = gradients(conv, x.to(memory_format=memory))
@@ -57,10 +57,8 @@ def test_filters_are_exact_in_whole_numbers() -> None:
         torch.testing.assert_close(output @ ((kernel @ w) * (given @ x)), want, atol=1e-5, rtol=0)
 
 
-def test_gradients_are_computed_where_they_are_needed_only(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    conv, x = winograd.Conv2d(32, 32, 4), torch.randn(1, 32, 9, 9)
+def test_gradients_are_computed_where_they_are_needed_only() -> None:
+    conv, x = winograd.Conv2d(32, 32), torch.randn(1, 32, 9, 9)
     conv(x).sum().backward()
     assert conv.weight.grad is not None and x.grad is None
     conv.requires_grad_(False).zero_grad()
@@ -72,7 +70,7 @@ def test_gradients_are_computed_where_they_are_needed_only(
 
 
 def test_the_same_bits_come_out_every_time() -> None:
-    conv, x = winograd.Conv2d(32, 48, 4, 2), torch.randn(2, 32, 30, 40)
+    conv, x = winograd.Conv2d(32, 48, 2), torch.randn(2, 32, 30, 40)
     for first, second in zip(gradients(conv, x), gradients(conv, x), strict=True):
         assert torch.equal(first, second)
 
@@ -82,14 +80,15 @@ def test_elsewhere_it_is_the_convolution_of_pytorch(monkeypatch: pytest.MonkeyPa
         raise AssertionError("Winograd's method was used.")
 
     monkeypatch.setattr(winograd.Convolution, "apply", refused)
-    conv, x = winograd.Conv2d(32, 32, 4), torch.randn(1, 32, 9, 9)
+    conv, x = winograd.Conv2d(32, 32), torch.randn(1, 32, 9, 9)
     with pytest.raises(AssertionError, match="was used"):
         conv(x)
     assert conv.double()(x.double()).dtype == torch.float64
     conv.float()
+    assert conv(x[0]).shape == (32, 6, 6)  # not a batch
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert conv(x).dtype == torch.bfloat16
-    assert winograd.Conv2d(8, 8, 4)(x[:, :8]).shape == (1, 8, 6, 6)  # too narrow to pay
+    assert winograd.Conv2d(8, 8)(x[:, :8]).shape == (1, 8, 6, 6)  # too narrow to pay
     assert copy.deepcopy(conv).to("meta")(x.to("meta")).shape == (1, 32, 6, 6)
     exported = torch.export.export(conv, (x,))
     assert any("conv2d" in str(node.target) for node in exported.graph.nodes)

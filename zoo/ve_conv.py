@@ -54,7 +54,7 @@ class VEConv(Tapped):
         before, left = 2, bins
         for number, after in enumerate(channels, start=1):
             stride = 2 if number in STRIDED else 1
-            conv, norm = winograd.Conv2d(before, after, 4, stride), nn.BatchNorm2d(after)
+            conv, norm = winograd.Conv2d(before, after, stride), nn.BatchNorm2d(after)
             layers: list[nn.Module] = [conv, nn.ReLU(inplace=True), norm]
             if number in POOLED:
                 layers.append(nn.MaxPool2d((1, 2)))

@@ -86,6 +86,9 @@ NARROWEST = 32  # channels, below which PyTorch's own convolution is faster
 class Conv2d(nn.Conv2d):
     """A convolution of 4 x 4, stride 1 or 2 and no padding, on CPUs by Winograd's method."""
 
+    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
+        super().__init__(inputs, outputs, SIZE, stride)
+
     def forward(self, x: Tensor) -> Tensor:
         """Return (n, outputs, rows, columns) of (n, inputs, height, width)."""
         assert self.bias is not None
@@ -101,6 +104,7 @@ def usable(x: Tensor, weight: Tensor) -> bool:
         x.device.type == weight.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
         and min(weight.shape[:2]) >= NARROWEST
+        and x.dim() == 4
         and min(x.shape[2:]) >= SIZE
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
