@@ -274,3 +274,17 @@ def test_a_limit_of_the_disk_is_not_blamed_on_the_weights(vox2face: Run, tmp_pat
     assert done.returncode == 1
     assert "the disk is full or the quota is used up" in done.stderr
     assert list(out.parent.iterdir()) == []
+
+
+def test_a_signal_behind_another_error_ends_the_command_quietly(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupted(*arguments: object) -> None:
+        try:
+            sys.exit(143)
+        except SystemExit as signal:
+            raise RuntimeError("Error calling __set_name__") from signal
+
+    monkeypatch.setattr("vox2face.cli.zoo.list_models", interrupted)
+    done = CliRunner().invoke(main, ["zoo", "list"])
+    assert done.exit_code == 143 and "unforeseen" not in done.output + done.stderr

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from vox2face.errors import UsageError, WeightFileError
+from vox2face.errors import UsageError, Vox2FaceError, WeightFileError
 from vox2face.train import checkpoint, fingerprint, manifest, recipe, run_folder
 from vox2face.train.dataset_rows import people
 from vox2face.train.manifest import Manifest
@@ -39,7 +39,7 @@ def run(tmp_path: Path) -> Path:
     """The folder of a run that has done 7 steps on 64 items."""
     folder = tmp_path / "run"
     begin(folder, resume=False)
-    facts = {"items": 64, "step": 7}
+    facts = {"items": 64, "step": 7, "best": None}
     checkpoint.write(folder / "train" / checkpoint.LAST, {"model/a": torch.ones(2)}, facts)
     return folder
 
@@ -69,7 +69,7 @@ def test_only_a_run_can_be_gone_on_with_and_only_as_what_it_is(tmp_path: Path, r
             run_folder.recipe_file(absent, "voice")
     for damage in ("{", "[]", json.dumps({"kind": "voice"})):
         (run / run_folder.RUN).write_text(damage)
-        with pytest.raises(UsageError, match=r"run\.json is damaged"):
+        with pytest.raises(Vox2FaceError, match=r"run\.json is damaged"):
             run_folder.recipe_file(run, "voice")
 
 
@@ -92,6 +92,8 @@ REFUSED = {
     "network.options.relu=true": r"network\.options\.relu = nothing and true",
     "phases.train.trains=head": r'phases\.train\.trains = "all" and "head"',
     "loss.ranking_weight=1": r"loss\.ranking_weight = 0\.05 and 1\.0",
+    "loop.precision=bf16": r'loop\.precision = "no" and "bf16"',
+    "loop.evaluate_every=9": r"loop\.evaluate_every = \d+ and 9",
     "loop.monitor=loss": r'loop\.monitor = "rank" and "loss"',
 }
 
@@ -174,17 +176,29 @@ def test_a_last_checkpoint_that_must_have_been_there_is_missed(run: Path) -> Non
     checkpoint.write(best, {"model/a": torch.ones(2)}, {"step": 2})  # an epoch of 64 in batches
     begin(run)
     checkpoint.write(best, {"model/a": torch.ones(2)}, {"step": 4})
-    with pytest.raises(UsageError, match=r"last\.safetensors is missing, without which"):
+    with pytest.raises(WeightFileError, match=r"last\.safetensors is missing, without which"):
         begin(run)
     best.unlink()
     (run / "bundle").mkdir()
-    with pytest.raises(UsageError, match=r"last\.safetensors is missing, without which"):
+    with pytest.raises(WeightFileError, match=r"last\.safetensors is missing, without which"):
+        begin(run)
+
+
+def test_the_best_checkpoint_is_missed_and_read_before_a_run_goes_on(run: Path) -> None:
+    last, best = (run / "train" / name for name in (checkpoint.LAST, checkpoint.BEST))
+    checkpoint.write(last, {"model/a": torch.ones(2)}, {"items": 64, "step": 7, "best": 0.5})
+    with pytest.raises(WeightFileError, match=r"best\.safetensors is missing, without which"):
+        begin(run)
+    checkpoint.write(best, {"model/a": torch.ones(2)}, {"step": 4})
+    begin(run)
+    best.write_bytes(best.read_bytes()[:-1])
+    with pytest.raises(WeightFileError, match=r"best\.safetensors is no checkpoint or is damaged"):
         begin(run)
 
 
 def test_a_run_without_its_recipe_says_so(run: Path) -> None:
     (run / "recipe.toml").unlink()
-    with pytest.raises(UsageError, match=r"recipe\.toml is missing, the recipe of the run"):
+    with pytest.raises(Vox2FaceError, match=r"recipe\.toml is missing, the recipe of the run"):
         run_folder.recipe_file(run, "voice")
 
 

@@ -54,7 +54,8 @@ class Files:
             try:
                 return at, load(int(self.rows[at]), self.place(at))
             except (Vox2FaceError, OSError) as error:
-                reason = f"{self.place(at)} cannot be used: {error}"
+                told = str(error).removeprefix(self.place(at)).strip()
+                reason = f"{self.place(at)} cannot be used: {told}"
                 self.bad[at] = 1
                 if not self.skip:
                     raise CorpusError(reason) from error

@@ -86,7 +86,8 @@ class Voices:
         failures: list[tuple[int, str]] = []
         for place, row in heard_each(encoder, files):
             if isinstance(row, str):
-                failures.append((place, f"{files[place]}: {row}"))
+                named = row if row.startswith(files[place]) else f"{files[place]}: {row}"
+                failures.append((place, named))
             else:
                 values[place] = row
         if kept is not None:

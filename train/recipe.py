@@ -54,7 +54,9 @@ def read(source: str | Path, schema: type[R], overrides: Sequence[str] = ()) -> 
     try:
         table = tomllib.loads(text_of(source))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{source} is no TOML file ({error}).") from error
+        raise UsageError(
+            f"{source} is no TOML file ({error}): correct it, or name another recipe."
+        ) from error
     for override in overrides:
         override_value(table, override)
     require_kind(table, source, schema)

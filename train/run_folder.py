@@ -13,7 +13,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from vox2face.errors import UsageError
+from vox2face.errors import UsageError, Vox2FaceError, WeightFileError
 from vox2face.files import BUNDLE_FILES, atomic_file
 from vox2face.train import checkpoint, recipe
 from vox2face.train.keeper import require_fitting
@@ -27,12 +27,10 @@ FREE = (
     "about",
     "loop.accumulate",
     "loop.workers",
-    "loop.precision",
     "loop.channels_last",
     "loop.compile",
     "loop.log_every",
     "loop.save_every",
-    "loop.evaluate_every",
     "loop.patience",
     "loop.max_failures",
     "optimizer.eps",
@@ -89,11 +87,14 @@ def require_free(folder: Path) -> None:
 
 
 def recipe_file(folder: Path, kind: str) -> Path:
-    """Return the recipe of a run that goes on. Raises `UsageError` if there is no such run."""
+    """Return the recipe of a run that goes on.
+
+    Raises `UsageError` if there is no such run, `Vox2FaceError` if a file of it is lost.
+    """
     names_in(folder, kind)
     path = folder / recipe.FILE
     if not path.is_file():
-        raise UsageError(
+        raise Vox2FaceError(
             f"{path} is missing, the recipe of the run: put it back, or start again in another "
             "folder, without --resume."
         )
@@ -115,11 +116,11 @@ def begun_with(folder: Path, kind: str) -> tuple[Names, dict[str, str]]:
         known, names, data = str(found["kind"]), dict(found["names"]), dict(found["data"])
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(
-            f"{folder} holds no run to go on with: check the folder, or leave out --resume to "
-            "start one."
+            f"{folder} holds no run to go on with (no {RUN}): check the folder, or start a run in "
+            "an empty one, without --resume."
         ) from None
     except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(
+        raise Vox2FaceError(
             f"{folder / RUN} is damaged: start again in another folder, without --resume."
         ) from error
     if known != kind:
@@ -214,25 +215,33 @@ def require_own_bundle(folder: Path) -> None:
 
 
 def require_whole(folder: Path, per_epoch: Mapping[str, int]) -> None:
-    """Raise `UsageError` if a phase's last checkpoint is gone, though it must have had one.
+    """Raise `WeightFileError` if a checkpoint is damaged, or gone though it must have been there.
 
-    A phase that was killed early may have none, but not one that another followed, whose weights
-    became the bundle, or whose best ones are of a later step than the end of the first epoch,
-    which is saved.
+    A phase that was killed early may have none. The last one must be there if another phase
+    followed, its weights became the bundle, or the best ones are of a later step than the end of
+    the first epoch, which is saved; the best one, if the last one knows of it.
     """
     names = list(per_epoch)
     for number, name in enumerate(names):
         last, best = (folder / name / file for file in (checkpoint.LAST, checkpoint.BEST))
+        known = checkpoint.facts_of(best) if best.exists() else None
         if last.exists():
+            if known is None and checkpoint.facts_of(last)["best"] is not None:
+                raise lost(best)
             continue
         later = [folder / other / checkpoint.LAST for other in names[number + 1 :]]
         made = [*later, *([] if number else [folder / BUNDLE])]
-        reached = best.exists() and checkpoint.facts_of(best)["step"] > per_epoch[name]
+        reached = known is not None and known["step"] > per_epoch[name]
         if reached or any(path.exists() for path in made):
-            raise UsageError(
-                f"{last} is missing, without which the run cannot go on where it stopped: put it "
-                "back, or start again in another folder, without --resume."
-            )
+            raise lost(last)
+
+
+def lost(path: Path) -> WeightFileError:
+    """Return the error for a checkpoint that is gone."""
+    return WeightFileError(
+        f"{path} is missing, without which the run cannot go on where it stopped: put it back, or "
+        "start again in another folder, without --resume."
+    )
 
 
 def require_same(folder: Path, settings: Any) -> None:

@@ -74,6 +74,8 @@ class Main(LazyGroup):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:
+            if (end := ended(error)) is not None:
+                raise end from error
             if os.environ.get("VOX2FACE_DEBUG"):
                 raise
             fail(
@@ -81,6 +83,15 @@ class Main(LazyGroup):
                 "it; VOX2FACE_DEBUG=1 shows where.",
                 1,
             )
+
+
+def ended(error: BaseException | None) -> SystemExit | KeyboardInterrupt | None:
+    """Return the signal behind an error, as where one came while a package was imported."""
+    while error is not None:
+        if isinstance(error, SystemExit | KeyboardInterrupt):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def fail(message: str, code: int) -> None:

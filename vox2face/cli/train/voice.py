@@ -19,7 +19,9 @@ FOLDER = Place()
 @click.argument("manifest", type=FOLDER, required=False)
 @click.option("--prepared", metavar="DIR", help="What `vox2face data prepare` wrote.")
 @click.option("--out", type=FOLDER, metavar="RUN", help="The folder of the run.")
-@click.option("--arch", metavar="A", help="ve_conv, ast, tiny, tiny-ast or tiny-ge2e.")
+@click.option(
+    "--arch", metavar="A", help="ve_conv, ast, tiny-ve_conv (tiny), tiny-ast or tiny-ge2e."
+)
 @click.option("--recipe", "source", metavar="NAME|FILE", help="Instead of the recipe of --arch.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="As loop.batch=16.")
 @click.option("--face", metavar="NAME", help="Which of the prepared face encoders to predict.")
