@@ -1,4 +1,4 @@
-"""Exported graphs on ONNX Runtime against the torch modules, each runtime in its own process.
+"""Exported graphs on ONNX Runtime against PyTorch's own layers, each in a process of its own.
 
 `python benchmarks/inference.py [ROUNDS]` saves full-size networks with random weights, then lets
 one worker after the other run the same input, round after round, on two threads; the rate of a
@@ -133,11 +133,13 @@ def with_onnx(name: str, batch: int, path: Path) -> Run:
 
 
 def with_torch(name: str, batch: int, path: Path) -> Run:
-    """Return a run of the torch module."""
+    """Return a run of the torch module, with PyTorch's own convolutions."""
     import torch
 
     import vox2face
+    from vox2face.zoo import winograd
 
+    winograd.NARROWEST = 1 << 30  # channels
     torch.set_num_threads(THREADS)
     module, x = vox2face.load(path).module, torch.from_numpy(input_of(name, batch))
 

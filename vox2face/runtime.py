@@ -128,6 +128,5 @@ def on_device(module: nn.Module, device: str) -> nn.Module:
     except (RuntimeError, AssertionError, ImportError) as error:
         reason = str(error).splitlines()[0].partition(". ")[0].rstrip(".")
         raise UsageError(
-            f"device={device!r} cannot be used by this torch: {reason}. Use 'cpu', or install a "
-            "torch for that device."
+            f"device={device!r} cannot be used by this torch: {reason}. Use 'cpu' or another torch."
         ) from error
