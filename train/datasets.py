@@ -21,7 +21,7 @@ from vox2face.errors import UsageError
 from vox2face.train import storage
 from vox2face.train.dataset_rows import Files, people, require_choice, require_same
 from vox2face.train.manifest import Manifest
-from vox2face.train.pairs import DRAW_CROP, Pairs, drawn
+from vox2face.train.pairs import DRAW_CROP, Groups, Pairs, drawn
 
 if TYPE_CHECKING:
     from vox2face.train.prepared import Prepared, Rows
@@ -90,6 +90,11 @@ class VoiceEncoderDataset(Dataset[Item]):
         self.samples = samples_of(self.preset, seconds)
         self.crop, self.mean = crop, pairing == "all-to-one" and one == "mean"
         self.epoch = 0
+
+    @property
+    def groups(self) -> Groups:
+        """Whose clips and pictures there are."""
+        return self.pairs.groups
 
     def __len__(self) -> int:
         return len(self.pairs)

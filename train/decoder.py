@@ -24,9 +24,10 @@ from vox2face.train.datasets import FaceDecoderDataset
 from vox2face.train.decoder_data import Morphs, Targets
 from vox2face.train.decoder_eval import Validation
 from vox2face.train.decoder_task import MOST, DecoderTask, Judge
-from vox2face.train.fingerprint import fingerprint
+from vox2face.train.fingerprint import fingerprints
 from vox2face.train.keeper import State
 from vox2face.train.loader import Items
+from vox2face.train.pairs import spread_over
 from vox2face.train.plan import GRIDS
 from vox2face.train.runs import Say
 from vox2face.zoo import registry
@@ -114,7 +115,8 @@ def train_decoder(
     judge, measured = Judge(encoder), validation(run)
     with runs.alone(folder, main):
         if main:
-            data = digests(run, {"train": source, "val": measured and measured[0]})
+            splits = {"train": source, "val": measured and measured[0]}
+            data = fingerprints(manifest, source.embeddings, splits)
             processes = machine.num_processes
             asked = run_folder.Asked(KIND, names, settings, len(items), data, processes)
             run_folder.begin(folder, asked, resume)
@@ -126,16 +128,6 @@ def train_decoder(
                 break
         entry, preset = settings.network.entry, encoder.preset
         return runs.bundled(folder, entry, network, preset, facts, say, main)
-
-
-def digests(run: Run, splits: Mapping[str, FaceDecoderDataset | None]) -> dict[str, str]:
-    """Return digests of what is trained on and measured with."""
-    found: dict[str, str] = {}
-    for split, source in splits.items():
-        if source is not None:
-            people, groups, faces = source.identities, source.groups, source.embeddings
-            found |= fingerprint(split, run.manifest, people, groups, faces)
-    return found
 
 
 def build(settings: Network, width: int, seed: int) -> FaceDecoder:
@@ -188,8 +180,7 @@ def start(network: FaceDecoder, source: FaceDecoderDataset, settings: Network) -
         network.mean_landmarks.copy_(mean)
     if not settings.mean_bias:
         return
-    spread = np.unique(np.linspace(0, len(source) - 1, SAMPLE).round().astype(int))
-    rows = source.groups.pictures[spread]
+    rows = source.groups.pictures[spread_over(len(source), SAMPLE)]
     colour = np.mean([source.prepared.textures[int(row)].mean((0, 1)) for row in rows], axis=0)
     landmarks: Any = network.landmark_layers[-1]
     texture: Any = network.texture_layers[-1]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vox2face.errors import UsageError, Vox2FaceError
-from vox2face.files import atomic_file, require_writable
+from vox2face.files import atomic_file
 from vox2face.train.evaluate_options import Options
 from vox2face.train.evaluate_pictures import DECODED, SPOKEN, decoded_setting
 from vox2face.train.evaluate_run import COMPUTED, MANIFEST, Outcome
@@ -30,11 +30,10 @@ ROWS = 6  # queries on the sheet
 
 
 def require_free(folder: Path, options: Options, manifest: Manifest) -> None:
-    """Raise `UsageError` unless the files of an evaluation can be written into a folder.
+    """Raise `UsageError` if a folder holds anything but results of this very evaluation.
 
-    It may hold nothing else, and results only of the same evaluation, which are written anew.
+    Those are written anew.
     """
-    require_writable(folder)
     there = sorted(path for path in folder.iterdir()) if folder.is_dir() else []
     own = {RESULTS, TABLE, SHEET} if folder / RESULTS in there else set()
     for path in there:

@@ -3,18 +3,44 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from vox2face.train.manifest import Manifest
-from vox2face.train.pairs import Groups
+from vox2face.train.pairs import Groups, spread_over
 
 if TYPE_CHECKING:
     from vox2face.train.prepared import Rows
 
 MOST = 100  # people of whom an embedding is read: of a large or distant corpus all take minutes
+
+
+class Split(Protocol):
+    """A data set, as far as it says who and what is in it."""
+
+    @property
+    def identities(self) -> Sequence[str]:
+        """The people."""
+
+    @property
+    def groups(self) -> Groups:
+        """Whose clips and pictures there are."""
+
+
+def fingerprints(
+    manifest: Manifest, embeddings: Rows, splits: Mapping[str, Split | None]
+) -> dict[str, str]:
+    """Return the digests of all splits that there are; see `fingerprint`."""
+    return {
+        what: digest
+        for split, items in splits.items()
+        if items is not None
+        for what, digest in fingerprint(
+            split, manifest, items.identities, items.groups, embeddings
+        ).items()
+    }
 
 
 def fingerprint(
@@ -29,7 +55,7 @@ def fingerprint(
     rows = np.concatenate([groups.clips, groups.pictures])
     paths = manifest.table["path"].take(rows).to_pylist()
     seconds = manifest.table["duration"].take(groups.clips).fill_null(-1).to_numpy()
-    people = np.unique(np.linspace(0, len(groups) - 1, MOST).round().astype(int))
+    people = spread_over(len(groups), MOST)
     faces = [embeddings[int(row)] for row in groups.pictures[groups.first_picture[people]]]
     parts = {
         "people": ["\0".join(identities).encode()],

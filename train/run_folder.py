@@ -166,17 +166,17 @@ def begin(folder: Path, run: Asked, resume: bool) -> None:
     then it stays as it was.
     """
     plans = {name: run.settings.plan(phase) for name, phase in run.settings.phases.items()}
-    per_epoch = [run.shares(plan).per_epoch for plan in plans.values()]  # which all can be made
+    per_epoch = {name: run.shares(plan).per_epoch for name, plan in plans.items()}  # or raises
     if resume:
         require_same(folder, run.settings)
         require_same_data(folder, run)
         require_own_bundle(folder)
-        for (name, plan), steps in zip(plans.items(), per_epoch, strict=True):
+        for name, plan in plans.items():
             path = folder / name / checkpoint.LAST
             if path.exists():
                 facts = checkpoint.facts_of(path)
-                require_fitting(path, facts, run.items, plan.total(steps))
-        require_whole(folder, dict(zip(plans, per_epoch, strict=True)))
+                require_fitting(path, facts, run.items, plan.total(per_epoch[name]))
+        require_whole(folder, per_epoch)
     else:
         require_free(folder)
     folder.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 from vox2face.errors import CorpusError, UsageError
 from vox2face.progress import Bars
 from vox2face.train import grid, loop, recipe, run_folder, runs, voice_data, voice_network
-from vox2face.train.fingerprint import fingerprint
+from vox2face.train.fingerprint import fingerprints
 from vox2face.train.keeper import State
 from vox2face.train.plan import FEATURES, GRIDS
 from vox2face.train.runs import Say
@@ -111,13 +110,14 @@ def train_voice(
         "face_encoder": face,
         "decoder": decoder,
         "identities": len(items.identities),
-        "clips": len(items.pairs.groups.clips),
+        "clips": len(items.groups.clips),
     }
     clips = validation_clips(voices, say)
     run = Run(folder, voices, settings, facts, drawing, clips, resume, say)
     with runs.alone(folder, main):
         if main:
-            data = digests(voices, {"train": items, "val": clips})
+            faces = prepared.faces(face)
+            data = fingerprints(manifest, faces, {"train": items, "val": clips})
             processes = machine.num_processes
             asked = run_folder.Asked(KIND, names, settings, len(items), data, processes)
             run_folder.begin(folder, asked, resume)
@@ -131,21 +131,10 @@ def train_voice(
         return runs.bundled(folder, entry, network, preset, facts, say, main)
 
 
-def digests(voices: Voices, splits: Mapping[str, VoiceEncoderDataset | None]) -> dict[str, str]:
-    """Return digests of what is trained on and measured with."""
-    faces = voices.prepared.faces(voices.face)
-    found: dict[str, str] = {}
-    for split, items in splits.items():
-        if items is not None:
-            groups = items.pairs.groups
-            found |= fingerprint(split, voices.manifest, items.identities, groups, faces)
-    return found
-
-
 def mean_embedding(items: VoiceEncoderDataset) -> Tensor:
     """Return the mean of one embedding of each of at most a thousand people, (width,)."""
     people = range(0, len(items.identities), max(1, len(items.identities) // 1000))
-    first = items.pairs.groups.first_picture
+    first = items.groups.first_picture
     return torch.stack([items.embedding(i, int(first[i])) for i in people]).mean(0)
 
 
@@ -210,7 +199,7 @@ def grid_of(run: Run, phase: str, clips: VoiceEncoderDataset) -> Drawing | None:
     if run.decoder is None:
         return None
     folder, prepared = run.folder / GRIDS / phase, run.voices.prepared
-    faces, groups = prepared.faces(run.voices.face), clips.pairs.groups
+    faces, groups = prepared.faces(run.voices.face), clips.groups
     return Drawing(grid.grid(folder, prepared, faces, clips.identities, groups), run.decoder)
 
 
@@ -224,7 +213,7 @@ def with_features(
     stamp = {
         "body": voice_network.body_hash(task.network),
         "heard": (run.settings.data.crop, run.settings.data.seconds, run.voices.preset),
-        "clips": [items.files.place(i) for i in (0, len(items.pairs.groups.clips) - 1)],
+        "clips": [items.files.place(i) for i in (0, len(items.groups.clips) - 1)],
     }
     try:
         features, failed = voice_data.computed_once(

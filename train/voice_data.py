@@ -21,6 +21,7 @@ from vox2face.train import checkpoint
 from vox2face.train.datasets import VoiceEncoderDataset
 from vox2face.train.keeper import require_few
 from vox2face.train.loader import Item, moved
+from vox2face.train.pairs import spread_over
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -141,8 +142,7 @@ class Sampled:
     def __init__(self, items: Any, limit: int, workers: int, most: float) -> None:
         self.items, self.workers, self.most = items, workers, most
         self.failed: dict[int, str] = {}
-        number = min(len(items), limit or len(items))
-        self.chosen = np.unique(np.linspace(0, len(items) - 1, number).round().astype(int)).tolist()
+        self.chosen = spread_over(len(items), limit or len(items)).tolist()
         require_some(items, self.chosen)
 
     def batches(
