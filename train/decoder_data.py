@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 from vox2face.errors import CorpusError
 from vox2face.train.datasets import FaceDecoderDataset
 from vox2face.train.loader import Item
+from vox2face.train.pairs import spread_over
 
 if TYPE_CHECKING:
     from vox2face.train.prepared import Prepared
@@ -89,9 +90,7 @@ def nearest(prepared: Prepared, rows: NDArray[np.int64], count: int) -> NDArray[
         np.stack(values)
         for values in zip(*(features(prepared, int(row)) for row in rows), strict=True)
     )
-    others = np.unique(
-        np.linspace(0, len(rows) - 1, min(len(rows), CANDIDATES)).round().astype(int)
-    )
+    others = spread_over(len(rows), CANDIDATES)
     parts = []
     for first in range(0, len(rows), TOGETHER):
         block = slice(first, first + TOGETHER)
