@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,11 +16,18 @@ from vox2face.converters.mapping import Rule, StoredArray, WeightMap
 from vox2face.converters.ops import Array
 from vox2face.converters.read import LEGACY, WeightFile, open_weights
 from vox2face.converters.tasks import Task
-from vox2face.converters.write import Move, shapes, write
-from vox2face.errors import MappingError, ParityError, UsageError, Vox2FaceError
+from vox2face.converters.write import Move, write
+from vox2face.errors import (
+    MappingError,
+    ParityError,
+    UsageError,
+    Vox2FaceError,
+    WeightFileError,
+)
 from vox2face.files import Progress, atomic_directory, require_space, sha256
 from vox2face.parity import Report
-from vox2face.spec import Entry, resolve
+from vox2face.safetensors_header import embedding_digest, shapes
+from vox2face.spec import OUTPUT_ACTIVATIONS, Entry, resolve
 from vox2face.zoo.catalog import ENTRIES
 from vox2face.zoo.registry import sized
 
@@ -42,15 +50,20 @@ def assemble(job: Job, digest: Task[str], expected: str | None) -> Converted:
         spool = stack.enter_context(spool_file(folder) if spooled else BytesIO())
         moves = [Move(rule, file.open(array, spool)) for rule, array in pairs]
         weights, onnx = folder / bundle.WEIGHTS, folder / bundle.ONNX
-        written = write(moves, weights, tensor_metadata(entry), job.feedback.progress("write"))
+        entry = replace(entry, output_activation=ending(job, file))
+        stamp = tensor_metadata(entry, entry.preprocess)
+        written = write(moves, weights, stamp, job.feedback.progress("write"))
         source = provenance(job, file, digest.result())
         if expected not in (None, source["sha256"]):
             raise Vox2FaceError(f"{job.source} changed since its download: delete it, try again.")
         job.feedback.say(identity(source))
         held = shapes(weights)
         entry = sized(entry, held)
-        graph = resolve(entry.graph)(held)
-        config = bundle.describe(entry, entry.preprocess, source, graph.offered(entry.outputs))
+        space = job.space
+        if entry.kind == "face-encoder":
+            space = replace(space, digest=embedding_digest(weights, entry.classifier))
+        outputs = entry.graph_of(held).offered(entry.outputs)
+        config = bundle.describe(entry, entry.preprocess, space, source, outputs)
         config["parameters"] = size // 4
         bundle.add_file(config, weights, written)
         if job.onnx:
@@ -59,7 +72,7 @@ def assemble(job: Job, digest: Task[str], expected: str | None) -> Converted:
             write_onnx(entry, weights, onnx, config)
             exported = Task(sha256, onnx)
             stack.callback(exported.wait)
-        report = proven(job, moves, weights, onnx if job.onnx else None)
+        report = proven(job, entry, moves, weights, onnx if job.onnx else None)
         if job.onnx:
             bundle.add_file(config, onnx, exported.result())
         finish(entry, folder, config, report)
@@ -109,12 +122,30 @@ def hint(entry: Entry, file: WeightFile) -> str:
     return ""
 
 
-def tensor_metadata(entry: Entry) -> dict[str, str]:
+def ending(job: Job, file: WeightFile) -> str:
+    """Return what the network ends in: as asked for, as the file tells, or as published."""
+    entry = job.entry
+    if not entry.output_activation:
+        return ""
+    stamped = file.stamp.get("output_activation", "")
+    if stamped not in ("", *OUTPUT_ACTIVATIONS):
+        raise WeightFileError(f"{file.path} says that it ends in {stamped!r}, which is unknown.")
+    told = stamped or fitting(entry, file).ending(file.arrays)
+    found = job.output_activation or told or entry.output_activation
+    if found != entry.output_activation:
+        ends, published = (OUTPUT_ACTIVATIONS[end] for end in (found, entry.output_activation))
+        why = "as asked for" if job.output_activation else "as the file tells"
+        job.feedback.say(f"The network ends {ends}, {why}; the published one ends {published}.")
+    return found
+
+
+def tensor_metadata(entry: Entry, preset: str) -> dict[str, str]:
     """Return what model.safetensors says about itself; all values are text."""
     return {
         "format": "pt",
         "entry": entry.name,
-        "preset": entry.preprocess,
+        "preset": preset,
+        **entry.variant,
         "licence": entry.source.licence.name,
     }
 
@@ -157,14 +188,14 @@ def identity(source: dict[str, Any]) -> str:
     return f"{source['file']}: sha256 {source['sha256']}, {words[source['published']]}."
 
 
-def proven(job: Job, moves: list[Move], weights: Path, onnx: Path | None) -> Report:
+def proven(job: Job, entry: Entry, moves: list[Move], weights: Path, onnx: Path | None) -> Report:
     """Return the proof of a bundle in the making; raise `ParityError` if it fails."""
     if job.verify == "none":
         return Report(verify="none")
     keras = job.source if job.verify == "keras" else None
     arrays = original(job.entry, moves)
     progress = job.feedback.progress("prove")
-    return proven_arrays(job.entry, job.entry.preprocess, arrays, weights, onnx, keras, progress)
+    return proven_arrays(entry, entry.preprocess, arrays, weights, onnx, keras, progress)
 
 
 def proven_arrays(

@@ -7,7 +7,7 @@ from typing import Any
 
 from vox2face.bundle import ONNX
 from vox2face.parity import Report
-from vox2face.spec import Entry, Licence
+from vox2face.spec import Entry, Licence, Space
 from vox2face.zoo.preprocessing import meaning
 
 TEMPLATE = """\
@@ -37,6 +37,7 @@ import vox2face
 | Preset | `{preset}`: {preset_meaning} |
 | Input | {input} |
 {outputs}
+{rows}
 | Parameters | {parameters:,} |
 
 ## Intended use
@@ -131,13 +132,15 @@ STAGES = {
     "onnx file": "ONNX Runtime, `model.onnx`",
     "keras": "Keras, the original's own code",
 }
+PROOF = "https://github.com/vox2face/vox2face/blob/main/docs/proof.md"
 PARITY = """
 | Computed with | Comparisons | Largest relative difference | Lowest cosine |
 |---|---|---|---|
 {rows}
 
-Each row compares with an independent computation on the original file's own arrays, layer by layer;
-differences are relative to the largest value of the layer. All figures are in `parity.json`.
+Each row compares with a forward pass in NumPy on the original file's own arrays, layer by layer;
+differences are relative to the largest value of the layer. All figures are in `parity.json`. What
+this shows and what it cannot: [docs/proof.md]({proof}).
 """
 CITATION = """
 ## Citation
@@ -170,6 +173,7 @@ def model_card(entry: Entry, config: dict[str, Any], report: Report) -> str:
             for spec in entry.outputs
             if spec.name in {output["name"] for output in config["outputs"]}
         ),
+        rows="\n".join(f"| {name} | {text} |" for name, text in network_rows(entry, config)),
         parameters=config.get("parameters", entry.parameters),
         note=f"- {entry.note}\n" if entry.note else "",
         verdict=report.verdict(),
@@ -183,6 +187,16 @@ def model_card(entry: Entry, config: dict[str, Any], report: Report) -> str:
         licence_url=origin.licence.url,
         citation=CITATION.format(paper=origin.paper) if origin.paper else "",
     )
+
+
+def network_rows(entry: Entry, config: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield (name, text) of what a network ends in and of whose embeddings it is about."""
+    if entry.output_activation:
+        yield "Output activation", entry.output_activation
+    space = Space(**config["space"])
+    yield "Embeddings", f"of {space}"
+    if space.digest:
+        yield "sha256 of the tensors up to the embedding", f"`{space.digest}`"
 
 
 def metadata(entry: Entry, onnx: bool, published: bool | None) -> Iterator[str]:
@@ -217,4 +231,4 @@ def parity_table(report: Report) -> str:
         f"| {min(row.cosine for row in report.rows if row.stage == stage):.9f} |"
         for stage in report.stages
     ]
-    return PARITY.format(rows="\n".join(rows)) if rows else ""
+    return PARITY.format(rows="\n".join(rows), proof=PROOF) if rows else ""

@@ -15,7 +15,7 @@ from vox2face import bundle, extras
 from vox2face.converters.tasks import Task
 from vox2face.errors import MappingError, UsageError, WeightFileError
 from vox2face.files import require_absent, require_weight_file
-from vox2face.spec import Entry, Source
+from vox2face.spec import Entry, Source, Space
 
 if TYPE_CHECKING:
     from vox2face.fetch import Fetched
@@ -49,6 +49,8 @@ class Job:
     verify: str
     force: bool
     feedback: Feedback
+    output_activation: str = ""
+    space: Space = field(default_factory=Space)
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,8 @@ def convert(
     verify: str = "auto",
     force: bool = False,
     top: bool = True,
+    output_activation: str = "",
+    space: Space | None = None,
     feedback: Feedback | None = None,
 ) -> Converted:
     """Turn a weight file into a proven bundle.
@@ -76,11 +80,14 @@ def convert(
     Without `weights` the published file is taken from the package it comes with if that is
     installed, or fetched, the one without the classifier if not `top`;
     without `out` the bundle goes where `vox2face.load(name)` finds it. `onnx=None` writes
-    model.onnx if the `onnx` extra is there; True insists. Raises a `Vox2FaceError`, leaving
-    nothing behind, if anything is wrong.
+    model.onnx if the `onnx` extra is there; True insists. `output_activation` is what the network
+    ends in, "linear", "relu" or "sigmoid", if neither the file tells nor the entry is right;
+    `space` is whose embeddings a voice encoder gives or a decoder takes, if not those that the
+    entry names. Raises a `Vox2FaceError`, leaving nothing behind, if anything is wrong.
     """
     feedback = feedback or Feedback()
     target = out or bundle.default_path(entry)
+    require_choosable(entry, output_activation)
     published = choose(entry, weights, top)
     onnx = decide(entry, target, onnx, verify, force, feedback)
     weights = weights or published.embedded or published.installed
@@ -101,7 +108,8 @@ def convert(
     try:
         from vox2face.converters.assemble import assemble  # imports while the hash runs
 
-        job = Job(entry, published, path, target, onnx, verify, force, feedback)
+        chosen = (output_activation, space or entry.own_space)
+        job = Job(entry, published, path, target, onnx, verify, force, feedback, *chosen)
         return assemble(job, digest, fetched.sha256 if fetched else None)
     except (WeightFileError, MappingError) as error:
         if not fetched:
@@ -150,6 +158,14 @@ def choose(entry: Entry, weights: Path | None, top: bool) -> Source:
     if weights is not None:
         raise UsageError("--no-top chooses the file to fetch: leave it out where --weights does.")
     return entry.notop
+
+
+def require_choosable(entry: Entry, output_activation: str) -> None:
+    """Raise `UsageError` for an output activation of a network that has no choice."""
+    if output_activation and not entry.output_activation:
+        raise UsageError(
+            f"{entry.name} always ends in the same way: leave its output activation out."
+        )
 
 
 def decide(

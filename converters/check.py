@@ -15,12 +15,12 @@ from vox2face.converters.mapping import WeightMap
 from vox2face.converters.ops import Array
 from vox2face.converters.prove import prove
 from vox2face.converters.read import mapped, open_weights
-from vox2face.converters.write import Move, compare, layout, shapes
+from vox2face.converters.write import Move, compare
 from vox2face.errors import BundleError
 from vox2face.files import Progress
 from vox2face.parity import Report
+from vox2face.safetensors_header import layout, shapes
 from vox2face.spec import resolve
-from vox2face.zoo.registry import entry
 
 
 def check(
@@ -36,7 +36,12 @@ def check(
     """
     if problems := bundle.altered():
         raise BundleError(f"{bundle.path}: {'; '.join(problems)}. Convert again with --force.")
-    model = entry(bundle.entry_name)
+    if bundle.outdated_onnx and bundle.onnx.is_file():
+        raise BundleError(
+            f"{bundle.onnx} was written by vox2face 0.1.0, in which this network lacked its "
+            "sigmoid: convert again with --force."
+        )
+    model = bundle.entry
     if original is not None:
         compare_with(bundle, original, partial(advance, "compare"))
     tensors = stored(bundle.weights)
@@ -61,6 +66,6 @@ def stored(weights: Path) -> dict[str, Array]:
 def compare_with(bundle: Bundle, original: Path, progress: Progress) -> None:
     """Raise unless the bundle holds exactly the values of an original file."""
     with open_weights(original) as file, tempfile.TemporaryFile() as spool:
-        pairs = paired(entry(bundle.entry_name), file)
+        pairs = paired(bundle.entry, file)
         moves = [Move(rule, file.open(array, spool)) for rule, array in pairs]
         compare(moves, bundle.weights, progress)

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vox2face.converters.graphs.graph import Graph, Node
-from vox2face.converters.write import layout
 from vox2face.errors import UsageError, Vox2FaceError
+from vox2face.safetensors_header import layout
 from vox2face.spec import TensorSpec
 
 if TYPE_CHECKING:

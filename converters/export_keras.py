@@ -14,7 +14,6 @@ from vox2face.converters.write_keras import layers_of, write_layers
 from vox2face.errors import BundleError, UsageError
 from vox2face.files import atomic_file, require_space
 from vox2face.spec import resolve
-from vox2face.zoo.registry import entry as find_entry
 
 SUFFIXES = (".h5", ".hdf5")
 
@@ -32,7 +31,7 @@ def export_keras(
     for a network that has no graph in Keras, `BundleError` if the weights were altered.
     """
     path = require_writable(path)
-    entry = find_entry(target.entry_name)
+    entry = target.entry
     if not entry.twin:
         raise UsageError(
             f"{entry.name} has no graph in Keras that could load the file: use --format onnx."

@@ -61,7 +61,8 @@ class WeightMap:
     name their layers, None if positions would not be safe. `ignore` lists layers that may be in
     the file and are not used, `optional` those that may be missing, all together. `renames` are
     (pattern, replacement) by which other names for "layer/weight" become those of the rules, in
-    order. `like` says in words whose files these are.
+    order. `endings` are (pattern, output activation): a name in the file that matches tells what
+    the network ends in. `like` says in words whose files these are.
     """
 
     like: str
@@ -71,6 +72,7 @@ class WeightMap:
     optional: frozenset[str] = frozenset()
     unnamed: str | None = None
     renames: tuple[tuple[str, str], ...] = ()
+    endings: tuple[tuple[str, str], ...] = ()
 
     def pair(
         self, arrays: Sequence[StoredArray], named: bool = True
@@ -103,6 +105,12 @@ class WeightMap:
             name = re.sub(pattern, replacement, name)
         layer, weight = name.rsplit("/", 1)
         return replace(array, layer=layer, name=weight) if self.renames else array
+
+    def ending(self, arrays: Sequence[StoredArray]) -> str:
+        """Return what the names in a file tell that the network ends in; "" if they do not."""
+        names = [f"{array.layer}/{array.name}" for array in arrays]
+        told = (end for pattern, end in self.endings for n in names if re.search(pattern, n))
+        return next(told, "")
 
     def adapted(self, shapes: Mapping[str, tuple[int, ...]]) -> WeightMap:
         """Return the map for a narrower or shallower network, given its tensors' shapes.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,18 @@ from vox2face import bundle as bundles
 from vox2face import extras
 from vox2face.bundle import Bundle
 from vox2face.converters import export, run_onnx
-from vox2face.converters.deliver import HALF, HALF_COSINE, require_exportable
+from vox2face.converters.deliver import require_exportable, tolerance
 from vox2face.converters.export import Tail
 from vox2face.converters.ops import Array
 from vox2face.converters.probes import RAW_PAIRS
-from vox2face.converters.write import shapes
 from vox2face.errors import ParityError, UsageError
 from vox2face.files import atomic_file
-from vox2face.parity import MIN_COSINE, Report, compare
-from vox2face.spec import Entry, TensorSpec, resolve
+from vox2face.parity import Report, compare
+from vox2face.safetensors_header import shapes
+from vox2face.spec import TensorSpec
 from vox2face.zoo import registry
 from vox2face.zoo.preprocessing import frontend, raw_input
-from vox2face.zoo.registry import load_module, require_same_width
+from vox2face.zoo.registry import load_module
 
 PICTURE = TensorSpec(
     name="picture",
@@ -46,49 +47,56 @@ ATOL = {"embedding": 0.0, "picture": 1e-4, "landmarks": 1e-2}  # of 1 and of a p
 
 
 def export_pipeline(
-    kind: str, encoder: Bundle, decoder: Bundle, path: Path, half: bool = False
+    kind: str,
+    encoder: Bundle,
+    decoder: Bundle,
+    path: Path,
+    half: bool = False,
+    any_space: bool = False,
 ) -> Report:
     """Write a pipeline as one ONNX file, run it, and compare it with the torch modules.
 
     `kind` is "speech2face" (waveforms at 16 kHz, float32 (n, samples), of 1600 samples or more)
     or "face2face" (uint8 RGB (n, height, width, 3)). Levelling, cutting or repeating, front end and
-    warp are inside. Outputs: picture, landmarks and embedding. Raises `UsageError` for models that
-    do not fit each other, `ParityError`, keeping nothing, if ONNX Runtime computes other values.
+    warp are inside. Outputs: picture, landmarks and embedding. Faces are preprocessed as the
+    decoder's space says. Raises `UsageError` for models that do not fit each other, of which those
+    of different spaces pass with `any_space`, `ParityError`, keeping nothing, if ONNX Runtime
+    computes other values.
     """
     path = require_exportable(path)
     extras.require("onnx", "ONNX export")
-    first, second = matched(kind, encoder, decoder)
+    preset = matched(kind, encoder, decoder, any_space)
     with atomic_file(path) as partial:
-        write_pipeline(kind, first, second, encoder, decoder, partial, half)
-        report = compared(first, second, encoder, decoder, partial, half)
+        write_pipeline(kind, encoder, preset, decoder, partial, half)
+        report = compared(encoder, preset, decoder, partial, half)
         if not report.ok:
             raise ParityError(f"{report.verdict()} {path} was not written.", report)
     return report
 
 
-def matched(kind: str, encoder: Bundle, decoder: Bundle) -> tuple[Entry, Entry]:
-    """Return the entries of both bundles, or raise `UsageError` if they do not fit."""
-    first, second = (
-        registry.sized(registry.entry(b.entry_name), shapes(b.weights)) for b in (encoder, decoder)
-    )
+def matched(kind: str, encoder: Bundle, decoder: Bundle, any_space: bool) -> str:
+    """Return the preset of the encoder, or raise `UsageError` if the two do not fit."""
+    first, second = encoder.entry, decoder.entry
     for entry, wanted in ((first, KINDS[kind]), (second, "face-decoder")):
         if entry.kind != wanted:
             raise UsageError(f"{entry.name} is a {entry.kind}: {kind} needs a {wanted} there.")
-    require_same_width(first, second)
-    return first, second
+    preset, made = encoder.preset, encoder.space
+    if first.kind == "face-encoder":
+        preset = registry.preset_for(made, decoder.space)
+        made = replace(made, preset=preset)
+    registry.require_pair(first, made, second, decoder.space, any_space)
+    return preset
 
 
 def write_pipeline(
-    kind: str, first: Entry, second: Entry, encoder: Bundle, decoder: Bundle, path: Path, half: bool
+    kind: str, encoder: Bundle, preset: str, decoder: Bundle, path: Path, half: bool
 ) -> None:
     """Write the file: front end, encoder, decoder and tail."""
     from vox2face.zoo.face_tail import stored_tail
 
     prefixes = {"encoder/": encoder.weights, "decoder/": decoder.weights}
-    graphs = [
-        resolve(entry.graph)(shapes(bundle.weights))
-        for entry, bundle in ((first, encoder), (second, decoder))
-    ]
+    first, second = encoder.entry, decoder.entry
+    graphs = [b.entry.graph_of(shapes(b.weights)) for b in (encoder, decoder)]
     graph = (
         graphs[0]
         .reduced(("embedding",))
@@ -103,7 +111,10 @@ def write_pipeline(
         "pipeline": kind,
         "encoder": first.name,
         "decoder": second.name,
-        "preset": encoder.preset,
+        "preset": preset,
+        "space": json.dumps(asdict(decoder.space)),
+        **{f"encoder_{name}": value for name, value in first.variant.items()},
+        **{f"decoder_{name}": value for name, value in second.variant.items()},
         "input": raw.meaning,
         "synthetic": "pictures are synthetic and show no real person",
         "licence": f"{first.source.licence.name}; {second.source.licence.name}",
@@ -112,29 +123,28 @@ def write_pipeline(
         "vox2face": encoder.config["vox2face"],
     }
     specs = (first.input, PICTURE, LANDMARKS, embedding)
-    front = (frontend(first, encoder.preset), raw)
+    front = (frontend(first, preset), raw)
     export.write(path, graph, prefixes, specs, metadata, front, tail, half)
 
 
-def compared(
-    first: Entry, second: Entry, encoder: Bundle, decoder: Bundle, path: Path, half: bool
-) -> Report:
+def compared(encoder: Bundle, preset: str, decoder: Bundle, path: Path, half: bool) -> Report:
     """Run the file and the torch modules on two inputs and compare all outputs."""
+    first = encoder.entry
     raw = RAW_PAIRS[first.kind]()
-    wanted = expected(first, second, encoder, decoder, raw)
+    wanted = expected(encoder, preset, decoder, raw)
     session = run_onnx.session(path)
     names = [output.name for output in session.get_outputs()]
     values = dict(zip(names, run_onnx.run(session, raw), strict=True))
-    rtol, least = (HALF, HALF_COSINE) if half else (first.rtol, MIN_COSINE)
+    allowed = tolerance(first, preset, True, half)
     rows = [
-        compare("onnx file", name, values[name], wanted[name], ATOL[name], rtol, least)
+        compare("onnx file", name, values[name], wanted[name], ATOL[name], *allowed)
         for name in names
     ]
     return Report(rows)
 
 
 def expected(
-    first: Entry, second: Entry, encoder: Bundle, decoder: Bundle, raw: NDArray[Any]
+    encoder: Bundle, preset: str, decoder: Bundle, raw: NDArray[Any]
 ) -> Mapping[str, Array]:
     """Return what the torch modules make of raw inputs."""
     import torch
@@ -142,9 +152,9 @@ def expected(
     from vox2face.zoo.face_tail import stored_tail
 
     with torch.inference_mode():
-        x = frontend(first, encoder.preset)(torch.from_numpy(np.ascontiguousarray(raw)))
-        embedding = load_module(first, encoder.weights)(x)
-        marks, texture = load_module(second, decoder.weights)(embedding)
+        x = frontend(encoder.entry, preset)(torch.from_numpy(np.ascontiguousarray(raw)))
+        embedding = load_module(encoder.entry, encoder.weights)(x)
+        marks, texture = load_module(decoder.entry, decoder.weights)(embedding)
         picture, _, points = stored_tail(decoder.weights)(marks, texture)
     return {
         "embedding": embedding.numpy(),

@@ -15,9 +15,10 @@ import numpy as np
 from vox2face import __version__
 from vox2face.converters.ops import Array
 from vox2face.converters.probes import pair
-from vox2face.converters.write import release, shapes
+from vox2face.converters.write import release
 from vox2face.files import Progress
 from vox2face.parity import Parity, Report, compare
+from vox2face.safetensors_header import shapes
 from vox2face.spec import Entry, resolve
 from vox2face.zoo.registry import load_module, sized
 
@@ -98,7 +99,7 @@ def outputs(session: onnxruntime.InferenceSession, x: Array) -> dict[str, Array]
 def reference_taps(entry: Entry, arrays: Mapping[str, Array], x: Array) -> dict[str, Array]:
     """Run the reference; the pages of a layer's weights are let go once it is done."""
     wanted = {}
-    for tap, value in resolve(entry.reference)(arrays, x):
+    for tap, value in resolve(entry.reference)(arrays, x, **entry.variant):
         wanted[tap] = value
         for name, array in arrays.items():
             if name.startswith(f"{tap}/"):
@@ -141,7 +142,7 @@ def onnx_rows(
     """Compare ONNX Runtime's taps, then the outputs the finished file gave fully optimised."""
     from vox2face.converters import run_onnx
 
-    graph = resolve(entry.graph)(shapes(weights))
+    graph = entry.graph_of(shapes(weights))
     for tap, value in run_onnx.run_taps(graph, weights, entry.input, x[:1]).items():
         rows.append(row(entry, "onnx", tap, channels_last(value), wanted[tap]))
     taps = {name: tap for tap, name in graph.taps.items()}

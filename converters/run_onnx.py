@@ -17,8 +17,8 @@ from vox2face import extras
 from vox2face.converters.export import model_without_weights, nbytes
 from vox2face.converters.graphs.graph import Graph
 from vox2face.converters.ops import Array
-from vox2face.converters.write import layout
 from vox2face.errors import UsageError, Vox2FaceError
+from vox2face.safetensors_header import layout
 from vox2face.spec import TensorSpec
 
 if TYPE_CHECKING:

@@ -18,14 +18,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 
 from vox2face.converters.mapping import Rule
 from vox2face.converters.ops import OPS, Array, fill
 from vox2face.converters.readers.base import whole
 from vox2face.converters.tasks import Task
-from vox2face.errors import BundleError, Vox2FaceError, WeightFileError
+from vox2face.errors import Vox2FaceError, WeightFileError
 from vox2face.files import Progress
+from vox2face.safetensors_header import layout, shapes
 
 BLOCK = 1 << 23  # bytes of a block, of which there are a few in memory
 BATCH = 1 << 22  # bytes of blocks that a thread takes at once
@@ -133,24 +133,6 @@ def compare(moves: Sequence[Move], path: Path, progress: Progress) -> None:
             place = places[block.move.rule.target] + block.start * row
             require_equal(path, written, block, part, place)
             drop(written, place, block.nbytes)
-
-
-def layout(path: Path) -> dict[str, int]:
-    """Return where in a safetensors file the values of each tensor begin."""
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        content = json.loads(file.read(length))
-    content.pop("__metadata__", None)
-    return {name: 8 + length + facts["data_offsets"][0] for name, facts in content.items()}
-
-
-def shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Return name -> shape of every tensor in a safetensors file, as its library reads it."""
-    try:
-        with safe_open(path, framework="numpy") as file:
-            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
-    except SafetensorError as error:
-        raise BundleError(f"{path} is no whole safetensors file ({error}).") from error
 
 
 def header(moves: Sequence[Move], metadata: dict[str, str]) -> bytes:

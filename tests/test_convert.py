@@ -259,12 +259,11 @@ def test_unknown_verification_lists_the_known_ones(twin: Twin, twin_file: TwinFi
 
 
 def test_check_proves_a_bundle_again_and_notices_changes(
-    twin: Twin, twin_file: TwinFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    twin: Twin, twin_file: TwinFile, registered: Callable[[Entry], None], tmp_path: Path
 ) -> None:
     entry, file = twin("vggface.rcmalli"), twin_file("vggface.rcmalli")
     done = convert(entry, file, tmp_path / "out")
-    for module in ("check.entry", "deliver.find_entry"):
-        monkeypatch.setattr(f"vox2face.converters.{module}", lambda name: entry)
+    registered(entry)
     assert check(bundles.read(done.path), file).ok
     assert check(bundles.read(done.path)).stages == ["torch", "onnx", "onnx file"]
     report = deliver.export_file(bundles.read(done.path), tmp_path / "a.onnx", logits=True)

@@ -18,6 +18,7 @@ from vox2face import runtime
 from vox2face.audio import decode, speech
 from vox2face.cli import evaluate as cli
 from vox2face.errors import CorpusError, UsageError, Vox2FaceError
+from vox2face.spec import Space
 from vox2face.train import (
     evaluate,
     evaluate_files,
@@ -78,6 +79,9 @@ class Invented:
     def manifest(self) -> manifest.Manifest:
         return manifest.from_columns(self.rows)
 
+    def space(self, name: str) -> Space:
+        return Space("vggface.serengil", "deepface", "a" * 64)
+
     def faces(self, name: str) -> np.ndarray:
         return np.array(self.values, np.float32)
 
@@ -95,6 +99,7 @@ class Hearing:
     """A voice encoder that takes less time than a network: the levels of some bands."""
 
     entry, preset, backend, bundle, width = registry.entry(VOICE), "none", "torch", None, WIDTH
+    space = Space("vggface.serengil", "deepface")
 
     def preprocess(self, file: str) -> Any:
         tones = np.abs(np.fft.rfft(decode(file), 16_000))[: 40 * WIDTH]
@@ -483,6 +488,23 @@ def test_decoded_pictures_are_measured(
     assert "Craniofacial correlation" in report(found.results)
 
 
+def test_networks_of_another_space_than_the_prepared_faces_are_refused(
+    corpus: Invented, hearing: Hearing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, spaces = random_module("face_decoder.tiny"), ("vggface.serengil", "vggface.rcmalli")
+    good, bad = (
+        str(vox2face.save("face_decoder.tiny", module, tmp_path / s, space=Space(s, "deepface")))
+        for s in spaces
+    )
+    evaluated(corpus, voice="hearing", decoder=good)
+    with pytest.raises(UsageError, match=r"the prepared .* weights aaaaaaaa, and .*rcmalli"):
+        evaluated(corpus, voice="hearing", decoder=bad)
+    monkeypatch.setattr(Hearing, "space", Space("vggface.serengil", "speech-to-face"))
+    with pytest.raises(UsageError, match=r"hearing gives embeddings of .* speech-to-face"):
+        evaluated(corpus, voice="hearing", decoder=good)
+    evaluated(corpus, voice="hearing", decoder=bad, any_space=True)
+
+
 def test_face_to_face_needs_no_voices(corpus: Invented, bundle: Make, tmp_path: Path) -> None:
     for row, kind in enumerate(corpus.rows["kind"]):
         if kind == "voice":
@@ -574,6 +596,9 @@ class Folder:
         self.facts = {"stages": {"landmarks": {}, "embeddings/invented": {}}}
         self.landmarks = Stage(corpus.landmarks())
         self.picture, self.encoder, self.corpus = corpus.picture, corpus.encoder, corpus
+
+    def space(self, name: str | None = None) -> Space:
+        return self.corpus.space("")
 
     def faces(self, name: str | None = None) -> Stage:
         if name not in (None, "invented"):

@@ -31,15 +31,14 @@ RESIDUAL = ["vggface_resnet50.rcmalli", "vggface_senet50.rcmalli"]
 
 @pytest.fixture
 def made(
-    twin: Twin, twin_file: TwinFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    twin: Twin, twin_file: TwinFile, registered: Callable[[Entry], None], tmp_path: Path
 ) -> Callable[..., tuple[Path, Bundle]]:
     """Return a function that gives a narrow weight file and the bundle made of it."""
 
     def make(name: str, **options: bool) -> tuple[Path, Bundle]:
-        monkeypatch.setattr(exporting, "find_entry", twin)
-        monkeypatch.setattr("vox2face.converters.check.entry", twin)
-        file = twin_file(name, **options)
-        convert(twin(name), file, tmp_path / "bundle", onnx=False, verify="none")
+        file, entry = twin_file(name, **options), twin(name)
+        convert(entry, file, tmp_path / "bundle", onnx=False, verify="none")
+        registered(entry)
         return file, bundles.read(tmp_path / "bundle")
 
     return make

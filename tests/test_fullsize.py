@@ -259,6 +259,38 @@ def compare_blocks(encoder: FaceEncoder, theirs: Mapping[str, np.ndarray]) -> No
     assert len(seen) == (18 if encoder.classes else 17)
 
 
+@pytest.mark.parametrize("backend", ["torch", "onnx"])
+def test_the_audioset_network_equals_transformers(
+    backend: str, audioset: Path, space: Path
+) -> None:
+    from transformers import ASTForAudioClassification
+
+    theirs = ASTForAudioClassification.from_pretrained(audioset).eval()
+    x = torch.randn(2, 1024, 128, generator=torch.Generator().manual_seed(4))
+    with torch.inference_mode():
+        want = theirs(x).logits.numpy()
+    assert want.shape == (2, 527) and (want < 0).any()
+    got = load(space / "audioset", backend=backend).run(x)[0]
+    assert np.abs(got - want).max() <= 1e-4 * np.abs(want).max()
+
+
+@pytest.fixture(scope="module")
+def audioset(space: Path) -> Path:
+    """A full-size file written by transformers, which the command then converts."""
+    from transformers import ASTConfig, ASTForAudioClassification
+
+    torch.manual_seed(5)
+    network = ASTForAudioClassification(ASTConfig(num_labels=527))
+    for parameter in network.parameters():
+        parameter.data += 0.02 * torch.randn_like(parameter)
+    network.save_pretrained(space / "ast")
+    command = str(Path(sys.executable).with_name("vox2face"))
+    file = space / "ast" / "model.safetensors"
+    arguments = ["--weights", file, "--onnx", "--out", space / "audioset"]
+    subprocess.run([command, "convert", "ast-audioset", *map(str, arguments)], check=True)
+    return space / "ast"
+
+
 def same_arrays(first: Path, second: Path) -> int:
     """Return how many arrays two weight files share, after comparing all of both bit for bit."""
     with open_weights(first) as a, open_weights(second) as b, TemporaryFile() as spool:

@@ -183,12 +183,11 @@ def test_onnx_is_exported_beside_the_cache_of_the_hub(
 
 
 def test_exported_gives_logits_too(
-    plain: Path, twin: Callable[[str], Entry], monkeypatch: pytest.MonkeyPatch
+    plain: Path, twin: Callable[[str], Entry], registered: Callable[[Entry], None]
 ) -> None:
     import onnx
 
-    entry = twin(NAME)
-    monkeypatch.setattr("vox2face.converters.deliver.find_entry", lambda name: entry)
+    registered(twin(NAME))
     paths = [locate.exported(bundles.read(plain), logits=logits) for logits in (False, True)]
     assert [path.name for path in paths] == ["embedding.onnx", "logits.onnx"]
     outputs = [[o.name for o in onnx.load(path).graph.output] for path in paths]

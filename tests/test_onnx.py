@@ -26,9 +26,9 @@ NAME = "vggface.serengil"
 
 
 @pytest.fixture
-def entry(twin: Callable[[str], Entry], monkeypatch: pytest.MonkeyPatch) -> Entry:
+def entry(twin: Callable[[str], Entry], registered: Callable[[Entry], None]) -> Entry:
     made = twin(NAME)
-    monkeypatch.setattr(deliver, "find_entry", lambda name: made)
+    registered(made)
     return made
 
 

@@ -7,6 +7,7 @@ import importlib.util
 import re
 import sys
 import types
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -78,15 +79,35 @@ def keras_vggface(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     return owners_module("keras-vggface", "keras_vggface/utils.py")
 
 
+@pytest.fixture(scope="module")
+def loaded(
+    tmp_path_factory: pytest.TempPathFactory, python: Callable[..., str]
+) -> Callable[[tuple[int, int]], np.ndarray]:
+    """What Keras itself loads, as keras-vggface's own example does, of a picture of a size."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for size in SIZES:
+        Image.fromarray(picture(*size)).save(folder / f"{size[0]}x{size[1]}.png")
+    script = (
+        "import sys, numpy, pathlib\n"
+        "from tf_keras.preprocessing import image\n"
+        "for path in pathlib.Path(sys.argv[1]).glob('*.png'):\n"
+        "    loaded = image.load_img(path, target_size=(224, 224))\n"
+        "    numpy.save(path.with_suffix('.npy'), image.img_to_array(loaded))\n"
+    )
+    python(script, folder)
+    return lambda size: np.asarray(np.load(folder / f"{size[0]}x{size[1]}.npy"))
+
+
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("version", [1, 2])
-def test_keras_vggface_equals_preprocess_input(
-    keras_vggface: types.ModuleType, size: tuple[int, int], version: int
+def test_keras_vggface_equals_load_img_and_preprocess_input(
+    keras_vggface: types.ModuleType,
+    loaded: Callable[[tuple[int, int]], np.ndarray],
+    size: tuple[int, int],
+    version: int,
 ) -> None:
-    pixels = picture(*size)
-    loaded = Image.fromarray(pixels).resize((224, 224), Image.Resampling.NEAREST)
-    want = keras_vggface.preprocess_input(np.asarray(loaded, np.float32)[None], version=version)[0]
-    shown = ours(f"keras-vggface-v{version}", pixels)
+    want = keras_vggface.preprocess_input(loaded(size)[None].copy(), version=version)[0]
+    shown = ours(f"keras-vggface-v{version}", picture(*size))
     np.testing.assert_allclose(shown, want, rtol=0, atol=1e-5)
 
 

@@ -37,9 +37,6 @@ def converted(twin: Twin, twin_file: TwinFile, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(
         runtime.registry, "entry", lambda name: entry if real(name).name == NAME else real(name)
     )
-    monkeypatch.setattr(
-        "vox2face.converters.deliver.find_entry", lambda name: runtime.registry.entry(name)
-    )
     return convert(entry, twin_file(NAME), onnx=False).path
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,9 +16,11 @@ from PIL import Image
 from twins import SMALL, random_module
 
 import vox2face as package
+from vox2face import bundle as bundles
 from vox2face.cli import main
 from vox2face.errors import CorpusError, UsageError
 from vox2face.face import made_by
+from vox2face.spec import Space
 from vox2face.train import checkpoint, curves, decoder_data, manifest, recipe, run_folder
 from vox2face.train.datasets import FaceDecoderDataset
 from vox2face.train.decoder import build, start, train_decoder
@@ -30,6 +33,7 @@ from vox2face.zoo.presets import face_preset
 from vox2face.zoo.warp import ORDER_72
 
 WIDTH, PEOPLE, PICTURES = 6, 10, 2
+SPACE = Space("vggface.serengil", "dlib")
 RECIPES = ("decoder-cole", "decoder-speech-to-face-repo", "tiny-decoder")
 
 
@@ -90,6 +94,9 @@ class Corpus:
         colour = np.random.default_rng(row // PICTURES).integers(30, 220, 3)
         picture[60:164, 70 + row : 154 + row] = colour
         return picture
+
+    def space(self, name: str | None = None) -> Space:
+        return SPACE
 
     def faces(self, name: str | None = None) -> Arrays:
         if name not in (None, *self.encoders):
@@ -230,7 +237,7 @@ def test_a_decoder_starts_at_the_mean_landmarks_and_colour() -> None:
         start(network, FaceDecoderDataset(corpus.manifest, corpus, "train"), chosen.network)
         bias = network.landmark_layers[-1][0].bias.detach().reshape(-1, 2)
         np.testing.assert_array_equal(bias, corpus.mean_landmarks[list(order)])
-        colour = network.texture_layers[-1][0].bias.detach()
+        colour = network.texture_layers[-1][1](network.texture_layers[-1][0].bias.detach())
         assert 0.3 < float(colour.mean()) < 0.6
 
 
@@ -363,6 +370,39 @@ def test_what_cannot_be_trained_is_refused_in_one_sentence(tmp_path: Path) -> No
         build(network(begin=str(voice)), WIDTH, 0)
     with pytest.raises(UsageError, match=r"data\.morph is 2\.0: it must be from 0 to 1"):
         settings("data.morph=2")
+
+
+def test_the_bundle_has_the_space_of_the_corpus_and_other_voices_are_refused(
+    tmp_path: Path,
+) -> None:
+    module = random_module("ast.tiny", width=WIDTH)
+    other = Space("vggface.rcmalli", "dlib")
+    voice = str(package.save("ast.tiny", module, tmp_path / "voice", space=other))
+    chosen = recipe.shortened(settings(), None, 1)
+    with pytest.raises(UsageError, match=r"of vggface\.rcmalli with .*, and the decoder was made"):
+        trained(tmp_path / "no", chosen, voice=voice)
+    assert bundles.read(trained(tmp_path / "run", chosen)).space == SPACE
+
+
+def test_a_decoder_ends_as_the_weights_it_starts_from(tmp_path: Path) -> None:
+    name = "face_decoder.speech-to-face"
+    module = random_module(name, output_activation="linear", width=WIDTH)
+    begin = package.save(name, module, tmp_path / "linear")
+    assert build(Network(name, str(begin), False, {}), WIDTH, 0).output_activation == "linear"
+    assert build(Network(name, "", False, {}), WIDTH, 0).output_activation == "sigmoid"
+    with pytest.raises(UsageError, match="output_activation is 'tanh', not one of linear, relu"):
+        build(Network(name, "", False, {"output_activation": "tanh"}), WIDTH, 0)
+
+
+def test_a_run_that_began_without_a_sigmoid_is_not_gone_on_with(tmp_path: Path) -> None:
+    chosen = recipe.shortened(settings(name="decoder-speech-to-face-repo"), None, 1)
+    trained(tmp_path / "run", chosen)
+    record = tmp_path / "run" / "run.json"
+    began = json.loads(record.read_text())
+    assert began.pop("output_activation") == "sigmoid"
+    record.write_text(json.dumps(began))
+    with pytest.raises(UsageError, match=r"was begun by vox2face 0\.1\.0, whose network lacked"):
+        trained(tmp_path / "run", chosen, resume=True)
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -16,7 +16,9 @@ from PIL import Image
 from twins import SMALL, random_module
 
 import vox2face as package
+from vox2face import bundle as bundles
 from vox2face.errors import AudioError, CorpusError, UsageError
+from vox2face.spec import Space
 from vox2face.train import checkpoint, curves, manifest, recipe, runs, voice_data, voice_network
 from vox2face.train.manifest import Manifest
 from vox2face.train.voice import train_voice
@@ -26,6 +28,7 @@ from vox2face.train.voice_task import VoiceTask
 from vox2face.zoo import registry
 
 WIDTH, PEOPLE, CLIPS, PICTURES = 6, 10, 3, 2
+SPACE = Space("vggface.serengil", "deepface")
 SECONDS = 2.6  # VE_conv needs 259 frames
 Make = Callable[..., Path]
 
@@ -77,6 +80,9 @@ class Corpus:
 
     def numbers(self, kind: str) -> np.ndarray:
         return np.flatnonzero(np.array(self.manifest.column("kind")) == kind)
+
+    def space(self, name: str | None = None) -> Space:
+        return SPACE
 
     def faces(self, name: str | None = None) -> Faces:
         if name not in (None, *self.encoders):
@@ -358,6 +364,19 @@ def test_a_decoder_of_another_width_is_refused(tmp_path: Path, bundle: Make) -> 
     chosen = settings("tiny-ve_conv", "loss.decoder_weight=1")
     with pytest.raises(UsageError, match="48 values and the corpus has 6"):
         trained(tmp_path / "run", chosen, decoder=str(decoder))
+
+
+def test_a_decoder_of_another_space_is_refused_and_the_bundle_has_the_corpus(
+    tmp_path: Path,
+) -> None:
+    module = random_module("face_decoder.tiny", width=WIDTH)
+    other = Space("vggface.serengil", "speech-to-face")
+    decoder = str(package.save("face_decoder.tiny", module, tmp_path / "decoder", space=other))
+    chosen = settings("tiny-ve_conv", "phases.train.steps=1")
+    with pytest.raises(UsageError, match=r"preset deepface, and .* preset speech-to-face"):
+        trained(tmp_path / "no", chosen, decoder=decoder)
+    out = trained(tmp_path / "run", chosen, decoder=decoder, any_space=True)
+    assert bundles.read(out).space == SPACE
 
 
 @pytest.mark.parametrize("arch, phase", [("tiny-ve_conv", "train"), ("tiny-ge2e", "head")])

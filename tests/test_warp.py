@@ -85,6 +85,20 @@ def test_places_are_those_of_the_closed_formula() -> None:
     assert (exact - by_elimination(warp, landmarks, module.RIDGE)).abs().max() < 1e-5
 
 
+def test_it_computes_what_tensorflow_addons_does() -> None:
+    """The numbers are those of its sparse_image_warp; see tests/data/golden."""
+    numbers = np.load(Path(__file__).parent / "data" / "golden" / "sparse_image_warp.npz")
+    mean, landmarks = (torch.from_numpy(numbers[name]) for name in ("mean", "landmarks"))
+    warp, line = LandmarkWarp(mean, 64), torch.arange(64.0)
+    y, x = torch.meshgrid(line, line, indexing="ij")
+    flow = torch.stack([x, y], -1) - warp.places(landmarks)
+    assert np.abs(numbers["flow"]).max() > 4  # pixels
+    assert np.abs(flow[:, ::4, ::4].numpy() - numbers["flow"]).max() < 5e-3
+    waves = [torch.sin(x / 7 + c) * torch.cos(y / 5 - c) / 2 + 0.5 for c in range(3)]
+    picture = warp(torch.stack(waves).expand(2, -1, -1, -1), landmarks)
+    assert np.abs(picture[..., ::4, ::4].numpy() - numbers["picture"]).max() < 5e-4
+
+
 def test_landmarks_as_close_as_those_of_lips_are_told_apart() -> None:
     mean = mean_face()
     mean[61] = mean[67] + 0.1

@@ -19,6 +19,8 @@ import torch
 from numpy.typing import NDArray
 
 from vox2face.errors import CorpusError, UsageError
+from vox2face.locate import locate
+from vox2face.spec import Space
 from vox2face.train import grid, loop, recipe, run_folder, runs, voice_network
 from vox2face.train.datasets import FaceDecoderDataset
 from vox2face.train.decoder_data import Morphs, Targets
@@ -54,6 +56,7 @@ class Run:
     settings: DecoderRecipe
     face: str | None
     voice: str
+    space: Space
     facts: dict[str, Any]
     resume: bool
     say: Say
@@ -82,6 +85,7 @@ def train_decoder(
     *,
     face: str | None = None,
     voice: str = "",
+    any_space: bool = False,
     resume: bool = False,
     minutes: float = math.inf,
     say: Say = print,
@@ -90,7 +94,8 @@ def train_decoder(
 
     `prepared` holds embeddings (of the encoder `face` or of its first one), landmarks and
     textures; `voice` is a voice encoder whose faces the grids show too. A run that goes on with
-    `resume` has the names that it began with. After `minutes` the best weights so far become the
+    `resume` has the names that it began with; `any_space` lets a `voice` pass that predicts other
+    embeddings than the prepared ones. After `minutes` the best weights so far become the
     bundle. Raises `Vox2FaceError` in one sentence for what cannot be trained.
     """
     deadline = time.monotonic() + 60 * minutes
@@ -107,7 +112,9 @@ def train_decoder(
         "face_encoder": face,
         "warps": network.mean_landmarks is not None,
     }
-    run = Run(folder, manifest, prepared, settings, face, voice, facts, resume, say)
+    space = prepared.space(face)
+    shown = Space() if any_space else space
+    run = Run(folder, manifest, prepared, settings, face, voice, shown, facts, resume, say)
     source = run.source("train")
     start(network, source, settings.network)
     items = training_items(run, source)
@@ -118,7 +125,8 @@ def train_decoder(
             splits = {"train": source, "val": measured and measured[0]}
             data = fingerprints(manifest, source.embeddings, splits)
             processes = machine.num_processes
-            asked = run_folder.Asked(KIND, names, settings, len(items), data, processes)
+            ends = network.output_activation
+            asked = run_folder.Asked(KIND, names, settings, len(items), data, processes, ends)
             run_folder.begin(folder, asked, resume)
         for name in settings.phases:
             state = run_phase(run, name, network, judge, items, measured, deadline)
@@ -127,7 +135,7 @@ def train_decoder(
             if not state.finished:
                 break
         entry, preset = settings.network.entry, encoder.preset
-        return runs.bundled(folder, entry, network, preset, facts, say, main)
+        return runs.bundled(folder, entry, network, preset, space, facts, say, main)
 
 
 def build(settings: Network, width: int, seed: int) -> FaceDecoder:
@@ -144,6 +152,7 @@ def build(settings: Network, width: int, seed: int) -> FaceDecoder:
     try:
         shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
         sizes = registry.options(entry, shapes) if weights else {}
+        sizes |= locate(settings.start).entry.variant if weights else {}
     except (LookupError, ValueError, TypeError) as error:
         raise UsageError(
             f"network.start is {settings.start}, which holds no {entry.name}: name a decoder."
@@ -187,7 +196,10 @@ def start(network: FaceDecoder, source: FaceDecoderDataset, settings: Network) -
     points = landmarks[0].bias.numel() // 2
     with torch.no_grad():
         landmarks[0].bias.copy_(in_order(mean, points).flatten())
-        texture[0].bias.copy_(torch.from_numpy(colour / MOST))
+        shade = torch.from_numpy(colour / MOST)
+        texture[0].bias.copy_(
+            shade.logit(eps=1e-3) if network.output_activation == "sigmoid" else shade
+        )
 
 
 def in_order(landmarks: torch.Tensor, points: int) -> torch.Tensor:
@@ -221,7 +233,7 @@ def validation(run: Run) -> tuple[FaceDecoderDataset, grid.Grid, Spoken] | None:
     shown = grid.grid(
         run.folder / GRIDS, run.prepared, source.embeddings, source.identities, source.groups
     )
-    return source, shown, grid.spoken(shown, run.manifest, run.voice)
+    return source, shown, grid.spoken(shown, run.manifest, run.voice, run.space)
 
 
 def run_phase(

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vox2face.errors import CorpusError, UsageError
+from vox2face.spec import Space
 from vox2face.train.manifest import Manifest
 from vox2face.train.metrics import Indices
 
@@ -24,6 +25,9 @@ class Arrays(Protocol):
 
     def faces(self, name: str) -> Rows:
         """Return a network's embeddings (rows, width), NaN where there is none."""
+
+    def space(self, name: str) -> Space:
+        """Return the space of a network's embeddings."""
 
     def landmarks(self) -> Rows | None:
         """Return landmarks (rows, 68, 2), NaN where there are none."""

@@ -23,6 +23,7 @@ from vox2face.train.evaluate_options import (
 from vox2face.train.evaluate_voices import Voices
 from vox2face.train.metrics import Array, Indices, unit
 from vox2face.train.ridge import ridge
+from vox2face.zoo import registry
 
 if TYPE_CHECKING:
     from vox2face.face_decoder import FaceDecoder
@@ -145,6 +146,8 @@ def gather(manifest: Manifest, arrays: Arrays, options: Options, voices: Voices)
     faces, marks = face_rows(arrays, options), arrays.landmarks()
     require_width(encoders.get("voice"), faces.shape[1], options)
     artists = painters(arrays, options, faces.shape[1])
+    if not options.any_space:
+        require_one_space(arrays, options, encoders.get("voice"), artists)
     corpus = read_corpus(manifest, options.split, faces, marks, options.voiced)
     train: Corpus | None = None
     train_heard: Array | None = None
@@ -160,6 +163,18 @@ def gather(manifest: Manifest, arrays: Arrays, options: Options, voices: Voices)
         train_heard = table.astype(np.float64)
     values = {role: np.asarray(t, np.float64) for role, t in zip(encoders, tables, strict=True)}
     return Material(heard, where, values, encoders, train, train_heard, columns, artists)
+
+
+def require_one_space(
+    arrays: Arrays, options: Options, voice: VoiceEncoder | None, artists: Painters | None
+) -> None:
+    """Raise `UsageError` unless voices and decoder are about the prepared faces' embeddings."""
+    space, name = arrays.space(options.face), f"the prepared {options.face}"
+    if voice is not None:
+        registry.require_same_space(str(options.voice), voice.space, name, space)
+    if artists is not None:
+        taken = artists.decoder.space
+        registry.require_same_space(name, space, str(options.decoder), taken)
 
 
 def systems_of(material: Material, options: Options) -> Iterator[System]:

@@ -37,6 +37,7 @@ class Options:
     fuse: bool = False
     seed: int = 0
     max_failures: float = 0.05
+    any_space: bool = False
     backend: str = "torch"
     device: str = "cpu"
 

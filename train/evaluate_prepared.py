@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vox2face.errors import CorpusError
+from vox2face.spec import Space
 from vox2face.train import prepared, storage
 from vox2face.train.evaluate_corpus import Rows
 
@@ -43,6 +44,10 @@ class PreparedArrays:
     def faces(self, name: str) -> Rows:
         """Return a network's embeddings (rows, width), NaN where there is none."""
         return self.whole(self.source.faces(name))
+
+    def space(self, name: str) -> Space:
+        """Return the space of a network's embeddings."""
+        return self.source.space(name)
 
     @functools.cache  # noqa: B019
     def landmarks(self) -> Rows | None:

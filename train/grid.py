@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from vox2face.audio import RATE
 from vox2face.face import save_png
+from vox2face.spec import Space
 from vox2face.train import storage
 from vox2face.train.contact_sheet import GAP, INK, PALE, PAPER, TILE, lettering, read_clip
 
@@ -119,15 +120,18 @@ def shortened(name: str, kept: int) -> str:
     return f"{name[:head]}…{name[len(name) - (kept - head) :]}"
 
 
-def spoken(shown: Grid, manifest: Manifest, voice: str) -> dict[int, NDArray[np.float32]]:
+def spoken(
+    shown: Grid, manifest: Manifest, voice: str, space: Space
+) -> dict[int, NDArray[np.float32]]:
     """Return what a voice encoder makes of the first clip of each person, by number.
 
     Without the name of a voice encoder that is nothing. Raises `UsageError` for one of another
-    width than the faces'.
+    width than the faces', or of another space than `space`.
     """
     from vox2face.errors import UsageError
     from vox2face.runtime import load_kind
     from vox2face.voice_encoder import VoiceEncoder
+    from vox2face.zoo.registry import require_same_space
 
     if not voice:
         return {}
@@ -137,6 +141,7 @@ def spoken(shown: Grid, manifest: Manifest, voice: str) -> dict[int, NDArray[np.
             f"{voice} gives {encoder.width} values and the faces have {width}: name a voice "
             "encoder that was trained for this face encoder."
         )
+    require_same_space(voice, encoder.space, "the decoder", space)
     places = first_clips(manifest, shown.names)
     who = dict(zip(shown.names, shown.people, strict=True))
     return {who[name]: encoder(read_clip(place), rate=RATE)[0] for name, place in places.items()}

@@ -102,14 +102,14 @@ def encoder_settings(face: str, options: Options) -> dict[str, Any]:
     """
     from vox2face import bundle, locate
     from vox2face.face_encoder import FaceEncoder
-    from vox2face.runtime import KINDS, entry_of
+    from vox2face.runtime import KINDS
     from vox2face.zoo.preprocessing import require_preset
 
     if KINDS[locate.kind_of(face)] is not FaceEncoder:
         raise UsageError(f"{face} is no face encoder: vox2face zoo list --kind face-encoder.")
     found = locate.locate(face, onnx=options.backend == "onnx")
     preset = options.preset or found.preset
-    require_preset(entry_of(found), preset)
+    require_preset(found.entry, preset)
     if options.backend == "onnx":
         locate.onnx_of(found)  # exported here, once
     return {

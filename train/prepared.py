@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vox2face.errors import CorpusError, UsageError
+from vox2face.errors import CorpusError, UsageError, Vox2FaceError
+from vox2face.spec import Space
 from vox2face.train import storage
 from vox2face.train.prepared_rows import FAILURES, Rows
 
@@ -110,6 +111,21 @@ class Prepared:
         self.faces(name)
         settings = self.settings(f"embeddings/{name or self.encoders[0]}")
         return load_kind(FaceEncoder, settings["face"], preset=settings["preset"], device=device)
+
+    def space(self, name: str | None = None) -> Space:
+        """Return the space of a face encoder's embeddings; its weights' digest only if at hand."""
+        from vox2face import bundle, hub, locate
+
+        self.faces(name)
+        settings = self.settings(f"embeddings/{name or self.encoders[0]}")
+        face = settings["face"]
+        try:
+            found = hub.download(face, False) if hub.is_address(face) else locate.existing(face)
+        except Vox2FaceError:
+            return Space(bundle.known_encoder(face), settings["preset"])
+        same = found.config["files"][bundle.WEIGHTS]["sha256"] == settings["weights"]
+        digest = found.space.digest if same else ""
+        return Space(found.entry_name, settings["preset"], digest)
 
     @functools.cached_property
     def landmarks(self) -> Rows:

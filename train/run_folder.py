@@ -49,7 +49,8 @@ class Asked:
     """A run as it is asked for: what it trains, with which networks, how, and on what.
 
     `items` is how many there are to train on, `data` has digests of them (see
-    `vox2face.train.fingerprint`) by what they are of; `processes` share each step.
+    `vox2face.train.fingerprint`) by what they are of; `processes` share each step;
+    `output_activation` is what the network ends in.
     """
 
     kind: str
@@ -58,6 +59,7 @@ class Asked:
     items: int
     data: Mapping[str, str]
     processes: int = 1
+    output_activation: str = ""
 
     def shares(self, plan: Any) -> Shares:
         """Return how the items become batches in the first process.
@@ -170,6 +172,7 @@ def begin(folder: Path, run: Asked, resume: bool) -> None:
     if resume:
         require_same(folder, run.settings)
         require_same_data(folder, run)
+        require_same_ending(folder, run)
         require_own_bundle(folder)
         for name, plan in plans.items():
             path = folder / name / checkpoint.LAST
@@ -181,7 +184,12 @@ def begin(folder: Path, run: Asked, resume: bool) -> None:
         require_free(folder)
     folder.mkdir(parents=True, exist_ok=True)
     recipe.write(run.settings, folder / recipe.FILE)
-    known = {"kind": run.kind, "names": run.names, "data": run.data}
+    known = {
+        "kind": run.kind,
+        "names": run.names,
+        "data": run.data,
+        "output_activation": run.output_activation,
+    }
     with atomic_file(folder / RUN) as partial:
         partial.write_text(json.dumps(known, indent=1), encoding="utf-8")
 
@@ -194,6 +202,16 @@ def require_same_data(folder: Path, run: Asked) -> None:
         raise UsageError(
             f"The run in {folder} began with other data ({', '.join(other)}): resume with the same "
             "manifest and --prepared, or start in another folder."
+        )
+
+
+def require_same_ending(folder: Path, run: Asked) -> None:
+    """Raise `UsageError` if a run's network had no sigmoid when it began and has one now."""
+    found = json.loads((folder / RUN).read_text(encoding="utf-8"))
+    if "output_activation" not in found and run.output_activation == "sigmoid":
+        raise UsageError(
+            f"The run in {folder} was begun by vox2face 0.1.0, whose network lacked its sigmoid: "
+            "start again in another folder, without --resume."
         )
 
 

@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 from torch import nn
 
 from vox2face.errors import UsageError
+from vox2face.spec import Space
 from vox2face.train import checkpoint
 from vox2face.train.keeper import State
 from vox2face.train.plan import BUNDLE
@@ -90,6 +91,7 @@ def bundled(
     entry: str,
     network: nn.Module,
     preset: str,
+    space: Space,
     facts: Mapping[str, Any],
     say: Say,
     main: bool,
@@ -103,6 +105,14 @@ def bundled(
     target = folder / BUNDLE
     if not main:
         return target
-    save(entry, network, target, preset=preset, training=facts, force=target.exists())
+    save(
+        entry,
+        network,
+        target,
+        preset=preset,
+        space=space,
+        training=facts,
+        force=target.exists(),
+    )
     say(f"Bundle: {target}")
     return target

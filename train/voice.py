@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from vox2face.errors import CorpusError, UsageError
 from vox2face.progress import Bars
+from vox2face.spec import Space
 from vox2face.train import grid, loop, recipe, run_folder, runs, voice_data, voice_network
 from vox2face.train.fingerprint import fingerprints
 from vox2face.train.keeper import State
@@ -65,6 +66,7 @@ def train_voice(
     *,
     face: str | None = None,
     decoder: str = "",
+    any_space: bool = False,
     resume: bool = False,
     minutes: float = math.inf,
     say: Say = print,
@@ -73,7 +75,8 @@ def train_voice(
 
     `prepared` holds the face embeddings, those of the encoder `face` or of its first one;
     `decoder` is a face decoder for grids of pictures and, where the recipe weighs it, for the loss
-    of its first layers: a name, a folder or a hub id. A run that goes on with `resume` has the
+    of its first layers: a name, a folder or a hub id; one made for other embeddings than the
+    prepared ones needs `any_space`. A run that goes on with `resume` has the
     names that it began with. After `minutes` the best weights so far become the bundle. Raises
     `Vox2FaceError` in one sentence for what cannot be trained.
     """
@@ -97,7 +100,8 @@ def train_voice(
     wave = torch.zeros(1, items.samples)
     frontend = voice_frontend(preset, getattr(network, "frames", None))
     voice_network.rehearse(network, settings.network.entry, lambda: network(frontend(wave)))
-    drawing = loaded_decoder(decoder, width)
+    space = prepared.space(face)
+    drawing = loaded_decoder(decoder, width, Space() if any_space else space)
     judges = classifier(prepared, face, settings, say), first_layers(drawing, settings, say)
     losses = VoiceLosses(settings.loss, width, len(items.identities), *judges, mean)
     if not losses(mean[None], mean[None], torch.zeros(1, dtype=torch.long)):
@@ -119,7 +123,8 @@ def train_voice(
             faces = prepared.faces(face)
             data = fingerprints(manifest, faces, {"train": items, "val": clips})
             processes = machine.num_processes
-            asked = run_folder.Asked(KIND, names, settings, len(items), data, processes)
+            ends = getattr(network, "output_activation", "")
+            asked = run_folder.Asked(KIND, names, settings, len(items), data, processes, ends)
             run_folder.begin(folder, asked, resume)
         for name in settings.phases:
             state = run_phase(run, name, network, losses, items, deadline)
@@ -128,7 +133,7 @@ def train_voice(
             if not state.finished:
                 break
         entry, preset = settings.network.entry, voices.preset
-        return runs.bundled(folder, entry, network, preset, facts, say, main)
+        return runs.bundled(folder, entry, network, preset, space, facts, say, main)
 
 
 def mean_embedding(items: VoiceEncoderDataset) -> Tensor:
@@ -245,8 +250,11 @@ def classifier(
     return freeze(network.get_submodule(network.scores))
 
 
-def loaded_decoder(decoder: str, width: int) -> LoadedDecoder | None:
-    """Return a face decoder by name, folder or hub id; None without one."""
+def loaded_decoder(decoder: str, width: int, space: Space) -> LoadedDecoder | None:
+    """Return a face decoder by name, folder or hub id; None without one.
+
+    Raises `UsageError` for one of another width than the corpus, or of another space.
+    """
     from vox2face.face_decoder import FaceDecoder as Loaded
     from vox2face.runtime import load_kind
 
@@ -258,6 +266,7 @@ def loaded_decoder(decoder: str, width: int) -> LoadedDecoder | None:
             f"{decoder} takes embeddings of {found.width} values and the corpus has {width}: name "
             "a decoder that was trained for this face encoder."
         )
+    registry.require_same_space("the corpus", space, decoder, found.space)
     return found
 
 

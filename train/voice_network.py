@@ -51,12 +51,6 @@ def ast_body(network: ve_ast.AST) -> list[Modules]:
     return [[network.patches], *blocks]
 
 
-def ast_finish(network: ve_ast.AST, pooled: Tensor) -> Tensor:
-    """Return the embedding from the mean of the two tokens."""
-    x: Tensor = network.head(network.head_norm(pooled))
-    return functional.relu(x) if network.relu else x
-
-
 def mlp_finish(network: mlp_head.MLPHead, embedding: Tensor) -> Tensor:
     """Return the embedding from that of the frozen encoder."""
     x: Tensor = network.fc2(functional.relu(network.fc1(embedding)))
@@ -68,7 +62,9 @@ ANATOMY: dict[type[nn.Module], Anatomy] = {
         lambda net: [[net.get_submodule(f"layer{n}")] for n in range(1, 11)],
         lambda net: [net.layer11],
     ),
-    ve_ast.AST: Anatomy(ast_body, lambda net: [net.head_norm, net.head], "pooled", ast_finish),
+    ve_ast.AST: Anatomy(
+        ast_body, lambda net: [net.head_norm, net.head], "pooled", ve_ast.AST.finished
+    ),
     mlp_head.MLPHead: Anatomy(
         lambda net: [],
         lambda net: [net.fc1, net.fc2],

@@ -1,6 +1,6 @@
 """A bundle: the folder that holds one converted or trained model.
 
-config.json        entry, preset, outputs, licence, source and file hashes, versions
+config.json        entry, preset, space, outputs, licence, source and file hashes, versions
 model.safetensors  the weights, in the torch module's names and layout
 model.onnx         optional: the same network for ONNX Runtime, in one file
 parity.json        the proof against the original, tap by tap
@@ -13,17 +13,20 @@ import json
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from vox2face import __version__
 from vox2face.errors import BundleError, UsageError
 from vox2face.files import BUNDLE_FILES, atomic_file, home, sha256
-from vox2face.spec import Entry, TensorSpec
+from vox2face.safetensors_header import shapes
+from vox2face.spec import Entry, Space, TensorSpec
 
 FORMAT = 1
 CONFIG, WEIGHTS, ONNX = "config.json", "model.safetensors", "model.onnx"
 PARITY, CARD = "parity.json", "README.md"
+TRAINED = "PyTorch module"  # the format of the source of what was saved from memory
 HASH = re.compile("[0-9a-f]{64}")
 
 
@@ -47,6 +50,47 @@ class Bundle:
     def preset(self) -> str:
         """The preprocessing the weights were made with."""
         return str(self.config["preset"])
+
+    @cached_property
+    def entry(self) -> Entry:
+        """The facts about the model, as wide as its weights are, with what the network ends in."""
+        from vox2face.zoo import registry
+
+        model = registry.entry(self.entry_name)
+        return registry.sized(model, shapes(self.weights), self.output_activation(model))
+
+    def output_activation(self, model: Entry) -> str:
+        """Return what the network ends in.
+
+        Bundles of vox2face 0.1.0 do not say. No network had a sigmoid then, so that what was
+        trained there has none; what was converted is as published.
+        """
+        recorded: str | None = self.config.get("output_activation")
+        if recorded is not None:
+            return recorded
+        trained = self.config["source"].get("format") == TRAINED
+        return (
+            "linear"
+            if trained and model.output_activation == "sigmoid"
+            else model.output_activation
+        )
+
+    @property
+    def outdated_onnx(self) -> bool:
+        """Whether the ONNX file is of vox2face 0.1.0 and lacks the sigmoid of the network."""
+        return self.entry.output_activation == "sigmoid" and "output_activation" not in self.config
+
+    @property
+    def space(self) -> Space:
+        """Whose embeddings the network gives or takes; bundles of vox2face 0.1.0 do not say."""
+        recorded: dict[str, str] | None = self.config.get("space")
+        if recorded is not None:
+            return Space(**recorded)
+        own = self.entry.own_space
+        if self.entry.kind != "face-decoder":
+            return own
+        trained_on = self.config["source"].get("training", {}).get("face_encoder", "")
+        return Space(own.encoder or known_encoder(trained_on), self.preset)
 
     @property
     def outputs(self) -> list[str]:
@@ -82,6 +126,13 @@ class Bundle:
             elif sha256(file) != facts["sha256"]:
                 problems.append(f"{name} has changed since it was written (sha256 differs)")
         return problems
+
+
+def known_encoder(name: object) -> str:
+    """Return a name if it is one of the registry, else ""."""
+    from vox2face.zoo import registry
+
+    return name if isinstance(name, str) and name in registry.list_models() else ""
 
 
 def default_path(entry: Entry) -> Path:
@@ -142,13 +193,19 @@ def complete(config: dict[str, Any]) -> bool:
     texts = (config["entry"], config["preset"], config["vox2face"], config["source"]["sha256"])
     texts += tuple(spec["name"] for spec in config["outputs"])
     files = (config["files"][WEIGHTS], *config["files"].values())
+    texts += (config.get("output_activation", ""), *config.get("space", {}).values())
+    Space(**config.get("space", {}))  # a TypeError for other fields
     return all(isinstance(text, str) for text in texts) and all(
         isinstance(facts["size"], int) and HASH.fullmatch(facts["sha256"]) for facts in files
     )
 
 
 def describe(
-    entry: Entry, preset: str, source: dict[str, Any], outputs: Sequence[TensorSpec]
+    entry: Entry,
+    preset: str,
+    space: Space,
+    source: dict[str, Any],
+    outputs: Sequence[TensorSpec],
 ) -> dict[str, Any]:
     """Return the content of config.json; `add_file` completes it."""
     licence = entry.source.licence
@@ -158,6 +215,8 @@ def describe(
         "entry": entry.name,
         "kind": entry.kind,
         "preset": preset,
+        "space": asdict(space),
+        **entry.variant,
         "input": asdict(entry.input),
         "outputs": [asdict(spec) for spec in outputs],
         "licence": {

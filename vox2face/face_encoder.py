@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from vox2face.errors import ImageError, UsageError
 from vox2face.image import Picture, decode
 from vox2face.loaded import Embeddings, Loaded, is_single, normalized
 from vox2face.locate import exported
+from vox2face.spec import Space
+from vox2face.zoo.preprocessing import require_preset
 from vox2face.zoo.presets import face_preset
 
 if TYPE_CHECKING:
@@ -38,6 +41,25 @@ class FaceEncoder(Loaded):
 
         self._logits_session: onnxruntime.InferenceSession | None = None
         self.frontend = FaceInput(face_preset(self.preset), self.entry.size).to(self.here)
+
+    @property
+    def space(self) -> Space:
+        """The space of the embeddings that this encoder makes with its preset."""
+        return replace(super().space, preset=self.preset)
+
+    def with_preset(self, preset: str) -> FaceEncoder:
+        """Return the same network with another preprocessing; the weights are shared."""
+        if preset == self.preset:
+            return self
+        require_preset(self.entry, preset)
+        return FaceEncoder(
+            self.entry,
+            preset,
+            self.device,
+            module=self._module,
+            session=self.session,
+            bundle=self.bundle,
+        )
 
     @property
     def classes(self) -> int:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from vox2face.bundle import Bundle
 from vox2face.errors import UsageError
-from vox2face.spec import Entry
+from vox2face.spec import Entry, Space
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -57,6 +57,11 @@ class Loaded:
     def width(self) -> int:
         """The length of an embedding."""
         return self.entry.width
+
+    @property
+    def space(self) -> Space:
+        """Whose embeddings this network gives or takes; see `vox2face.spec.Space`."""
+        return self.bundle.space if self.bundle else self.entry.own_space
 
     @property
     def here(self) -> str:

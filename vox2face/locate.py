@@ -129,8 +129,10 @@ def onnx_of(bundle: Bundle) -> Path:
 
     It lies in the bundle, or beside our other files if nothing may be written there.
     """
-    if bundle.borrowed:
-        return bundle.onnx if bundles.ONNX in bundle.config["files"] else exported(bundle)
+    held = bundle.onnx.is_file()
+    if bundle.borrowed or (held and bundle.outdated_onnx):
+        usable = bundles.ONNX in bundle.config["files"] and not bundle.outdated_onnx
+        return bundle.onnx if usable else exported(bundle)
     if not bundle.onnx.is_file():
         from vox2face.converters.deliver import add_onnx
 
@@ -150,12 +152,14 @@ def onnx_of(bundle: Bundle) -> Path:
 def exported(bundle: Bundle, logits: bool = False) -> Path:
     """Return an ONNX file of the bundle's weights outside of it, exporting it on first use.
 
-    It is `exports/<sha256 of the weights>/embedding.onnx` in the cache folder; with `logits` it
-    is `logits.onnx`, which has the class scores as a second output. Raises `UsageError` without
+    It is `exports/<sha256 of the weights>/embedding.onnx` in the cache folder, or, where such
+    networks end in several ways, `embedding-<how>.onnx`; with `logits` it is `logits.onnx`, which
+    has the class scores as a second output. Raises `UsageError` without
     the `onnx` extra, `BundleError` if the weights are not those that were recorded.
     """
     digest: str = bundle.config["files"][bundles.WEIGHTS]["sha256"]
-    path = home() / "exports" / digest / ("logits.onnx" if logits else "embedding.onnx")
+    name = "-".join(["logits" if logits else "embedding", *bundle.entry.variant.values()])
+    path = home() / "exports" / digest / f"{name}.onnx"
     if not path.is_file():
         if sha256(bundle.weights) != digest:  # what lies under a hash must be what it says
             raise BundleError(f"{bundle.weights} has changed since it was written: convert again.")

@@ -19,30 +19,37 @@ from vox2face.image import Picture
 from vox2face.loaded import Embeddings, Loaded, is_single, listed
 from vox2face.runtime import load_kind
 from vox2face.voice_encoder import VoiceEncoder
-from vox2face.zoo.registry import require_same_width
+from vox2face.zoo.registry import preset_for, require_pair
 
 Model = str | os.PathLike[str]
 
 
 class SpeechToFace:
-    """Recordings to faces: a voice encoder and a face decoder of the same width."""
+    """Recordings to faces: a voice encoder and a face decoder of the same space of embeddings.
 
-    def __init__(self, voice: VoiceEncoder, decoder: FaceDecoder) -> None:
-        require_same_width(voice.entry, decoder.entry)
+    Raises `UsageError` if their widths differ, or their spaces; the latter pass with `any_space`.
+    """
+
+    def __init__(self, voice: VoiceEncoder, decoder: FaceDecoder, any_space: bool = False) -> None:
+        require_pair(voice.entry, voice.space, decoder.entry, decoder.space, any_space)
         self.voice, self.decoder = voice, decoder
 
     @classmethod
     def from_zoo(
-        cls, voice: Model, decoder: Model, backend: str = "torch", device: Any = "cpu"
+        cls,
+        voice: Model,
+        decoder: Model,
+        backend: str = "torch",
+        device: Any = "cpu",
+        any_space: bool = False,
     ) -> Self:
         """Load both by registry name, bundle folder or "hf:user/repo".
 
-        Raises as `vox2face.load` does, and `UsageError` if their widths differ.
+        Raises as `vox2face.load` does, and `UsageError` if the two do not fit.
         """
         options = {"backend": backend, "device": device}
-        return cls(
-            load_kind(VoiceEncoder, voice, **options), load_kind(FaceDecoder, decoder, **options)
-        )
+        encoder = load_kind(VoiceEncoder, voice, **options)
+        return cls(encoder, load_kind(FaceDecoder, decoder, **options), any_space)
 
     @overload
     def __call__(  # type: ignore[overload-overlap]  # a str is a sequence too
@@ -71,24 +78,38 @@ class SpeechToFace:
 
 
 class FaceToFace:
-    """Pictures of cropped faces to decoded faces: what a decoder can do at best."""
+    """Pictures of cropped faces to decoded faces: what a decoder can do at best.
 
-    def __init__(self, face: FaceEncoder, decoder: FaceDecoder) -> None:
-        require_same_width(face.entry, decoder.entry)
+    The face encoder preprocesses as the decoder's embeddings were made, whatever preset it was
+    loaded with. Raises `UsageError` if the widths of the two differ, or their spaces. With
+    `any_space` the latter pass, and the encoder stays as it is.
+    """
+
+    def __init__(self, face: FaceEncoder, decoder: FaceDecoder, any_space: bool = False) -> None:
+        if not any_space:
+            face = face.with_preset(preset_for(face.space, decoder.space))
+        require_pair(face.entry, face.space, decoder.entry, decoder.space, any_space)
         self.face, self.decoder = face, decoder
 
     @classmethod
     def from_zoo(
-        cls, face: Model, decoder: Model, backend: str = "torch", device: Any = "cpu"
+        cls,
+        face: Model,
+        decoder: Model,
+        backend: str = "torch",
+        device: Any = "cpu",
+        any_space: bool = False,
     ) -> Self:
         """Load both by registry name, bundle folder or "hf:user/repo".
 
-        Raises as `vox2face.load` does, and `UsageError` if their widths differ.
+        The face encoder gets the decoder's preset; one of another space, which `any_space` lets
+        pass, keeps its own. Raises as `vox2face.load` does, and `UsageError` if the two do not fit.
         """
         options = {"backend": backend, "device": device}
-        return cls(
-            load_kind(FaceEncoder, face, **options), load_kind(FaceDecoder, decoder, **options)
-        )
+        encoder = load_kind(FaceEncoder, face, **options)
+        drawing = load_kind(FaceDecoder, decoder, **options)
+        fitting = encoder.with_preset(preset_for(encoder.space, drawing.space))
+        return cls(fitting, drawing, any_space)
 
     @overload
     def __call__(self, pictures: Picture) -> Face: ...  # type: ignore[overload-overlap]
@@ -112,11 +133,11 @@ def decoded(encoder: Loaded, decoder: FaceDecoder, embeddings: Embeddings) -> li
 
 
 def identity(model: Loaded) -> str:
-    """Return a model's name and the first digits of the sha256 of its weights."""
+    """Return a model's name, the first digits of its weights' sha256, and what it ends in."""
     if model.bundle is None:
         return f"{model.entry.name} (random weights)"
     digest: str = model.bundle.config["files"][WEIGHTS]["sha256"]
-    return f"{model.entry.name} {digest[:16]}"
+    return " ".join([model.entry.name, digest[:16], *model.entry.variant.values()])
 
 
 def fused(embeddings: Embeddings) -> Embeddings:

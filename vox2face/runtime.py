@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, overload
 
-from vox2face.bundle import Bundle
 from vox2face.errors import UsageError
 from vox2face.face_decoder import FaceDecoder
 from vox2face.face_encoder import FaceEncoder
@@ -54,7 +53,7 @@ def load(
     if not pretrained:
         return untrained(registry.entry(str(name)), backend, device, preset)
     bundle = locate(name, onnx=backend == "onnx")
-    entry = entry_of(bundle)
+    entry = bundle.entry
     chosen = preset or bundle.preset
     require_preset(entry, chosen)
     kind = KINDS[entry.kind]
@@ -89,13 +88,6 @@ def load_kind(kind: type[Loaded], name: str | os.PathLike[str], **options: Any) 
         )
     model: Loaded = load(name, **options)
     return model
-
-
-def entry_of(bundle: Bundle) -> Entry:
-    """Return the facts about a bundle's model, in the width that its weights have."""
-    from vox2face.converters.write import shapes
-
-    return registry.sized(registry.entry(bundle.entry_name), shapes(bundle.weights))
 
 
 def untrained(entry: Entry, backend: str, device: str, preset: str | None) -> Loaded:

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
+
+# What a network may end in -> how to say so
+OUTPUT_ACTIVATIONS = {
+    "linear": "without an activation",
+    "relu": "in a ReLU",
+    "sigmoid": "in a sigmoid",
+}
 
 
 @dataclass(frozen=True)
@@ -92,6 +100,33 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Space:
+    """Whose embeddings a network gives or takes; a field is "" where nobody knows.
+
+    `encoder` is the registry name of the encoder that made them, `preset` its preprocessing, and
+    `digest` the sha256 of its float32 tensors up to the embedding, whatever file they came from.
+    """
+
+    encoder: str = ""
+    preset: str = ""
+    digest: str = ""
+
+    def __str__(self) -> str:
+        """Describe the space: "vggface.serengil with the preset deepface, weights 12345678"."""
+        name = self.encoder or "an unknown encoder"
+        preset = f" with the preset {self.preset}" if self.preset else ""
+        weights = f", weights {self.digest[:8]}" if self.digest else ""
+        return f"{name}{preset}{weights}"
+
+    def fits(self, other: Space) -> bool:
+        """Whether nothing that is known of both differs; an unknown encoder fits every other."""
+        if not (self.encoder and other.encoder):
+            return True
+        pairs = zip(astuple(self), astuple(other), strict=True)
+        return all(one == two for one, two in pairs if one and two)
+
+
+@dataclass(frozen=True)
 class Entry:
     """One model of the zoo, named `architecture.tag`.
 
@@ -101,7 +136,10 @@ class Entry:
     names of the classes, in the order of the scores. `twin` is the owner's graph in Keras, if there
     is one; `notop` the published file without the layer `classifier`, where there is such a file.
     `settings` is the function that tells from the shapes of tensors what the network was built
-    with; entries that have one may come in any width. `flops` counts one item's output, a
+    with; entries that have one may come in any width. `output_activation` is what the network ends
+    in, "linear", "relu" or "sigmoid", where weights of the entry may differ in that and shapes do
+    not tell; `build`, `graph` and `reference` then take it. `space` is whose embeddings the network
+    gives or takes, if not its own. `flops` counts one item's output, a
     multiplication and an addition as two; `measured` bounds the differences seen at full size, as a
     part of the largest activation. `note` is what people have to know about these weights beside
     that.
@@ -123,6 +161,8 @@ class Entry:
     command: str
     twin: str = ""
     settings: str = ""
+    output_activation: str = ""
+    space: Space = Space()
     notop: Source | None = None
     classifier: str = ""
     aliases: tuple[str, ...] = ()
@@ -140,6 +180,20 @@ class Entry:
         """The length of the embedding."""
         spec = self.outputs[0] if self.outputs[0].name == "embedding" else self.input
         return int(spec.shape[-1])
+
+    @property
+    def variant(self) -> dict[str, str]:
+        """What `build`, `graph` and `reference` take beside shapes or arrays."""
+        return {"output_activation": self.output_activation} if self.output_activation else {}
+
+    @property
+    def own_space(self) -> Space:
+        """`space`, or for a face encoder the one that it spans itself."""
+        return Space(self.name, self.preprocess) if self.kind == "face-encoder" else self.space
+
+    def graph_of(self, shapes: Mapping[str, tuple[int, ...]]) -> Any:
+        """Return the ONNX graph for weights of these shapes."""
+        return resolve(self.graph)(shapes, **self.variant)
 
     @property
     def plain_outputs(self) -> tuple[TensorSpec, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vox2face.spec import Entry, Source, TensorSpec
+from vox2face.spec import Entry, Source, Space, TensorSpec
 from vox2face.zoo.sources import (
     AST_AUDIOSET,
     AST_PAPER,
@@ -149,13 +149,15 @@ TEXTURE = TensorSpec(
     shape=("batch", 3, 224, 224),
     dtype="float32",
     layout="NCHW",
-    meaning="RGB in about 0..1",
+    meaning="RGB, 0..1 behind a sigmoid, else about that",
 )
 
 PUBLISHED_BY_HAND = (
     "The README of that repository links to the checkpoint on Google Drive, where it has to be "
     "downloaded by hand; the command above reads the downloaded file."
 )
+# Its scripts embed faces with their copy of serengil's VGG-Face unless told otherwise
+SPEECH_TO_FACE_SPACE = Space("vggface.serengil", "speech-to-face")
 S2F_CONVERT = "vox2face convert speech-to-face CHECKPOINT --model"
 VGGFACE2_NOTE = (
     "keras-vggface does not say whether these are the weights trained on VGGFace2 alone or those "
@@ -181,6 +183,7 @@ ENTRIES: tuple[Entry, ...] = (
         outputs=(FC7, IDENTITIES),
         preprocess="deepface",
         source=SERENGIL_VGG_FACE,
+        classifier="fc8",
         command="vox2face convert serengil",
         twin="vox2face.converters.keras_twin:convolutional",
         aliases=("VGGFace_serengil",),
@@ -203,6 +206,7 @@ ENTRIES: tuple[Entry, ...] = (
         outputs=(FC7, IDENTITIES),
         preprocess="keras-vggface-v1",
         source=RCMALLI_VGG_FACE,
+        classifier="fc8",
         command="vox2face convert rcmalli --variant vgg16",
         twin="vox2face.converters.keras_twin:dense",
         aliases=("VGGFace16_rcmalli",),
@@ -289,9 +293,11 @@ ENTRIES: tuple[Entry, ...] = (
         table="vox2face.converters.maps.ve_conv:TABLE",
         graph="vox2face.converters.graphs.ve_conv:ve_conv",
         reference="vox2face.converters.reference.ve_conv:ve_conv",
+        output_activation="relu",
         input=SPECTROGRAM,
         outputs=(VOICE,),
         preprocess="ve-conv",
+        space=SPEECH_TO_FACE_SPACE,
         source=speech_to_face("ve-conv", SPEECH2FACE_PAPER),
         command=f"{S2F_CONVERT} ve_conv",
         aliases=("VE_conv",),
@@ -299,9 +305,10 @@ ENTRIES: tuple[Entry, ...] = (
         parameters=148_067_584,
         flops=179_072_614_400,
         measured=5e-6,
-        note="Ends in a ReLU, which the network of the paper does not have. 148,062,976 of its "
-        "numbers are trained, the others are statistics. No checkpoint is published; the command "
-        "above reads those of one's own training with that repository.",
+        note="Its ReLU, which the network of the paper does not have, is there since 8 April 2024; "
+        "`--voice-output linear` reads older checkpoints. 148,062,976 of its numbers are trained, "
+        "the others are statistics. No checkpoint is published; the command above reads those of "
+        "one's own training with that repository.",
     ),
     Entry(
         name="ve_conv.speech2face",
@@ -310,8 +317,9 @@ ENTRIES: tuple[Entry, ...] = (
         build="vox2face.zoo.ve_conv:paper",
         settings="vox2face.zoo.ve_conv:settings",
         table="vox2face.converters.maps.ve_conv:TABLE",
-        graph="vox2face.converters.graphs.ve_conv:paper",
-        reference="vox2face.converters.reference.ve_conv:paper",
+        graph="vox2face.converters.graphs.ve_conv:ve_conv",
+        reference="vox2face.converters.reference.ve_conv:ve_conv",
+        output_activation="linear",
         input=UNCENTRED,
         outputs=(VOICE,),
         preprocess="speech2face-paper",
@@ -329,8 +337,9 @@ ENTRIES: tuple[Entry, ...] = (
         build="vox2face.zoo.ve_conv:tiny",
         settings="vox2face.zoo.ve_conv:settings",
         table="vox2face.converters.maps.ve_conv:TABLE",
-        graph="vox2face.converters.graphs.ve_conv:paper",
-        reference="vox2face.converters.reference.ve_conv:paper",
+        graph="vox2face.converters.graphs.ve_conv:ve_conv",
+        reference="vox2face.converters.reference.ve_conv:ve_conv",
+        output_activation="linear",
         input=SPECTROGRAM,
         outputs=(VOICE,),
         preprocess="ve-conv",
@@ -350,14 +359,17 @@ ENTRIES: tuple[Entry, ...] = (
         table="vox2face.converters.maps.transformers_ast:TABLE",
         graph="vox2face.converters.graphs.ast_encoder:ast",
         reference="vox2face.converters.reference.ast_encoder:ast",
+        output_activation="relu",
         input=FILTER_BANK,
         outputs=(VOICE,),
         preprocess="ast-speech-to-face",
+        space=SPEECH_TO_FACE_SPACE,
         source=speech_to_face("ast", AST_PAPER),
         command=f"{S2F_CONVERT} ast",
         aliases=("AST",),
         tags=("speech2face", "speech-to-face", "voice-encoder", "audio-spectrogram-transformer"),
-        note=PUBLISHED_BY_HAND,
+        note="Its ReLU is there since 8 April 2024; the names in a checkpoint tell whether it has "
+        "one. " + PUBLISHED_BY_HAND,
         parameters=89_338_624,
         flops=242_216_853_504,
         measured=5e-6,
@@ -369,11 +381,13 @@ ENTRIES: tuple[Entry, ...] = (
         build="vox2face.zoo.ve_ast:audioset",
         settings="vox2face.zoo.ve_ast:settings",
         table="vox2face.converters.maps.transformers_ast:AUDIOSET",
-        graph="vox2face.converters.graphs.ast_encoder:plain",
-        reference="vox2face.converters.reference.ast_encoder:plain",
+        graph="vox2face.converters.graphs.ast_encoder:ast",
+        reference="vox2face.converters.reference.ast_encoder:ast",
+        output_activation="linear",
         input=FILTER_BANK,
         outputs=(SOUNDS,),
         preprocess="ast-audioset",
+        space=Space("ast.audioset", "ast-audioset"),
         source=AST_AUDIOSET,
         command="vox2face convert ast-audioset",
         tags=("audio-classification", "audio-spectrogram-transformer"),
@@ -390,8 +404,9 @@ ENTRIES: tuple[Entry, ...] = (
         build="vox2face.zoo.ve_ast:tiny",
         settings="vox2face.zoo.ve_ast:settings",
         table="vox2face.converters.maps.transformers_ast:TINY",
-        graph="vox2face.converters.graphs.ast_encoder:plain",
-        reference="vox2face.converters.reference.ast_encoder:plain",
+        graph="vox2face.converters.graphs.ast_encoder:ast",
+        reference="vox2face.converters.reference.ast_encoder:ast",
+        output_activation="linear",
         input=FILTER_BANK,
         outputs=(VOICE,),
         preprocess="ast-audioset",
@@ -414,6 +429,7 @@ ENTRIES: tuple[Entry, ...] = (
         input=PARTIALS,
         outputs=(SPEAKER,),
         preprocess="resemblyzer",
+        space=Space("ge2e.resemblyzer", "resemblyzer"),
         source=RESEMBLYZER,
         command="vox2face convert resemblyzer",
         tags=("speaker-recognition", "ge2e", "resemblyzer"),
@@ -451,9 +467,11 @@ ENTRIES: tuple[Entry, ...] = (
         table="vox2face.converters.maps.face_decoder:TABLE",
         graph="vox2face.converters.graphs.face_decoder:face_decoder",
         reference="vox2face.converters.reference.face_decoder:face_decoder",
+        output_activation="sigmoid",
         input=ANY_EMBEDDING,
         outputs=(POINTS_72, TEXTURE),
         preprocess="speech-to-face",
+        space=SPEECH_TO_FACE_SPACE,
         source=speech_to_face("face-decoder", COLE_PAPER),
         command=f"{S2F_CONVERT} face_decoder",
         aliases=("FaceDecoder",),
@@ -461,7 +479,8 @@ ENTRIES: tuple[Entry, ...] = (
         parameters=125_610_227,
         flops=1_864_114_176,
         measured=5e-6,
-        note=f"Trained without a warp: its picture is its texture. {PUBLISHED_BY_HAND}",
+        note="Trained without a warp: its picture is its texture. Its sigmoid is there since 21 "
+        "December 2023; `--decoder-output linear` reads older checkpoints. " + PUBLISHED_BY_HAND,
     ),
     Entry(
         name="face_decoder.cole",
@@ -472,6 +491,7 @@ ENTRIES: tuple[Entry, ...] = (
         table="vox2face.converters.maps.face_decoder:WARPING",
         graph="vox2face.converters.graphs.face_decoder:face_decoder",
         reference="vox2face.converters.reference.face_decoder:face_decoder",
+        output_activation="linear",
         input=ANY_EMBEDDING,
         outputs=(POINTS_68, TEXTURE),
         preprocess="deepface",
@@ -491,6 +511,7 @@ ENTRIES: tuple[Entry, ...] = (
         table="vox2face.converters.maps.face_decoder:WARPING",
         graph="vox2face.converters.graphs.face_decoder:face_decoder",
         reference="vox2face.converters.reference.face_decoder:face_decoder",
+        output_activation="linear",
         input=ANY_EMBEDDING,
         outputs=(POINTS_68, TEXTURE),
         preprocess="deepface",

@@ -1,7 +1,8 @@
 """The face decoder: an embedding becomes landmarks and a texture of 224 x 224 pixels.
 
 After Cole et al., Synthesizing Normalized Faces from Facial Identity Features, CVPR 2017; sizes and
-names of the layers are those of Kacper-Pietkun/Speech-to-face, whose checkpoints fit as they are.
+names of the layers, and the sigmoid at the end, are those of Kacper-Pietkun/Speech-to-face, whose
+checkpoints fit as they are. It had no sigmoid until 21 December 2023.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vox2face.zoo.tapped import Tapped
+from vox2face.zoo.tapped import Tapped, output_layer
 
 TRUNK = (3072, 2048)
 LANDMARKS = (1024, 512, 256)
@@ -25,9 +26,10 @@ MEAN = "mean_landmarks"
 class FaceDecoder(Tapped):
     """Embeddings (n, width) to landmarks (n, 2 points) and textures (n, 3, 224, 224).
 
-    Landmarks are x, y, x, y, ... in pixels of the picture, textures RGB in about 0..1. A decoder
-    trained with a warp has the mean landmarks, to which its textures belong, as the buffer
-    `mean_landmarks` (68, 2); where there is none, the texture is the picture.
+    Landmarks are x, y, x, y, ... in pixels of the picture, textures RGB: in 0..1 behind a
+    sigmoid, in about 0..1 where `output_activation` is "linear". A decoder with a
+    warp has the mean landmarks, to which its textures belong, as the buffer `mean_landmarks`
+    (68, 2); where there is none, the texture is the picture.
     """
 
     embedding = "texture"
@@ -41,6 +43,7 @@ class FaceDecoder(Tapped):
         texture: Sequence[int] = TEXTURE,
         points: int = 72,
         warp: bool = False,
+        output_activation: str = "sigmoid",
     ) -> None:
         super().__init__()
         sizes = (width, *trunk)
@@ -54,7 +57,8 @@ class FaceDecoder(Tapped):
             nn.Sequential(*([shape] if i == 0 else []), doubling(a, b), nn.ReLU())
             for i, (a, b) in enumerate(itertools.pairwise(texture))
         ]
-        last = nn.Sequential(nn.Conv2d(texture[-1], 3, 1))
+        last = nn.Sequential(nn.Conv2d(texture[-1], 3, 1), output_layer(output_activation))
+        self.output_activation = output_activation
         self.texture_layers = nn.ModuleList([first, *doubled, last])
         self.register_buffer(MEAN, torch.zeros(68, 2) if warp else None)
 
@@ -119,7 +123,7 @@ def count(shapes: Mapping[str, Sequence[int]], layers: str) -> int:
 
 def warping(**more: Any) -> FaceDecoder:
     """Return a decoder of 68 landmarks whose texture is warped to them."""
-    return FaceDecoder(**{"points": 68, "warp": True, **more})
+    return FaceDecoder(**{"points": 68, "warp": True, "output_activation": "linear", **more})
 
 
 def tiny(**more: Any) -> FaceDecoder:

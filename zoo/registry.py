@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vox2face.errors import BundleError, UsageError
-from vox2face.spec import Entry, resolve
+from vox2face.spec import Entry, Space, resolve
 from vox2face.zoo.catalog import ENTRIES
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def suggestion(name: str, known: Sequence[str]) -> str:
 
 def build(model: Entry) -> nn.Module:
     """Return the network of an entry with freshly drawn weights, in eval mode."""
-    network: nn.Module = resolve(model.build)()
+    network: nn.Module = resolve(model.build)(**model.variant)
     return network.eval()
 
 
@@ -66,7 +66,7 @@ def options(model: Entry, tensors: Mapping[str, Sequence[int]]) -> dict[str, Any
     if model.settings:
         given: dict[str, Any] = resolve(model.settings)(tensors)
         return given
-    missing = model.classifier and f"{model.classifier}.weight" not in tensors
+    missing = model.notop and f"{model.classifier}.weight" not in tensors
     return {"classes": 0} if missing else {}
 
 
@@ -82,17 +82,21 @@ def load_module(model: Entry, weights: Path) -> nn.Module:
         tensors = load_file(weights)
         shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
         with torch.device("meta"):
-            network: nn.Module = resolve(model.build)(**options(model, shapes))
+            network: nn.Module = resolve(model.build)(**options(model, shapes), **model.variant)
         network.load_state_dict(tensors, strict=True, assign=True)
     except Exception as error:  # safetensors and torch raise kinds of their own
         raise BundleError(f"{weights} does not fit {model.name} ({error}).") from error
     return network.eval().requires_grad_(False)
 
 
-def sized(model: Entry, shapes: Mapping[str, Sequence[int]]) -> Entry:
-    """Return an entry whose inputs and outputs are as wide as weights of these shapes are."""
+def sized(model: Entry, shapes: Mapping[str, Sequence[int]], output_activation: str = "") -> Entry:
+    """Return an entry whose inputs and outputs are as wide as weights of these shapes are.
+
+    `output_activation` is what the network ends in, if not in what the published one does.
+    """
     if not model.settings:
         return model
+    model = replace(model, output_activation=output_activation or model.output_activation)
     given = options(model, shapes)
     widths = {"embedding": given["width"], "landmarks": 2 * given.get("points", 0)}
     outputs = tuple(
@@ -105,6 +109,37 @@ def sized(model: Entry, shapes: Mapping[str, Sequence[int]]) -> Entry:
     }
     found = next((shape[key] for key in shape if key in given), model.input.shape)
     return replace(model, outputs=outputs, input=replace(model.input, shape=found))
+
+
+def require_pair(
+    encoder: Entry, made: Space, decoder: Entry, taken: Space, any_space: bool = False
+) -> None:
+    """Raise `UsageError` unless a decoder takes what an encoder makes: its width and its space.
+
+    `any_space` lets embeddings of another space pass.
+    """
+    require_same_width(encoder, decoder)
+    if not any_space:
+        require_same_space(encoder.name, made, decoder.name, taken)
+
+
+def preset_for(own: Space, taken: Space) -> str:
+    """Return the preprocessing that a face encoder of the space `own` needs for a decoder's input.
+
+    It is the one that the decoder's embeddings were made with, if they are of this encoder.
+    """
+    same = own.encoder == taken.encoder or not taken.encoder
+    return taken.preset if same and taken.preset else own.preset
+
+
+def require_same_space(encoder: str, made: Space, other: str, taken: Space) -> None:
+    """Raise `UsageError` if embeddings of the space `made` are not of the space `taken`."""
+    if not made.fits(taken):
+        raise UsageError(
+            f"{encoder} gives embeddings of {made}, and {other} was made for those of {taken}, "
+            "which do not compare: choose networks of one space, or go on regardless with "
+            "--any-space (any_space=True in Python)."
+        )
 
 
 def require_same_width(encoder: Entry, decoder: Entry) -> None:

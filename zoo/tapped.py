@@ -8,6 +8,20 @@ from torch import Tensor, nn
 
 from vox2face.errors import UsageError
 
+OUTPUT_LAYERS: dict[str, type[nn.Module]] = {
+    "linear": nn.Identity,
+    "relu": nn.ReLU,
+    "sigmoid": nn.Sigmoid,
+}
+
+
+def output_layer(activation: str) -> nn.Module:
+    """Return the module that a network ends in, one of `vox2face.spec.OUTPUT_ACTIVATIONS`."""
+    if activation not in OUTPUT_LAYERS:
+        known = ", ".join(OUTPUT_LAYERS)
+        raise ValueError(f"output_activation is {activation!r}, not one of {known}")
+    return OUTPUT_LAYERS[activation]()
+
 
 class Tapped(nn.Module):
     """A network that yields its activations one after the other.

@@ -1,8 +1,8 @@
 """The Audio Spectrogram Transformer as a voice encoder: 16 x 16 patches, 12 layers, a head.
 
 Gong, Chung, Glass: AST, Interspeech 2021; the head and the ReLU behind it are those of
-Kacper-Pietkun/Speech-to-face. Attention is PyTorch's scaled_dot_product_attention, which picks
-the fastest kernel of the device.
+Kacper-Pietkun/Speech-to-face, which had no ReLU until 8 April 2024. Attention is PyTorch's
+scaled_dot_product_attention, which picks the fastest kernel of the device.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vox2face.zoo import ast_patches
-from vox2face.zoo.tapped import Tapped
+from vox2face.zoo.tapped import Tapped, output_layer
 
 HEAD_SIZE = 64
 EPSILON = 1e-12
@@ -66,7 +66,7 @@ class AST(Tapped):
         inner: int = 3072,
         width: int = 4096,
         frames: int = 1024,
-        relu: bool = True,
+        output_activation: str = "relu",
         patches: str = "squares",
     ) -> None:
         super().__init__()
@@ -81,7 +81,8 @@ class AST(Tapped):
         self.norm, self.head_norm = nn.LayerNorm(hidden, eps=EPSILON), nn.LayerNorm(hidden)
         self.head_norm.eps = EPSILON
         self.head = nn.Linear(hidden, width)
-        self.relu, self.frames = relu, frames
+        self.last, self.frames = output_layer(output_activation), frames
+        self.output_activation = output_activation
         for weights in (self.class_token, self.distillation_token, self.positions):
             nn.init.trunc_normal_(weights, std=0.02)
 
@@ -112,8 +113,12 @@ class AST(Tapped):
             yield f"block{number - 1}", x
         x = self.norm(x)[:, :2].mean(1)
         yield "pooled", x
-        x = self.head(self.head_norm(x))
-        yield "head", functional.relu(x) if self.relu else x
+        yield "head", self.finished(x)
+
+    def finished(self, pooled: Tensor) -> Tensor:
+        """Return the embeddings (n, width) of the two tokens' means (n, hidden)."""
+        x: Tensor = self.last(self.head(self.head_norm(pooled)))
+        return x
 
 
 def settings(shapes: Mapping[str, Sequence[int]]) -> dict[str, Any]:
@@ -133,16 +138,18 @@ def settings(shapes: Mapping[str, Sequence[int]]) -> dict[str, Any]:
 
 def audioset(**more: Any) -> AST:
     """Return the network that was trained on AudioSet, whose head tells 527 classes apart."""
-    return AST(**{"width": 527, "relu": False, **more})
+    return AST(**{"width": 527, "output_activation": "linear", **more})
 
 
-def with_new_head(base: Mapping[str, Tensor], width: int = 4096, relu: bool = True) -> AST:
+def with_new_head(
+    base: Mapping[str, Tensor], width: int = 4096, output_activation: str = "relu"
+) -> AST:
     """Return a network to train: the tensors of another AST but a fresh head for `width` values.
 
     The head starts at a normal distribution of standard deviation 0.02 and a bias of zero.
     """
     shapes = {name: tuple(tensor.shape) for name, tensor in base.items()}
-    network = AST(**{**settings(shapes), "width": width, "relu": relu})
+    network = AST(**{**settings(shapes), "width": width, "output_activation": output_activation})
     nn.init.trunc_normal_(network.head.weight, std=0.02)
     nn.init.zeros_(network.head.bias)
     head = {f"head.{name}": tensor for name, tensor in network.head.state_dict().items()}
@@ -152,5 +159,5 @@ def with_new_head(base: Mapping[str, Tensor], width: int = 4096, relu: bool = Tr
 
 def tiny(**more: Any) -> AST:
     """Return a small network of 2.7 million parameters for tests and demonstrations."""
-    small = {"hidden": 192, "layers": 4, "inner": 384, "relu": False}
+    small = {"hidden": 192, "layers": 4, "inner": 384, "output_activation": "linear"}
     return AST(**{**small, **more})

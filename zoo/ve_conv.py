@@ -1,7 +1,8 @@
 """VE_conv, the convolutional voice encoder of Speech2Face, 148,062,976 trainable parameters.
 
 Architecture: Oh et al., Speech2Face, CVPR 2019, table 1. Names of the layers and the ReLU at the
-end: Kacper-Pietkun/Speech-to-face, whose checkpoints fit as they are. The paper has no last ReLU.
+end: Kacper-Pietkun/Speech-to-face, whose checkpoints fit as they are. The paper has no last ReLU,
+and that repository had none until 8 April 2024.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from vox2face.zoo import winograd
-from vox2face.zoo.tapped import Tapped
+from vox2face.zoo.tapped import Tapped, output_layer
 
 CHANNELS = (64, 64, 128, 128, 128, 256, 512, 512, 512)
 TINY = (16, 16, 32, 32, 32, 64, 64, 64, 64)
@@ -32,8 +33,9 @@ class TimeAverage(nn.Module):
 class VEConv(Tapped):
     """Spectrograms (n, 2, bins, frames) to embeddings (n, width).
 
-    Frames are pooled over time only, so that any number of 259 or more will do. `relu=False` gives
-    the network of the paper. The layers have the names of the Speech-to-face repo's checkpoints.
+    Frames are pooled over time only, so that any number of 259 or more will do.
+    `output_activation="linear"` gives the network of the paper. The layers have the names of the
+    Speech-to-face repo's checkpoints.
     """
 
     embedding = "layer11"
@@ -43,7 +45,7 @@ class VEConv(Tapped):
         channels: Sequence[int] = CHANNELS,
         hidden: int = 4096,
         width: int = 4096,
-        relu: bool = True,
+        output_activation: str = "relu",
         bins: int = BINS,
     ) -> None:
         super().__init__()
@@ -63,8 +65,8 @@ class VEConv(Tapped):
             self.add_module(f"layer{number}", nn.Sequential(*layers))
             before, left = after, (left - 4) // stride + 1
         self.layer10 = nn.Sequential(nn.Flatten(), nn.Linear(before * left, hidden), nn.ReLU())
-        last: list[nn.Module] = [nn.Linear(hidden, width)]
-        self.layer11 = nn.Sequential(*last, *([nn.ReLU()] if relu else []))
+        self.output_activation = output_activation
+        self.layer11 = nn.Sequential(nn.Linear(hidden, width), output_layer(output_activation))
 
     def taps(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
         """Yield (tap, activation) for the layers 1 to 11."""
@@ -82,9 +84,9 @@ def settings(shapes: Mapping[str, Sequence[int]]) -> dict[str, Any]:
 
 def paper(**more: Any) -> VEConv:
     """Return the network of the paper, without a ReLU at the end."""
-    return VEConv(**{"relu": False, **more})
+    return VEConv(**{"output_activation": "linear", **more})
 
 
 def tiny(**more: Any) -> VEConv:
     """Return a narrow network of 2.3 million parameters for tests and demonstrations."""
-    return VEConv(**{"channels": TINY, "hidden": 256, "relu": False, **more})
+    return paper(**{"channels": TINY, "hidden": 256, **more})

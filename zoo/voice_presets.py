@@ -41,6 +41,11 @@ class VoicePreset:
     cite: str
 
     @property
+    def has_phase(self) -> bool:
+        """Whether the front end gives phases, which are rounding noise where all is silent."""
+        return self.parts == "magnitude-phase"
+
+    @property
     def meaning(self) -> str:
         """What the values of the front end's output are, in one phrase."""
         if self.frontend == "spectrogram":

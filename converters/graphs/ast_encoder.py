@@ -24,17 +24,7 @@ DIFFERENCES = (
 CONTRIB = "com.microsoft"  # the domain of ONNX Runtime's own operators
 
 
-def ast(shapes: Shapes) -> Graph:
-    """Describe the network from the shapes of its tensors."""
-    return described(shapes, relu=True)
-
-
-def plain(shapes: Shapes) -> Graph:
-    """Describe a network without a ReLU at the end."""
-    return described(shapes, relu=False)
-
-
-def described(shapes: Shapes, relu: bool) -> Graph:
+def ast(shapes: Shapes, output_activation: str) -> Graph:
     """Describe patches, blocks and head; within a block, tokens of all items are rows."""
     b = Builder()
     taps: dict[str, str] = {}
@@ -52,11 +42,7 @@ def described(shapes: Shapes, relu: bool) -> Graph:
     x = b.add("ReduceMean", (x, b.ints([1], "pooled/axis")), "pooled", keepdims=0)
     taps["pooled"] = x
     x = norm(b, x, "head_norm", "head/normalised")
-    taps["head"] = "embedding"
-    if relu:
-        b.relu(b.dense(x, "head", "head/sum"), "embedding")
-    else:
-        b.dense(x, "head", "embedding")
+    taps["head"] = b.activated(b.dense(x, "head", "head/sum"), output_activation, "embedding")
     return Graph(tuple(b.nodes), shapes, taps)
 
 

@@ -18,7 +18,7 @@ START = 14
 TAPS = {0: (4, 2, 0), 1: (3, 1)}
 
 
-def face_decoder(shapes: Shapes) -> Graph:
+def face_decoder(shapes: Shapes, output_activation: str) -> Graph:
     """Describe the network, without its warp, from the shapes of its tensors."""
     b = Builder()
     taps: dict[str, str] = {}
@@ -37,8 +37,9 @@ def face_decoder(shapes: Shapes) -> Graph:
         name = f"texture_layers.{number}.{int(number == 1)}"
         squares = doubled(b, name, x)
         x = taps[f"texture{number}"] = spread(b, squares, f"texture{number}")
-    coloured(b, f"texture_layers.{last}.0", squares, shapes[f"texture_layers.{last}.0.weight"])
-    taps["texture"] = "texture"
+    name = f"texture_layers.{last}.0"
+    x = coloured(b, name, squares, shapes[f"{name}.weight"])
+    taps["texture"] = b.activated(x, output_activation, "texture")
     used = {n: shape for n, shape in shapes.items() if n != "mean_landmarks"}
     return Graph(tuple(b.nodes), used, taps)
 
@@ -76,7 +77,7 @@ def doubled(b: Builder, name: str, x: str) -> str:
     return b.add("Concat", tuple(pixels), f"{name}/squares", axis=1)
 
 
-def coloured(b: Builder, name: str, squares: str, shape: tuple[int, ...]) -> None:
+def coloured(b: Builder, name: str, squares: str, shape: tuple[int, ...]) -> str:
     """Add the last convolution (3, in, 1, 1), each pixel of a square by itself, and spread it."""
     after, before = shape[:2]
     # One kernel for each pixel of the square, zero for the other three
@@ -88,7 +89,8 @@ def coloured(b: Builder, name: str, squares: str, shape: tuple[int, ...]) -> Non
     kernel = b.reshape(kernel, [4 * after, 4 * before, 1, 1], f"{name}/kernel")
     bias = b.add("Concat", (f"{name}.bias",) * 4, f"{name}/bias", axis=0)
     inputs = (squares, kernel, bias)
-    spread(b, b.add("Conv", inputs, f"{name}/squares", kernel_shape=[1, 1]), "texture")
+    colours = b.add("Conv", inputs, f"{name}/squares", kernel_shape=[1, 1])
+    return spread(b, colours, "texture/colours")
 
 
 def spread(b: Builder, squares: str, output: str) -> str:

@@ -92,6 +92,11 @@ class Builder:
         """Add a ReLU."""
         return self.add("Relu", (x,), output)
 
+    def activated(self, x: str, activation: str, output: str) -> str:
+        """Add what a network ends in: "linear", "relu" or "sigmoid"."""
+        ops = {"linear": "Identity", "relu": "Relu", "sigmoid": "Sigmoid"}
+        return self.add(ops[activation], (x,), output)
+
     def dense(self, x: str, name: str, output: str) -> str:
         """Add a dense layer of two axes."""
         return self.add("Gemm", (x, f"{name}.weight", f"{name}.bias"), output, transB=1)

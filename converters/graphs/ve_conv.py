@@ -17,17 +17,7 @@ FRAMES, BINS = 579, 255  # what the strides and pools of 598 to 601 frames and 2
 EPSILON = 1e-5
 
 
-def ve_conv(shapes: Shapes) -> Graph:
-    """Describe the network from the shapes of its tensors."""
-    return described(shapes, relu=True)
-
-
-def paper(shapes: Shapes) -> Graph:
-    """Describe the network of the paper, without a ReLU at the end."""
-    return described(shapes, relu=False)
-
-
-def described(shapes: Shapes, relu: bool) -> Graph:
+def ve_conv(shapes: Shapes, output_activation: str) -> Graph:
     """Describe nine convolutions, the average over time and two dense layers."""
     b = Builder()
     taps: dict[str, str] = {}
@@ -39,10 +29,8 @@ def described(shapes: Shapes, relu: bool) -> Graph:
     for number in LAYERS:
         x = lean(b, number, x)
     x = hidden(b, x, "lean/layer10")
-    if relu:
-        taps["layer11"] = b.relu(b.dense(x, "layer11.0", "layer11/sum"), "embedding")
-    else:
-        taps["layer11"] = b.dense(x, "layer11.0", "embedding")
+    x = b.dense(x, "layer11.0", "layer11/sum")
+    taps["layer11"] = b.activated(x, output_activation, "embedding")
     return Graph(tuple(b.nodes), shapes, taps)
 
 

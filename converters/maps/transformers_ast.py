@@ -1,7 +1,8 @@
 """ASTForAudioClassification of transformers, as Kacper-Pietkun/Speech-to-face trains it.
 
 The names are those of transformers 4, in which the checkpoints are published; those of
-transformers 5 and a classifier that is not wrapped with its ReLU are renamed to them.
+transformers 5 and a classifier that is not wrapped with a ReLU are renamed to them. Speech-to-face
+wraps it since 8 April 2024; before, its networks ended without one.
 """
 
 from __future__ import annotations
@@ -49,6 +50,11 @@ RENAMES = (
     (r"\.mlp\.fc2/",                 ".output.dense/"),
     (r"^classifier\.(?=[a-z])",      "classifier.0."),
 )
+# What the classifier is called -> what the network ends in
+ENDINGS = (
+    (r"^(module\.)?classifier\.0\.", "relu"),
+    (r"^(module\.)?classifier\.[a-z]", "linear"),
+)
 # fmt: on
 
 TABLE = WeightMap(
@@ -67,6 +73,7 @@ TABLE = WeightMap(
         ),
     ),
     renames=RENAMES,
+    endings=ENDINGS,
 )
 
 # A small network of our own, which takes the differences between neighbours into its patches

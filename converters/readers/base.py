@@ -36,7 +36,8 @@ class WeightFile:
 
     `format` names the format for people. `parts` are further files that belong to it. `named` is
     False if the file does not know its layers' names, so that only their order can pair them.
-    `facts` are the numbers that a training checkpoint has beside its weights.
+    `facts` are the numbers that a training checkpoint has beside its weights, `stamp` is the text
+    that a file has about itself.
     """
 
     path: Path
@@ -46,6 +47,7 @@ class WeightFile:
     named: bool = True
     unpack: Unpack | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    stamp: Mapping[str, str] = field(default_factory=dict)
     maps: dict[Path, mmap.mmap] = field(default_factory=dict)
 
     @property
@@ -81,9 +83,12 @@ def weight_file(
     named: bool = True,
     unpack: Unpack | None = None,
     facts: Mapping[str, Any] | None = None,
+    stamp: Mapping[str, str] | None = None,
 ) -> WeightFile:
     """Return an opened file whose declarations are plausible as a whole, or raise."""
-    file = WeightFile(path, format, tuple(arrays), tuple(parts), named, unpack, facts or {})
+    file = WeightFile(
+        path, format, tuple(arrays), tuple(parts), named, unpack, facts or {}, stamp or {}
+    )
     paths = set()
     for array in file.arrays:
         if max(len(array.path), len(array.layer) + len(array.name)) > 2 * MAX_NAME:

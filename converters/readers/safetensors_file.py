@@ -37,7 +37,7 @@ def opened(path: Path) -> Iterator[WeightFile]:
             if name != "__metadata__" and name.rsplit(".", 1)[-1] not in COUNTERS
         ]
         arrays.sort(key=lambda array: array.offset or 0)
-        weights = weight_file(path, FORMAT, arrays)
+        weights = weight_file(path, FORMAT, arrays, stamp=header.get("__metadata__"))
     yield weights
 
 

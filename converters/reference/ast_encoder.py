@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from vox2face.converters.ops import Array
-from vox2face.converters.reference.layers import conv, relu
+from vox2face.converters.reference.layers import conv
 from vox2face.converters.reference.torch_layers import (
+    activated,
     gelu,
     hwio,
     layer_normalized,
@@ -25,20 +26,10 @@ HEAD_SIZE = 64
 SIZE, STRIDE, STEP = 16, 10, 8  # of patches; from one to the next, of squares and of deltas
 
 
-def ast(arrays: Mapping[str, Array], x: Array) -> Iterator[tuple[str, Array]]:
-    """Yield (tap, activation) for filter banks `x`, float32 (n, frames, bins)."""
-    yield from layers(arrays, x, relu_at_the_end=True)
-
-
-def plain(arrays: Mapping[str, Array], x: Array) -> Iterator[tuple[str, Array]]:
-    """Yield what `ast` yields, for a network without a ReLU at the end."""
-    yield from layers(arrays, x, relu_at_the_end=False)
-
-
-def layers(
-    arrays: Mapping[str, Array], x: Array, relu_at_the_end: bool
+def ast(
+    arrays: Mapping[str, Array], x: Array, output_activation: str
 ) -> Iterator[tuple[str, Array]]:
-    """Yield (tap, activation): tokens, every block, pooled, head."""
+    """Yield (tap, activation) for filter banks `x`, float32 (n, frames, bins)."""
     x = tokens(arrays, x)
     yield "tokens", x
     count = sum(name.endswith("intermediate.dense/weight") for name in arrays)
@@ -50,7 +41,7 @@ def layers(
     yield "pooled", x
     x = layer_normalized(arrays, "classifier.0.layernorm", x)
     x = linear(arrays, "classifier.0.dense", x)
-    yield "head", relu(x) if relu_at_the_end else x
+    yield "head", activated(x, output_activation)
 
 
 def tokens(arrays: Mapping[str, Array], x: Array) -> Array:

@@ -11,12 +11,14 @@ import numpy as np
 
 from vox2face.converters.ops import Array
 from vox2face.converters.reference.layers import conv, relu
-from vox2face.converters.reference.torch_layers import hwio, linear, normalized
+from vox2face.converters.reference.torch_layers import activated, hwio, linear, normalized
 
 START = 14
 
 
-def face_decoder(arrays: Mapping[str, Array], x: Array) -> Iterator[tuple[str, Array]]:
+def face_decoder(
+    arrays: Mapping[str, Array], x: Array, output_activation: str
+) -> Iterator[tuple[str, Array]]:
     """Yield (tap, activation) for embeddings `x`, float32 (n, width); maps are channels last."""
     for number in range(count(arrays, "pre_layers")):
         x = dense(arrays, f"pre_layers.{number}", x)
@@ -33,7 +35,8 @@ def face_decoder(arrays: Mapping[str, Array], x: Array) -> Iterator[tuple[str, A
         x = relu(doubled(arrays, f"texture_layers.{number}.{int(number == 1)}", x))
         yield f"texture{number}", x
     name = f"texture_layers.{last}.0"
-    yield "texture", conv(x, hwio(arrays[f"{name}/weight"])) + arrays[f"{name}/bias"]
+    x = conv(x, hwio(arrays[f"{name}/weight"])) + arrays[f"{name}/bias"]
+    yield "texture", activated(x, output_activation)
 
 
 def count(arrays: Mapping[str, Array], layers: str) -> int:

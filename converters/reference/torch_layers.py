@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from vox2face.converters.ops import Array
+from vox2face.converters.reference.layers import relu
 
 BATCH_NORM_EPSILON = 1e-5
 
@@ -37,6 +38,15 @@ def layer_normalized(
     variance = (centred * centred).mean(axis=-1, keepdims=True)
     y: Array = centred / np.sqrt(variance + np.float32(epsilon))
     return y * arrays[f"{name}/weight"] + arrays[f"{name}/bias"]
+
+
+def activated(x: Array, activation: str) -> Array:
+    """What a network ends in: "linear", "relu" or "sigmoid"."""
+    if activation == "sigmoid":
+        half = np.float32(0.5)  # tanh does not overflow as exp does
+        y: Array = half * np.tanh(half * x) + half
+        return y
+    return relu(x) if activation == "relu" else x
 
 
 def softmax(x: Array) -> Array:

@@ -11,25 +11,15 @@ import numpy as np
 
 from vox2face.converters.ops import Array
 from vox2face.converters.reference.layers import conv, relu
-from vox2face.converters.reference.torch_layers import hwio, linear, normalized
+from vox2face.converters.reference.torch_layers import activated, hwio, linear, normalized
 
 POOLED = (3, 4, 5, 6)
 
 
-def ve_conv(arrays: Mapping[str, Array], x: Array) -> Iterator[tuple[str, Array]]:
-    """Yield (tap, activation) for spectrograms `x`, float32 (n, bins, frames, 2)."""
-    yield from layers(arrays, x, relu_at_the_end=True)
-
-
-def paper(arrays: Mapping[str, Array], x: Array) -> Iterator[tuple[str, Array]]:
-    """Yield what `ve_conv` yields, for the network of the paper, without a ReLU at the end."""
-    yield from layers(arrays, x, relu_at_the_end=False)
-
-
-def layers(
-    arrays: Mapping[str, Array], x: Array, relu_at_the_end: bool
+def ve_conv(
+    arrays: Mapping[str, Array], x: Array, output_activation: str
 ) -> Iterator[tuple[str, Array]]:
-    """Yield (tap, activation) of the nine convolutions and two dense layers."""
+    """Yield (tap, activation) for spectrograms `x`, float32 (n, bins, frames, 2)."""
     for number in range(1, 10):
         name = f"layer{number}"
         kernel = hwio(arrays[f"{name}.0/weight"])
@@ -45,4 +35,4 @@ def layers(
     x = relu(linear(arrays, "layer10.1", x))
     yield "layer10", x
     x = linear(arrays, "layer11.0", x)
-    yield "layer11", relu(x) if relu_at_the_end else x
+    yield "layer11", activated(x, output_activation)

@@ -53,6 +53,14 @@ class Outcome:
     failures: list[tuple[Path, str]] = field(default_factory=list)
 
 
+any_space = click.option(
+    "--any-space",
+    is_flag=True,
+    help="Let networks go together that were made for embeddings of different encoders, presets "
+    "or weights.",
+)
+
+
 def options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that both commands share."""
     for option in reversed(
@@ -83,6 +91,7 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
                 is_flag=True,
                 help="Leave out the text fields that say that a picture is synthetic.",
             ),
+            any_space,
             click.option("--batch-size", type=click.IntRange(min=1), default=8, show_default=True),
             click.option("--force", is_flag=True, help="Replace pictures that are there already."),
         )

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
 from vox2face.cli.paths import Place
+from vox2face.errors import UsageError
+from vox2face.spec import Space
 
 FILE = Place()
 RCMALLI = {
@@ -130,14 +133,56 @@ def ast_audioset(**arguments: Any) -> None:
     required=True,
     help="Which network the checkpoint holds.",
 )
+@click.option(
+    "--decoder-output",
+    type=click.Choice(["sigmoid", "linear"]),
+    help="What the decoder ends in: linear if trained before 21 December 2023. Default: sigmoid.",
+)
+@click.option(
+    "--voice-output",
+    type=click.Choice(["relu", "linear"]),
+    help="What the voice encoder ends in: linear if trained before 8 April 2024. Default: for ast "
+    "what the names in the file tell, else relu.",
+)
+@click.option(
+    "--face",
+    metavar="NAME|DIR",
+    default="vggface.serengil",
+    show_default=True,
+    help="The face encoder on whose embeddings the checkpoint was trained.",
+)
 @common
-def speech_to_face(checkpoint: Path, model: str, **arguments: Any) -> None:
+def speech_to_face(
+    checkpoint: Path,
+    model: str,
+    decoder_output: str | None,
+    voice_output: str | None,
+    face: str,
+    **arguments: Any,
+) -> None:
     """Convert a training CHECKPOINT of Kacper-Pietkun/Speech-to-face.
 
     Plain state dicts are read too. The optimizer is dropped, the history of losses goes into
     config.json.
     """
-    run(SPEECH_TO_FACE[model], weights=checkpoint, **arguments)
+    other, used = ("--voice-output", voice_output), decoder_output
+    if model != "face_decoder":
+        other, used = ("--decoder-output", decoder_output), voice_output
+    if other[1]:
+        raise UsageError(f"{other[0]} is for another network than {model}: leave it out.")
+    arguments |= {"output_activation": used or "", "space": space_of(model, face)}
+    run(SPEECH_TO_FACE[model], checkpoint, **arguments)
+
+
+def space_of(model: str, face: str) -> Space:
+    """Return the space of a checkpoint that was trained on the embeddings of a face encoder."""
+    from vox2face import bundle, locate
+    from vox2face.zoo.registry import entry
+
+    if (kind := locate.kind_of(face)) != "face-encoder":
+        raise UsageError(f"--face {face} is a {kind}: name the face encoder of the training.")
+    made = bundle.read(Path(face)).space if locate.is_path(face) else entry(face).own_space
+    return replace(made, preset=entry(SPEECH_TO_FACE[model]).space.preset)
 
 
 def run(
@@ -148,6 +193,8 @@ def run(
     verify: str,
     force: bool,
     top: bool = True,
+    output_activation: str = "",
+    space: Space | None = None,
 ) -> Any:
     """Convert and print what was proven and written; return the `Converted`."""
     import atexit
@@ -174,6 +221,8 @@ def run(
             verify=verify,
             force=force,
             top=top,
+            output_activation=output_activation,
+            space=space,
             feedback=Feedback(say, bars.advance),
         )
     finally:

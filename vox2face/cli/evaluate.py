@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from vox2face.cli import batch
 from vox2face.cli.numbers import Number
 from vox2face.cli.paths import Place
 from vox2face.errors import UsageError
@@ -70,6 +71,7 @@ MODEL = "NAME|DIR|hf:USER/REPO"
     metavar="PART",
     help="The part of clips that may be unreadable.",
 )
+@batch.any_space
 @click.option("--backend", type=click.Choice(["torch", "onnx"]), default="torch", show_default=True)
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
 @click.option(

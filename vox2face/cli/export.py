@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vox2face.cli import batch
 from vox2face.cli.paths import Place
 from vox2face.errors import UsageError
 
@@ -52,6 +53,7 @@ ENCODERS = {"speech2face": "voice", "face2face": "face"}  # pipeline -> the opti
 @click.option("--voice", metavar="NAME|DIR", help="The voice encoder of speech2face.")
 @click.option("--face", metavar="NAME|DIR", help="The face encoder of face2face.")
 @click.option("--decoder", metavar="NAME|DIR", help="The decoder of speech2face or face2face.")
+@batch.any_space
 def command(
     model: str,
     output: Path,
@@ -63,6 +65,7 @@ def command(
     voice: str | None,
     face: str | None,
     decoder: str | None,
+    any_space: bool,
 ) -> None:
     """Export a model, or a whole pipeline, as one file.
 
@@ -76,8 +79,8 @@ def command(
     half, parts = precision == "fp16", {"voice": voice, "face": face, "decoder": decoder}
     if model in ENCODERS:
         refuse_for(model, kind, with_frontend, logits, preset)
-        to_pipeline(model, parts, output, half)
-    elif used := [name for name, value in parts.items() if value]:
+        to_pipeline(model, parts, output, half, any_space)
+    elif used := [name for name, value in {**parts, "any-space": any_space}.items() if value]:
         raise UsageError(f"--{used[0]} is for the pipelines speech2face and face2face.")
     elif kind == "keras":
         refuse(with_frontend=with_frontend, logits=logits, preset=preset, precision=half)
@@ -111,7 +114,9 @@ def refuse_for(pipeline: str, kind: str, frontend: bool, logits: bool, preset: s
             raise UsageError(f"{pipeline} has its front end inside: leave {option} out.")
 
 
-def to_pipeline(pipeline: str, parts: dict[str, str | None], output: Path, half: bool) -> None:
+def to_pipeline(
+    pipeline: str, parts: dict[str, str | None], output: Path, half: bool, any_space: bool
+) -> None:
     """Write a pipeline as one ONNX file and print how well it agrees with torch."""
     wanted = (ENCODERS[pipeline], "decoder")
     for name, value in parts.items():
@@ -124,7 +129,7 @@ def to_pipeline(pipeline: str, parts: dict[str, str | None], output: Path, half:
 
     require_exportable(output)
     encoder, decoder = (locate(str(parts[name])) for name in wanted)
-    tell(export_pipeline(pipeline, encoder, decoder, output, half))
+    tell(export_pipeline(pipeline, encoder, decoder, output, half, any_space))
 
 
 def to_onnx(

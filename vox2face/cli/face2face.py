@@ -48,12 +48,13 @@ def command(images: tuple[Path, ...], **arguments: Any) -> None:
     items = batch.plan(images, arguments["output"], SUFFIXES)
     from vox2face.pipelines import FaceToFace, identity
 
-    where = {"backend": arguments["backend"], "device": arguments["device"]}
+    where = {name: arguments[name] for name in ("backend", "device", "any_space")}
     pipeline = FaceToFace.from_zoo(arguments["face"], arguments["decoder"], **where)
     cutting = f"crop {arguments['align']} {arguments['face_choice']}" if arguments["crop"] else ""
     facts = {
         "encoder": identity(pipeline.face),
         "decoder": identity(pipeline.decoder),
+        "preset": pipeline.face.preset,
         "drawn": "landmarks" if arguments["landmarks"] else "",
         "cut": cutting,
     }

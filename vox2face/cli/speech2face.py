@@ -54,7 +54,7 @@ def command(audio: tuple[Path, ...], compare: Path | None, **arguments: Any) -> 
     original = comparison(compare, arguments["face"], len(items))
     from vox2face.pipelines import FaceToFace, SpeechToFace, identity
 
-    where = {"backend": arguments["backend"], "device": arguments["device"]}
+    where = {name: arguments[name] for name in ("backend", "device", "any_space")}
     pipeline = SpeechToFace.from_zoo(arguments["voice"], arguments["decoder"], **where)
     facts = {
         "encoder": identity(pipeline.voice),

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from vox2face.bundle import default_path, is_bundle
-from vox2face.spec import Entry
+from vox2face.spec import OUTPUT_ACTIVATIONS, Entry
 from vox2face.zoo.registry import entry, list_models
 
 PINNED = "none is published; the first download is pinned"
@@ -73,6 +73,8 @@ def show(name: str, as_json: bool) -> None:
         "input": str(model.input),
         **{f"output {i}": str(spec) for i, spec in enumerate(model.outputs, start=1)},
         "preset": model.preprocess,
+        "space": str(model.own_space) * bool(model.own_space.encoder),
+        "ends": OUTPUT_ACTIVATIONS.get(model.output_activation, ""),
         "weights": "\n".join(model.source.urls),
         "published": model.source.repository,
         "sha256": model.source.sha256 or PINNED * bool(model.source.urls),

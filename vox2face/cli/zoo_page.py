@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from vox2face.spec import Entry, TensorSpec
+from vox2face.spec import OUTPUT_ACTIVATIONS, Entry, TensorSpec
 from vox2face.zoo.preprocessing import meaning
 
 HEAD = """\
@@ -14,10 +14,14 @@ Written by `vox2face zoo list --markdown` from the catalogue in `zoo/catalog.py`
 it anew. FLOPs are those of one picture's embedding, a multiplication and an addition counted as
 two; parameters include the classifier. Parity is the largest difference that PyTorch and ONNX
 Runtime have shown at any layer of a full-size conversion, as a part of the layer's largest value
-(CPU, float32); a conversion fails above the tolerance of 1e-4, or below a cosine of 0.999999.
+(CPU, float32); a conversion fails above the tolerance of 1e-4, or below a cosine of 0.999999. What
+that proves, and with whose code the tests compare: [proof.md](proof.md).
 
-| Model | Kind | Input | Output | Parameters | FLOPs | Preset | Licence | Source | Parity |
-|---|---|---|---|---|---|---|---|---|---|
+The space says whose embeddings a network gives or takes: a face encoder, and the preset it was fed
+with. Networks of different spaces do not go together. A bundle records its own.
+
+| Model | Kind | Input | Output | Parameters | FLOPs | Preset | Space | Licence | Source | Parity |
+|---|---|---|---|---|---|---|---|---|---|---|
 """
 
 
@@ -37,10 +41,17 @@ def cells(entry: Entry) -> Iterator[str]:
     yield f"{entry.parameters:,}"
     yield f"{entry.flops / 1e9:.1f} G"
     yield f"`{entry.preprocess}`"
+    yield space(entry)
     yield f"[{licence.name}]({licence.url})"
     name = source.filename if source.urls else "its authors' page"
     yield f"[{name}]({source.repository})" if source.repository else "untrained"
     yield f"{entry.measured:.0e}" if entry.measured else "each conversion proves it"
+
+
+def space(entry: Entry) -> str:
+    """Return whose embeddings a network is about."""
+    own = entry.own_space
+    return f"`{own.encoder}`, `{own.preset}`" if own.encoder else "that of its training"
 
 
 def section(entry: Entry) -> Iterator[str]:
@@ -51,8 +62,11 @@ def section(entry: Entry) -> Iterator[str]:
         yield f"- Also known as {', '.join(f'`{name}`' for name in entry.aliases)}.\n"
     yield f"- Input `{entry.input.name}`: {entry.input.meaning}.\n"
     yield f"- Preset `{entry.preprocess}`: {meaning(entry.preprocess)}.\n"
+    yield f"- Space of its embeddings: {space(entry)}.\n"
     for spec in entry.outputs:
         yield f"- Output `{spec.name}`: {spec.meaning}.\n"
+    if entry.output_activation:
+        yield f"- Ends {OUTPUT_ACTIVATIONS[entry.output_activation]}.\n"
     if entry.notop:
         yield f"- Without its classifier: `{entry.notop.filename}`, with `--no-top`.\n"
     if entry.twin:

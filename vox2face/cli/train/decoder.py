@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from vox2face.cli import batch
 from vox2face.cli.numbers import Number
 from vox2face.cli.paths import Place
 from vox2face.errors import UsageError
@@ -28,6 +29,7 @@ FOLDER = Place()
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="As loop.batch=16.")
 @click.option("--face", metavar="NAME", help="Which of the prepared face encoders to decode.")
 @click.option("--voice", default="", metavar="NAME|DIR", help="Its faces are shown in the grids.")
+@batch.any_space
 @click.option("--resume", is_flag=True, help="Go on where the run in --out stopped.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Of each phase.")
 @click.option("--steps", type=click.IntRange(min=1), help="Of each phase, instead of epochs.")
@@ -41,6 +43,7 @@ def command(
     overrides: tuple[str, ...],
     face: str | None,
     voice: str,
+    any_space: bool,
     resume: bool,
     epochs: int | None,
     steps: int | None,
@@ -79,6 +82,7 @@ def command(
         out,
         face=face,
         voice=voice,
+        any_space=any_space,
         resume=resume,
         minutes=float("inf") if minutes is None else minutes,
         say=click.echo,

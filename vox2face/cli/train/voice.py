@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from vox2face.cli import batch
 from vox2face.cli.numbers import Number
 from vox2face.cli.paths import Place
 from vox2face.errors import UsageError
@@ -26,6 +27,7 @@ FOLDER = Place()
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="As loop.batch=16.")
 @click.option("--face", metavar="NAME", help="Which of the prepared face encoders to predict.")
 @click.option("--decoder", default="", metavar="NAME|DIR", help="For grids and its own loss.")
+@batch.any_space
 @click.option("--resume", is_flag=True, help="Go on where the run in --out stopped.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Of each phase.")
 @click.option("--steps", type=click.IntRange(min=1), help="Of each phase, instead of epochs.")
@@ -40,6 +42,7 @@ def command(
     overrides: tuple[str, ...],
     face: str | None,
     decoder: str,
+    any_space: bool,
     resume: bool,
     epochs: int | None,
     steps: int | None,
@@ -78,6 +81,7 @@ def command(
         out,
         face=face,
         decoder=decoder,
+        any_space=any_space,
         resume=resume,
         minutes=float("inf") if minutes is None else minutes,
         say=click.echo,
