@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 from dataclasses import replace
-from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from vox2face import bundle
 from vox2face.converters.card import model_card
@@ -39,16 +38,16 @@ def assemble(job: Job, digest: Task[str], expected: str | None) -> Converted:
     """
     entry = job.entry
     with contextlib.ExitStack() as stack:
-        file = stack.enter_context(open_weights(job.source))
+        file = stack.enter_context(open_weights(job.source, job.state))
         require_keras_reads(job, file)
-        pairs = paired(entry, file)
-        size = sum(array.nbytes for _, array in pairs)
-        spooled = sum(array.nbytes for _, array in pairs if array.offset is None)
-        needed = size * (2 if job.onnx else 1) + spooled
+        rules, arrays = zip(*paired(entry, file), strict=True)
+        for sentence in file.told:
+            job.feedback.say(f"{printable(job.source)}: {sentence}")
+        size = sum(array.nbytes for array in arrays)
+        needed = size * (3 if job.onnx else 2)  # one of them only while values are read
         require_space(job.target.resolve().parent, needed, "The bundle")
         folder = stack.enter_context(atomic_directory(job.target, job.force))
-        spool = stack.enter_context(spool_file(folder) if spooled else BytesIO())
-        moves = [Move(rule, file.open(array, spool)) for rule, array in pairs]
+        moves = list(map(Move, rules, file.values(arrays, folder)))
         weights, onnx = folder / bundle.WEIGHTS, folder / bundle.ONNX
         entry = replace(entry, output_activation=ending(job, file))
         stamp = tensor_metadata(entry, entry.preprocess)
@@ -77,13 +76,6 @@ def assemble(job: Job, digest: Task[str], expected: str | None) -> Converted:
             bundle.add_file(config, onnx, exported.result())
         finish(entry, folder, config, report)
     return Converted(job.target, report, source)
-
-
-def spool_file(folder: Path) -> BinaryIO:
-    """Return a file for values that have to be unpacked, which has no name."""
-    import tempfile
-
-    return tempfile.TemporaryFile(dir=folder)
 
 
 def require_keras_reads(job: Job, file: WeightFile) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import mmap
-import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -50,6 +48,7 @@ class Job:
     force: bool
     feedback: Feedback
     output_activation: str = ""
+    state: str = ""
     space: Space = field(default_factory=Space)
 
 
@@ -72,6 +71,7 @@ def convert(
     force: bool = False,
     top: bool = True,
     output_activation: str = "",
+    state: str = "",
     space: Space | None = None,
     feedback: Feedback | None = None,
 ) -> Converted:
@@ -82,7 +82,8 @@ def convert(
     without `out` the bundle goes where `vox2face.load(name)` finds it. `onnx=None` writes
     model.onnx if the `onnx` extra is there; True insists. `output_activation` is what the network
     ends in, "linear", "relu" or "sigmoid", if neither the file tells nor the entry is right;
-    `space` is whose embeddings a voice encoder gives or a decoder takes, if not those that the
+    `state` is the key of the state dict to take from a checkpoint that holds several; `space` is
+    whose embeddings a voice encoder gives or a decoder takes, if not those that the
     entry names. Raises a `Vox2FaceError`, leaving nothing behind, if anything is wrong.
     """
     feedback = feedback or Feedback()
@@ -108,7 +109,7 @@ def convert(
     try:
         from vox2face.converters.assemble import assemble  # imports while the hash runs
 
-        chosen = (output_activation, space or entry.own_space)
+        chosen = (output_activation, state, space or entry.own_space)
         job = Job(entry, published, path, target, onnx, verify, force, feedback, *chosen)
         return assemble(job, digest, fetched.sha256 if fetched else None)
     except (WeightFileError, MappingError) as error:
@@ -133,19 +134,15 @@ def download(published: Source, feedback: Feedback) -> Fetched:
 def hashed(path: Path, stop: threading.Event) -> str:
     """Return the sha256 of a file that is read beside other work, or "" once `stop` is set.
 
-    The file is mapped in large windows: after each call, a thread waits until another one lets
-    it go on, and reading in small blocks beside the imports took three times as long.
+    It is read in large pieces, since a thread waits after each call until another one lets it go
+    on, and not mapped, since another program may shorten it.
     """
-    digest, done = hashlib.sha256(), 0
-    with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        while done < size:
+    digest, piece = hashlib.sha256(), memoryview(bytearray(WINDOW))
+    with path.open("rb", buffering=0) as file:
+        while count := file.readinto(piece):
             if stop.is_set():
                 return ""
-            count = min(WINDOW, size - done)
-            with mmap.mmap(file.fileno(), count, access=mmap.ACCESS_READ, offset=done) as window:
-                digest.update(window)
-            done += count
+            digest.update(piece[:count])
     return digest.hexdigest()
 
 

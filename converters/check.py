@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from functools import partial
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,8 @@ from vox2face.converters.assemble import paired
 from vox2face.converters.mapping import WeightMap
 from vox2face.converters.ops import Array
 from vox2face.converters.prove import prove
-from vox2face.converters.read import mapped, open_weights
+from vox2face.converters.read import open_weights
+from vox2face.converters.sandbox import mapped
 from vox2face.converters.write import Move, compare
 from vox2face.errors import BundleError
 from vox2face.files import Progress
@@ -56,16 +57,16 @@ def check(
 
 def stored(weights: Path) -> dict[str, Array]:
     """Return the tensors of a safetensors file as memory maps."""
-    places = layout(weights)
+    places, memory = layout(weights), mapped(weights)
     return {
-        name: np.asarray(mapped(weights, places[name], shape))
+        name: np.frombuffer(memory, "<f4", prod(shape), places[name]).reshape(shape)
         for name, shape in shapes(weights).items()
     }
 
 
 def compare_with(bundle: Bundle, original: Path, progress: Progress) -> None:
     """Raise unless the bundle holds exactly the values of an original file."""
-    with open_weights(original) as file, tempfile.TemporaryFile() as spool:
-        pairs = paired(bundle.entry, file)
-        moves = [Move(rule, file.open(array, spool)) for rule, array in pairs]
+    with open_weights(original) as file:
+        rules, arrays = zip(*paired(bundle.entry, file), strict=True)
+        moves = list(map(Move, rules, file.values(arrays)))
         compare(moves, bundle.weights, progress)

@@ -6,10 +6,8 @@ Initialisers are streamed from model.safetensors into the file; they are never w
 from __future__ import annotations
 
 import contextlib
-import errno
 import io
 import logging
-import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +20,7 @@ import numpy as np
 
 from vox2face.converters.graphs.graph import Graph, Node
 from vox2face.errors import UsageError, Vox2FaceError
+from vox2face.files import COPY_BLOCK, copy_range
 from vox2face.safetensors_header import layout
 from vox2face.spec import TensorSpec
 
@@ -36,10 +35,7 @@ IR_VERSION = 9
 # Field numbers of onnx.proto3, shifted for a length-delimited value.
 MODEL_GRAPH, GRAPH_INITIALIZER, TENSOR_RAW_DATA = (n << 3 | 2 for n in (7, 5, 9))
 PROTOBUF_LIMIT = (1 << 31) - 1
-COPY_BLOCK = 1 << 22
 FLOAT16_LIMIT = 65504
-# What copy_file_range answers where the file systems or the kernel do not offer it.
-NOT_IN_KERNEL = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM)
 
 
 @dataclass(frozen=True)
@@ -281,7 +277,7 @@ def nbytes(shape: Sequence[int]) -> int:
 def copy_values(source: FileIO, target: FileIO, start: int, count: int, half: bool) -> None:
     """Append float32 values of one file to another, as they are or rounded to float16."""
     if not half:
-        return copy(source, target, start, count)
+        return copy_range(source, target, start, count)
     source.seek(start)
     while count:
         block = source.read(min(COPY_BLOCK, count))
@@ -296,27 +292,6 @@ def rounded(block: bytes) -> bytes:
     if np.abs(values).max(initial=0) > FLOAT16_LIMIT:
         raise UsageError("A weight is too large for float16: export with --precision fp32.")
     return values.astype("<f2").tobytes()
-
-
-def copy(source: FileIO, target: FileIO, start: int, count: int) -> None:
-    """Append bytes of one unbuffered file to another, in blocks, inside the system if it can."""
-    source.seek(start)
-    while count:
-        done = copy_block(source, target, min(COPY_BLOCK, count))
-        if not done:
-            raise Vox2FaceError(f"{source.name!r} ends too early: convert again.")
-        count -= done
-
-
-def copy_block(source: FileIO, target: FileIO, size: int) -> int:
-    """Copy up to `size` bytes between the positions of two files; return how many."""
-    if hasattr(os, "copy_file_range"):
-        try:
-            return os.copy_file_range(source.fileno(), target.fileno(), size)
-        except OSError as error:
-            if error.errno not in NOT_IN_KERNEL:
-                raise
-    return target.write(source.read(size)) or 0
 
 
 def same_initializers(

@@ -6,7 +6,6 @@ They come with vox2face: `tiny_face_detector` and `face_landmark_68` of the npm 
 
 from __future__ import annotations
 
-import tempfile
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -48,9 +47,9 @@ def tensors(manifest: Path) -> dict[str, torch.Tensor]:
     import torch
 
     found = {}
-    with open_weights(manifest) as file, tempfile.TemporaryFile() as spool:
-        for array in file.arrays:
+    with open_weights(manifest) as file:
+        for array, stored in zip(file.arrays, file.values(file.arrays), strict=True):
             name, axes = TENSORS[array.name]
-            values = file.open(array, spool).transpose(axes)
+            values = stored.transpose(axes)
             found[f"{array.layer.replace('/', '.')}.{name}"] = torch.from_numpy(values.copy())
     return found

@@ -1,30 +1,35 @@
-"""Read weight files of every common format without their frameworks and without trusting them.
+"""Read weight files of every common format without trusting them.
 
-Reading the structure reads no weights: a `StoredArray` is opened only after the weight map has
+Reading the structure reads no weights: those of an array are read only after the weight map has
 accepted its shape.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from math import prod
 from pathlib import Path
+from typing import Any
 
-from vox2face.converters.readers.base import LEGACY, WeightFile, mapped, row_blocks
+import numpy as np
+
+from vox2face.converters.mapping import StoredArray
+from vox2face.converters.readers.base import LEGACY, Values, row_blocks
+from vox2face.converters.sandbox import Child, mapped
 from vox2face.errors import WeightFileError
-from vox2face.files import ACCEPTED, identify, require_weight_file
-from vox2face.spec import resolve
+from vox2face.files import ACCEPTED, full_disk_explained, identify, require_weight_file
+from vox2face.safetensors_header import layout
 
-__all__ = ["LEGACY", "WeightFile", "mapped", "open_weights", "row_blocks"]
+__all__ = ["LEGACY", "WeightFile", "open_weights", "row_blocks"]
 
-# What `identify` says -> the reader of it.
-READERS = {
-    "HDF5": "vox2face.converters.readers.h5_quick:opened",
-    "a PyTorch file": "vox2face.converters.readers.torch_legacy:opened",
-    "a zip archive": "vox2face.converters.readers.archives:opened",
-    "a safetensors file": "vox2face.converters.readers.safetensors_file:opened",
-    "a JSON file": "vox2face.converters.readers.listings:opened",
-}
+# What `identify` says of files that hold weights
+READ = (
+    *("HDF5", "a PyTorch file", "a zip archive"),
+    *("a safetensors file", "a JSON file"),
+)
 # What can be done about files that hold weights in a form that is not read.
 ADVICE = {
     "a Python pickle": (
@@ -41,10 +46,51 @@ ADVICE = {
 }
 
 
-@contextmanager
-def open_weights(path: Path) -> Iterator[WeightFile]:
-    """Open a weight file for reading.
+@dataclass(frozen=True)
+class WeightFile:
+    """An open weight file; see `vox2face.converters.readers.base.Opened` for what it says.
 
+    `size` are the bytes of the file and its parts.
+    """
+
+    path: Path
+    child: Child
+    format: str
+    named: bool
+    size: int
+    arrays: tuple[StoredArray, ...]
+    parts: tuple[Path, ...]
+    facts: Mapping[str, Any]
+    stamp: Mapping[str, str]
+    told: tuple[str, ...]
+
+    def values(self, arrays: Sequence[StoredArray], folder: Path | None = None) -> list[Values]:
+        """Return the float32 values of arrays, as maps of a temporary file of ours.
+
+        It lies in `folder`, by default where the system has such files, and has no name any more.
+        Raises `WeightFileError` if values are damaged.
+        """
+        numbers = {array.path: number for number, array in enumerate(self.arrays)}
+        asked = [numbers[array.path] for array in arrays]
+        where = Path(folder or tempfile.gettempdir())
+        with (
+            full_disk_explained(where),
+            tempfile.TemporaryDirectory(dir=where, ignore_cleanup_errors=True) as place,
+        ):
+            spool = Path(place) / "values.safetensors"
+            self.child.ask(spool, asked)
+            memory, starts = mapped(spool), layout(spool)
+        return [
+            np.frombuffer(memory, "<f4", prod(a.shape), starts[str(number)]).reshape(a.shape)
+            for a, number in zip(arrays, asked, strict=True)
+        ]
+
+
+@contextmanager
+def open_weights(path: Path, state: str = "") -> Iterator[WeightFile]:
+    """Open a weight file for reading, in a child process.
+
+    `state` is the key of a state dict in a training checkpoint of PyTorch that holds several.
     Raises `WeightFileError` in one sentence for what is none, is damaged, or uses what a weight
     file has no business using: code, links, other files than its own parts.
     """
@@ -53,8 +99,23 @@ def open_weights(path: Path) -> Iterator[WeightFile]:
         kind = identify(path)
     except OSError as error:
         raise WeightFileError(f"{path} cannot be read ({error.strerror}).") from error
-    if kind not in READERS:
+    if kind not in READ:
         advice = ADVICE.get(kind, "")
         raise WeightFileError(f"{path} is {kind}{advice}; expected is {ACCEPTED}.")
-    with resolve(READERS[kind])(path) as file:
-        yield file
+    child = Child(path, state)
+    try:
+        found = child.answer()
+        yield WeightFile(
+            path,
+            child,
+            found["format"],
+            found["named"],
+            found["size"],
+            tuple(StoredArray(*names, tuple(shape)) for *names, shape in found["arrays"]),
+            tuple(map(Path, found["parts"])),
+            found["facts"],
+            found["stamp"],
+            tuple(found["told"]),
+        )
+    finally:
+        child.end()

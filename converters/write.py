@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from vox2face.converters.mapping import Rule
 from vox2face.converters.ops import OPS, Array, fill
-from vox2face.converters.readers.base import whole
+from vox2face.converters.sandbox import mapped
 from vox2face.converters.tasks import Task
 from vox2face.errors import Vox2FaceError, WeightFileError
 from vox2face.files import Progress
@@ -94,7 +94,7 @@ def write(moves: Sequence[Move], path: Path, metadata: dict[str, str], progress:
 
     digest = hashlib.sha256(head)
     batches = list(batched(cut(moves, len(head))))
-    written = whole(path)
+    written = mapped(path)
     for batch, values in each(job, batches, progress):
         for block, part in batch.split(values):
             require_equal(path, written, block, part, block.offset, digest.update)
@@ -126,7 +126,7 @@ def compare(moves: Sequence[Move], path: Path, progress: Progress) -> None:
         for block, part in batch.split(values):
             fill(part, block.source)
 
-    written = whole(path)
+    written = mapped(path)
     for batch, values in each(job, list(batched(cut(moves, 0))), progress):
         for block, part in batch.split(values):
             row = block.nbytes // len(part)

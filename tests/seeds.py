@@ -49,19 +49,6 @@ def archive(path: Path, method: int, weights: Path, named: bool) -> None:
         file.write(weights, "model.weights.h5")
 
 
-def shards(folder: Path) -> None:
-    keras3(folder / "m_00000.weights.h5", ("conv2d", "dense"))
-    keras3(folder / "m_00001.weights.h5", ("conv2d_1",))
-    index = {
-        "/layers/conv2d/vars": "m_00000.weights.h5",
-        "/layers/conv2d_1/vars": ["m_00001.weights.h5"],
-        "/layers/dense/vars": "m_00000.weights.h5",
-        "/optimizer/vars": ["m_00000.weights.h5", "m_00001.weights.h5"],
-    }
-    content = {"metadata": {"total_size": 336.0}, "weight_map": index}
-    (folder / "m.weights.json").write_text(json.dumps(content))
-
-
 def tensorflow_js(folder: Path) -> None:
     weights = [
         {"name": "conv/filters", "shape": [2, 3, 4], "dtype": "float32"},
@@ -98,9 +85,14 @@ def torch_and_safetensors(folder: Path) -> None:
     }
     torch.save(state, folder / "state.pth")
     nested = {"epoch": 3, "state_dict": state, "lr": [0.1, None, True], "name": ("a", {"b": 1.5})}
-    torch.save(nested, folder / "nested.pth", pickle_protocol=4)
+    torch.save(nested, folder / "nested.pth", pickle_protocol=3)
     torch.save(nested, folder / "ancient.pt", _use_new_zipfile_serialization=False)
     save_file(state, folder / "plain.safetensors", {"note": "x"})
+    kinds = (torch.float16, torch.bfloat16, torch.float64)
+    other = {str(kind): torch.tensor(KERNEL).to(kind) for kind in kinds}
+    save_file(other, folder / "other.safetensors")
+    views = {"neg": torch._neg_view(torch.tensor(BIAS)), "turned": torch.tensor(KERNEL).mT}
+    torch.save({"model": {**other, **views}, "ema": state}, folder / "views.pt")
 
 
 def write(folder: Path) -> list[Path]:
@@ -123,13 +115,11 @@ def write(folder: Path) -> list[Path]:
     keras3(folder / "old.weights.h5", ("conv2d", "conv2d_1"), named=False)
     archive(folder / "stored.keras", zipfile.ZIP_STORED, folder / "old.weights.h5", False)
     archive(folder / "deflated.keras", zipfile.ZIP_DEFLATED, folder / "named.weights.h5", True)
-    for name, make in (("shards", shards), ("tfjs", tensorflow_js)):
-        (folder / name).mkdir()
-        make(folder / name)
+    (folder / "tfjs").mkdir()
+    tensorflow_js(folder / "tfjs")
     torch_and_safetensors(folder)
     return [
         *sorted(path for path in folder.iterdir() if path.is_file()),
-        folder / "shards" / "m.weights.json",
         folder / "tfjs" / "w-weights_manifest.json",
     ]
 

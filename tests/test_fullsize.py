@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from tempfile import TemporaryFile
 
 import h5py
 import numpy as np
@@ -293,7 +292,7 @@ def audioset(space: Path) -> Path:
 
 def same_arrays(first: Path, second: Path) -> int:
     """Return how many arrays two weight files share, after comparing all of both bit for bit."""
-    with open_weights(first) as a, open_weights(second) as b, TemporaryFile() as spool:
+    with open_weights(first) as a, open_weights(second) as b:
         found = {
             array.layer + array.name.rsplit("/", 1)[-1].partition(":")[0]: array
             for array in b.arrays
@@ -301,7 +300,7 @@ def same_arrays(first: Path, second: Path) -> int:
         assert len(a.arrays) == len(b.arrays) == len(found)
         for array in a.arrays:
             other = found[array.layer + array.name.rsplit("/", 1)[-1].partition(":")[0]]
-            one, two = a.open(array, spool), b.open(other, spool)
+            (one,), (two,) = a.values([array]), b.values([other])
             assert one.shape == two.shape and np.array_equal(one.view("u4"), two.view("u4"))
     return len(a.arrays)
 

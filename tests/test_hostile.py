@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
-import random
 import struct
+import subprocess
+import sys
 import tarfile
 import tempfile
 import zipfile
-from collections import OrderedDict
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,8 @@ import numpy as np
 import pytest
 import seeds
 import torch
-from damage import damaged
 from fuzz_read import read_all
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vox2face.converters.read import open_weights
@@ -121,7 +120,7 @@ def test_zip_bombs_are_refused_before_they_unpack(tmp_path: Path) -> None:
     assert "do not hold" in refused(path)
     content = path.read_bytes()
     path.write_bytes(content.replace(struct.pack("<I", 200 << 20), struct.pack("<I", 1000)))
-    assert "larger than it declares" in refused(path)
+    assert "Bad CRC-32" in refused(path)
 
 
 def test_an_archive_cut_short_at_any_place_is_refused(tmp_path: Path, weights: bytes) -> None:
@@ -172,7 +171,7 @@ def test_packed_values_stay_within_what_they_declare(tmp_path: Path) -> None:
     with h5py.File(path, "r+") as file:
         packed = zlib.compress(bytes(1 << 20), 9)
         file["conv/conv/kernel:0"].id.write_direct_chunk((0, 0, 0), packed)
-    assert "larger unpacked" in refused(path)
+    assert "has a chunk of 1048576 bytes, not 96" in refused(path)
     with h5py.File(path, "r+") as file:
         file["conv/conv/kernel:0"].id.write_direct_chunk((0, 0, 0), zlib.compress(bytes(96))[:-9])
     assert "cut short" in refused(path)
@@ -211,16 +210,14 @@ class Evil:
     ("value", "words"),
     [
         ({"a": Evil()}, "print"),
-        ({"a": torch.device("cpu")}, "torch.device"),
         ({"a": torch.nn.Linear(2, 2)}, "torch.nn.modules.linear.Linear"),
-        ({"a": torch.ones(2, dtype=torch.float16)}, "float16"),
-        ({"a": torch.ones(2, 3).T}, "not contiguous"),
+        ({"a": torch.ones(2, dtype=torch.int32)}, "int32"),
+        ({"a": torch.ones(2, 2).to_sparse()}, "no plain tensor"),
         ({"a": torch.ones(0)}, "empty"),
         ({"a": {"b": torch.ones(2)}, "c": {"d": torch.ones(2)}}, "2 dicts"),
         ({"a": 1}, "no dict"),
         (torch.ones(3), "no dict"),
-        ({"a": torch.ones(3), (1, 2): 3}, "neither text nor a number"),
-        (OrderedDict(a=torch.ones(2), b=b"bytes"), "_codecs.encode"),
+        ({"a": torch.ones(3), (1, 2): 3}, "no dict"),
     ],
     ids=str,
 )
@@ -232,19 +229,26 @@ def test_pickles_of_more_than_plain_tensors_are_refused_by_name(
     assert "run!" not in capsys.readouterr().out
 
 
-def test_storages_must_be_stored_and_whole(tmp_path: Path) -> None:
+def test_storages_must_be_there_and_whole(tmp_path: Path) -> None:
     torch.save({"a": torch.arange(6.0)}, tmp_path / "m.pth")
     with zipfile.ZipFile(tmp_path / "m.pth") as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     path = tmp_path / "n.pth"
-    assert "packed" in refused(zipped(path, members, zipfile.ZIP_DEFLATED))
-    assert "more values" in refused(zipped(path, members | {"m/data/0": bytes(20)}))
-    assert "big-endian" in refused(zipped(path, members | {"m/byteorder": b"big"}))
-    assert "missing" in refused(
-        zipped(path, {n: c for n, c in members.items() if "data/" not in n})
-    )
-    assert "several" in refused(zipped(path, members | {"x/data.pkl": b""}))
+    refused(zipped(path, members | {"m/data/0": bytes(20)}))
+    refused(zipped(path, {n: c for n, c in members.items() if "data/" not in n}))
     assert read_all(zipped(path, members)) == 24
+
+
+def test_a_tensor_larger_than_its_storage_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "m.pth"
+    torch.save({"a": torch.arange(6.0)}, tmp_path / "n.pth")
+    with zipfile.ZipFile(tmp_path / "n.pth") as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    pickled = members["n/data.pkl"]
+    shape = b"K\x06\x85"  # (6,)
+    assert pickled.count(shape) == 1
+    members["n/data.pkl"] = pickled.replace(shape, b"K\x09\x85")
+    assert "resize storage" in refused(zipped(path, members))
 
 
 # ---------------------------------------------------------------- lists in JSON
@@ -299,29 +303,16 @@ def test_parts_are_plain_names_in_the_same_folder(tmp_path: Path) -> None:
     assert "do not" in refused(path) or "bytes" in refused(path)
 
 
-def test_indexes_of_shards_must_tell_the_truth(tmp_path: Path) -> None:
-    seeds.shards(tmp_path)
-    path = tmp_path / "m.weights.json"
-    index = json.loads(path.read_text())["weight_map"]
-
-    def changed(**groups: Any) -> str:
-        new = {key.replace("__", "/"): value for key, value in groups.items()}
-        path.write_text(json.dumps({"weight_map": {**index, **new}}))
-        return refused(path)
-
-    assert "not in both" in changed(__layers__more__vars="m_00000.weights.h5")
-    assert "has it not" in changed(__layers__conv2d__vars="m_00001.weights.h5")
-    assert "lists no file" in changed(__layers__conv2d__vars=3)
-    assert "plain file name" in changed(__layers__conv2d__vars="../m_00000.weights.h5")
-    (tmp_path / "m_00001.weights.h5").unlink()
-    path.write_text(json.dumps({"weight_map": index}))
-    assert "m_00001.weights.h5 is missing" in refused(path)
+def test_an_index_of_shards_is_called_that(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors.index.json"
+    path.write_text(json.dumps({"metadata": {}, "weight_map": {"a": "m-00001.safetensors"}}))
+    assert "the index of weights in several files (shards)" in refused(path)
 
 
 @pytest.mark.parametrize(
     ("header", "words"),
     [
-        ('{"a":{"dtype":"F16","shape":[2],"data_offsets":[0,4]}}', "expected is float32"),
+        ('{"a":{"dtype":"I32","shape":[1],"data_offsets":[0,4]}}', "expected is float32"),
         (
             '{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},'
             '"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}',
@@ -358,28 +349,16 @@ def test_the_corpus_stays_small() -> None:
     assert sum(sizes) < 200_000
 
 
-@pytest.fixture(scope="module")
-def valid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, bytes]]:
-    folder = tmp_path_factory.mktemp("seeds")
-    seeds.write(folder)
-    yield {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+def test_damaged_files_are_refused_or_read_as_their_libraries_read_them(tmp_path: Path) -> None:
+    script = Path(__file__).with_name("fuzz_read.py")
+    seed = int.from_bytes(os.urandom(4))
+    options = ("--minutes", "1", "--seed", str(seed), "--failures", str(tmp_path / "kept"))
+    command = [sys.executable, str(script), *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"seed {seed}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
-@given(number=st.integers(0, 2**32))
-def test_damaged_files_are_read_or_refused(number: int, valid: dict[str, bytes]) -> None:
-    rng = random.Random(number)
-    name = rng.choice(sorted(valid))
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / name
-        path.write_bytes(damaged(name, valid[name], [*valid.values()], rng))
-        try:
-            read_all(path)
-        except Vox2FaceError as error:
-            assert str(path) in str(error)
-
-
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     content=st.binary(max_size=300),
     start=st.sampled_from([b"", b"PK\x03\x04", b"[{", b"\x89HDF\r\n\x1a\n"]),

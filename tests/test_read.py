@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import mmap
 import os
 import pickle
-import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -28,13 +26,14 @@ FC = ("fc6", {"fc6/kernel:0": KERNEL[0, 0], "fc6/bias:0": BIAS})
 
 
 def contents(path: Path) -> dict[str, np.ndarray]:
-    with open_weights(path) as file, tempfile.TemporaryFile() as spool:
-        return {array.path: np.array(file.open(array, spool)) for array in file.arrays}
+    with open_weights(path) as file:
+        values = file.values(file.arrays)
+        return {array.path: np.array(v) for array, v in zip(file.arrays, values, strict=True)}
 
 
 def refused(path: Path) -> str:
-    with pytest.raises(WeightFileError) as caught, open_weights(path):
-        pass
+    with pytest.raises(WeightFileError) as caught, open_weights(path) as file:
+        file.values(file.arrays)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
     return str(caught.value)
@@ -109,11 +108,19 @@ def test_other_storage_gives_the_same_values(handmade: Make, storage: dict[str, 
     assert np.array_equal(found["conv/conv/bias:0"], BIAS)
 
 
-def test_contiguous_values_are_mapped_not_copied(handmade: Make) -> None:
-    path = handmade([CONV])
+def test_values_are_maps_of_a_file_of_ours_that_a_change_of_the_source_does_not_touch(
+    handmade: Make, tmp_path: Path
+) -> None:
+    path, folder = handmade([CONV]), tmp_path / "place"
+    folder.mkdir()
     with open_weights(path) as file:
-        array = file.open(file.arrays[0], io.BytesIO())  # type: ignore[arg-type]
+        array = file.values(file.arrays[:1], folder)[0]
         assert isinstance(memory_of(array), mmap.mmap) and not array.flags.writeable
+        os.truncate(path, 100)
+        assert np.array_equal(array, KERNEL) and not list(folder.iterdir())
+        with pytest.raises(WeightFileError, match="shorter"):
+            file.values(file.arrays[1:], folder)
+    assert not list(folder.iterdir())
 
 
 def test_large_packed_arrays_are_read_in_small_blocks() -> None:
@@ -238,7 +245,7 @@ def test_sizes_the_file_does_not_hold_are_refused(handmade: Make) -> None:
         with h5py.File(path, "r+") as file:
             del file["conv/conv/bias:0"]
             file["conv"].create_dataset("conv/bias:0", (1 << 40,), "f4", **storage)
-        assert "does not hold" in refused(path)
+        assert "not hold" in refused(path)
 
 
 def test_filters_that_load_plugins_are_refused(handmade: Make) -> None:

@@ -1,1 +1,1 @@
-"""One reader for each kind of weight file; `vox2face.converters.read` picks the right one."""
+"""Readers of weight files. They run in a child process: see `vox2face.converters.sandbox`."""

@@ -1,14 +1,13 @@
-"""What every reader shares: the opened file, its limits, its errors and its memory maps."""
+"""What every reader shares: what it says of a file, limits, and errors in one sentence."""
 
 from __future__ import annotations
 
 import math
-import mmap
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,93 +17,67 @@ from vox2face.errors import Vox2FaceError, WeightFileError
 from vox2face.files import FULL_DISK, size_text
 
 Values = NDArray[np.float32]
-Unpack = Callable[[StoredArray, BinaryIO], Values]
+Tick = Callable[[], None]
+Blocks: TypeAlias = "Iterator[NDArray[Any] | Range]"
 
 LEGACY = "legacy Keras HDF5"  # the format that every Keras reads
 MAX_NAME = 1000  # characters
 MAX_AXES = 32
-# Packed values may take 4 times the file (8-bit numbers do), and this much for small files.
+# Compressed values may take 4 times the file (8-bit numbers do), and this much for small files.
 EXPANSION, ALLOWANCE = 4, 16 << 20
-BLOCK = 1 << 20
+BLOCK = 1 << 24  # bytes that are read at once
 # Arrays that count batches in training and are no weights.
 COUNTERS = {"num_batches_tracked"}
 
 
 @dataclass(frozen=True)
-class WeightFile:
-    """An open weight file: `arrays` in its own order, checked but not read; values on demand.
-
-    `format` names the format for people. `parts` are further files that belong to it. `named` is
-    False if the file does not know its layers' names, so that only their order can pair them.
-    `facts` are the numbers that a training checkpoint has beside its weights, `stamp` is the text
-    that a file has about itself.
-    """
+class Range:
+    """`length` bytes of a file from `start` on that are float32 values, little-endian, C order."""
 
     path: Path
+    start: int
+    length: int
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An open file: `arrays` in its own order, checked but not read.
+
+    `blocks(number)` gives the values of an array from its first to its last, C order, as arrays of
+    float32 or as ranges of a file. `format` names the format for people. `parts` are further files
+    that belong to it. `named` is False if the file does not know its layers' names, so that only
+    their order can pair them. `facts` are the numbers that a training checkpoint has beside its
+    weights, `stamp` is the text that a file has about itself, `told` are sentences about what was
+    chosen or changed.
+    """
+
     format: str
-    arrays: tuple[StoredArray, ...]
-    parts: tuple[Path, ...] = ()
+    arrays: Sequence[StoredArray]
+    blocks: Callable[[int], Blocks]
     named: bool = True
-    unpack: Unpack | None = None
+    parts: Sequence[Path] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
     stamp: Mapping[str, str] = field(default_factory=dict)
-    maps: dict[Path, mmap.mmap] = field(default_factory=dict)
+    told: Sequence[str] = ()
 
-    @property
-    def size(self) -> int:
-        """The bytes of the file and its parts."""
-        return sum(path.stat().st_size for path in (self.path, *self.parts))
-
-    def open(self, array: StoredArray, spool: BinaryIO) -> Values:
-        """Return the values as a read-only memory map.
-
-        Values that lie in a file as they are get mapped there; others are unpacked into `spool`,
-        an open temporary file, and mapped there. Raises `WeightFileError` if they are damaged.
-        """
-        with explained(self.path):
-            if array.offset is not None:
-                return view(self.map(array.file or self.path), array.offset, array.shape)
-            if self.unpack is None:
-                raise WeightFileError(f"{array.path} cannot be read")
-            return self.unpack(array, spool)
-
-    def map(self, path: Path) -> mmap.mmap:
-        """Return the memory map of one of the files, which all its arrays share."""
-        if path not in self.maps:
-            self.maps[path] = whole(path)
-        return self.maps[path]
+    def checked(self, size: int) -> Opened:
+        """Return this if its declarations are plausible as a whole for `size` bytes, or raise."""
+        paths = set()
+        for array in self.arrays:
+            if max(len(array.path), len(array.layer) + len(array.name)) > 2 * MAX_NAME:
+                raise WeightFileError(f"it has a name of more than {MAX_NAME} characters")
+            if array.path in paths:
+                raise WeightFileError(f"{array.path} is listed twice")
+            paths.add(array.path)
+        require_held(sum(array.nbytes for array in self.arrays), size)
+        return self
 
 
-def weight_file(
-    path: Path,
-    format: str,
-    arrays: Sequence[StoredArray],
-    parts: Sequence[Path] = (),
-    named: bool = True,
-    unpack: Unpack | None = None,
-    facts: Mapping[str, Any] | None = None,
-    stamp: Mapping[str, str] | None = None,
-) -> WeightFile:
-    """Return an opened file whose declarations are plausible as a whole, or raise."""
-    file = WeightFile(
-        path, format, tuple(arrays), tuple(parts), named, unpack, facts or {}, stamp or {}
-    )
-    paths = set()
-    for array in file.arrays:
-        if max(len(array.path), len(array.layer) + len(array.name)) > 2 * MAX_NAME:
-            raise WeightFileError(f"it has a name of more than {MAX_NAME} characters")
-        if array.path in paths:
-            raise WeightFileError(f"{array.path} is listed twice")
-        paths.add(array.path)
-    require_held(sum(array.nbytes for array in file.arrays), file.size)
-    return file
-
-
-def require_held(wanted: int, size: int) -> None:
-    """Raise if `size` bytes of a file cannot honestly hold `wanted` bytes of values."""
-    if wanted > EXPANSION * size + ALLOWANCE:
+def require_held(declared: int, size: int) -> None:
+    """Raise if `size` bytes of a file cannot honestly hold `declared` bytes of values."""
+    if declared > EXPANSION * size + ALLOWANCE:
         raise WeightFileError(
-            f"it declares {size_text(wanted)} of values, which {size_text(size)} do not hold"
+            f"it declares {size_text(declared)} of values, which {size_text(size)} do not hold"
         )
 
 
@@ -128,8 +101,10 @@ def explained(path: Path) -> Iterator[None]:
         if str(path) in str(error):
             raise
         raise WeightFileError(f"{path} is refused: {plain(error).rstrip('.')}.") from error
+    except MemoryError as error:
+        raise WeightFileError(f"{path} is damaged: reading it takes too much memory.") from error
     except OSError as error:
-        if error.errno in FULL_DISK:  # where values are unpacked to, not the file's fault
+        if error.errno in FULL_DISK:  # where values are written, not the file's fault
             raise
         raise damage(path, error) from error
     except Exception as error:  # libhdf5 reports damage as OSError, RuntimeError, KeyError, ...
@@ -141,6 +116,10 @@ def damage(path: Path, error: Exception) -> WeightFileError:
     if "truncated file" in str(error):
         return WeightFileError(
             f"{path} is cut short ({path.stat().st_size} bytes are there): download it again."
+        )
+    if "unable to lock file" in str(error):
+        return WeightFileError(
+            f"{path} is locked by another process that has it open: close it there, and try again."
         )
     reason = plain(error) or type(error).__name__
     return WeightFileError(f"{path} is damaged ({reason}): get the file again.")
@@ -157,7 +136,7 @@ def row_blocks(shape: tuple[int, ...], limit: int) -> Iterator[tuple[slice, ...]
     if not shape:
         yield ()
         return
-    row = 4 * int(np.prod(shape[1:], dtype=np.int64))
+    row = 4 * math.prod(shape[1:])
     if row > limit and len(shape) > 1:
         for index in range(shape[0]):
             for rest in row_blocks(shape[1:], limit):
@@ -168,41 +147,16 @@ def row_blocks(shape: tuple[int, ...], limit: int) -> Iterator[tuple[slice, ...]
         yield (slice(start, min(start + step, shape[0])), *(slice(None),) * (len(shape) - 1))
 
 
-def mapped(file: Path | BinaryIO, offset: int, shape: tuple[int, ...]) -> Values:
-    """Return float32 values of a file as a read-only memory map of their own.
-
-    It does what np.memmap does, ten times faster: files have hundreds of arrays.
-    """
-    count = math.prod(shape)
-    extra = offset % mmap.ALLOCATIONGRANULARITY
-    with file.open("rb") if isinstance(file, Path) else nullcontext(file) as opened:
-        memory = mmap.mmap(
-            opened.fileno(), extra + 4 * count, access=mmap.ACCESS_READ, offset=offset - extra
-        )
-    return view(memory, extra, shape)
-
-
-def whole(path: Path) -> mmap.mmap:
-    """Return a read-only memory map of a whole file."""
+def file_blocks(path: Path, offset: int, length: int) -> Iterator[bytes]:
+    """Yield `length` bytes of a file from `offset` on; raise if it has become shorter."""
     with path.open("rb") as file:
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-
-
-def view(memory: mmap.mmap, offset: int, shape: tuple[int, ...]) -> Values:
-    """Return float32 values that lie somewhere in a memory map."""
-    return np.frombuffer(memory, "<f4", math.prod(shape), offset).reshape(shape)
-
-
-def reserved(spool: BinaryIO, count: int) -> int:
-    """Append `count` zero bytes to an open file and return where they start.
-
-    Writing them shows a full disk as an error; a map of missing blocks would end the process.
-    """
-    start = spool.seek(0, 2)
-    for done in range(0, count, BLOCK):
-        spool.write(bytes(min(BLOCK, count - done)))
-    spool.flush()
-    return start
+        file.seek(offset)
+        while length:
+            block = file.read(min(BLOCK, length))
+            if not block:
+                raise WeightFileError(f"{path} has become shorter while it was read")
+            length -= len(block)
+            yield block
 
 
 def split_name(path: str, separators: str) -> tuple[str, str]:

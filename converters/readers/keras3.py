@@ -14,7 +14,7 @@ from typing import Any
 import h5py
 
 from vox2face.converters.mapping import StoredArray
-from vox2face.converters.readers.h5 import Walk, checked, child, text_attribute
+from vox2face.converters.readers.hdf5 import Walk, child, text_attribute
 from vox2face.converters.readers.keras_names import layer_names, natural, weight_names
 from vox2face.errors import WeightFileError
 
@@ -30,18 +30,18 @@ MODEL = "model"  # the layer of variables that belong to the model as a whole
 
 @dataclass
 class Saved:
-    """What is saved of one layer: its name, if the file knows it, and array -> file it is in."""
+    """What is saved of one layer: its name, if the file knows it, and its arrays."""
 
     name: str | None = None
-    arrays: dict[str, int] = field(default_factory=dict)
+    arrays: list[str] = field(default_factory=list)
 
 
-def declared(
-    root: h5py.Group, size: int, config: Mapping[str, Any] | None = None
-) -> tuple[list[StoredArray], bool]:
+def declared(walk: Walk, config: Mapping[str, Any] | None = None) -> tuple[list[StoredArray], bool]:
     """Return (arrays, whether layers have names) of a file; `config` is the model's, if known."""
-    saved: dict[str, Saved] = {}
-    collect(root, 0, saved)
+    saved = {
+        path: Saved(text_attribute(group, "name"), members(group))
+        for path, group in variables(walk.root)
+    }
     order = sorted((path for path in saved if saved[path].arrays), key=path_key)
     if not order:
         raise WeightFileError(
@@ -49,23 +49,12 @@ def declared(
             "as those of Keras 3 have, so it holds no weights of Keras"
         )
     labels, named = labelled(saved, order, config)
-    walk = Walk(root)
     arrays = [
-        checked(walk, layer, name, place, size)
+        walk.array(layer, name, place)
         for path, layer in labels.items()
-        for name, place, _ in places(path, saved[path])
+        for name, place in places(path, saved[path])
     ]
     return arrays, named
-
-
-def collect(root: h5py.Group, number: int, saved: dict[str, Saved]) -> None:
-    """Add what file `number` saves to path -> what is saved there."""
-    for path, group in variables(root):
-        layer = saved.setdefault(path, Saved())
-        layer.name = layer.name or text_attribute(group, "name")
-        for key in members(group):
-            if layer.arrays.setdefault(key, number) != number:
-                raise WeightFileError(f"{path}/vars/{key} is in two files")
 
 
 def variables(root: h5py.Group) -> Iterator[tuple[str, h5py.Group]]:
@@ -141,8 +130,8 @@ def short(path: str) -> str:
     return (rest if first in ROOTS else path) or MODEL
 
 
-def places(path: str, layer: Saved) -> Iterator[tuple[str, str, int]]:
-    """Yield (weight name, path in the file, number of the file) of the arrays of one layer."""
+def places(path: str, layer: Saved) -> Iterator[tuple[str, str]]:
+    """Yield (weight name, path in the file) of the arrays of one layer."""
     keys = sorted(layer.arrays, key=natural)
     for name, key in zip(weight_names(path.rsplit("/", 1)[-1], keys), keys, strict=True):
-        yield name, f"{path}/vars/{key}".lstrip("/"), layer.arrays[key]
+        yield name, f"{path}/vars/{key}".lstrip("/")

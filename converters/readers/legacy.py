@@ -15,13 +15,7 @@ import h5py
 import numpy as np
 
 from vox2face.converters.mapping import StoredArray
-from vox2face.converters.readers.h5 import (
-    Walk,
-    checked,
-    child,
-    text,
-    text_attribute,
-)
+from vox2face.converters.readers.hdf5 import Walk, child, text, text_attribute
 from vox2face.errors import WeightFileError
 
 MAX_NAMES = 100_000
@@ -36,20 +30,19 @@ def weights_group(file: h5py.File) -> h5py.Group | None:
     return None
 
 
-def declared(root: h5py.Group, size: int) -> tuple[list[StoredArray], bool]:
+def declared(walk: Walk) -> tuple[list[StoredArray], bool]:
     """Return (arrays of every layer in the model's order, whether layers have names)."""
-    if text_attribute(root, "backend") == "theano":
+    if text_attribute(walk.root, "backend") == "theano":
         raise WeightFileError(
             "it was written by the Theano backend, whose kernels are flipped: "
             "load and save it once under Keras 2 with TensorFlow, then convert that file."
         )
-    walk = Walk(root)
     arrays = [
-        checked(walk, layer, name, f"{layer}/{name}", size)
+        walk.array(layer, name, f"{layer}/{name}")
         for layer, names in layers(walk)
         for name in names
     ]
-    return arrays, has_names(root, "layer_names")
+    return arrays, has_names(walk.root, "layer_names")
 
 
 def layers(walk: Walk) -> Iterator[tuple[str, list[str]]]:

@@ -7,38 +7,58 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
 from vox2face.converters.mapping import StoredArray
 from vox2face.converters.readers.base import (
     COUNTERS,
-    WeightFile,
+    Blocks,
+    Opened,
+    Range,
+    Tick,
     checked_shape,
-    explained,
+    file_blocks,
     split_name,
-    weight_file,
 )
+from vox2face.converters.readers.floats import KINDS, widened, words
 from vox2face.converters.readers.texts import MAX_BYTES, parsed
 from vox2face.errors import WeightFileError
 
 FORMAT = "safetensors"
+DTYPES = {"F32": "float32", "F64": "float64", "F16": "float16", "BF16": "bfloat16"}
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[WeightFile]:
+def opened(path: Path, tick: Tick) -> Iterator[Opened]:
     """Open a safetensors file; its own library checks that the values fill it without gaps.
 
-    Raises `WeightFileError` if it is damaged, has a name twice or holds other values than float32.
+    Raises `WeightFileError` if it is damaged, has a name twice or holds no floating-point values.
     """
-    with explained(path):
-        header, start = header_of(path)
-        library_accepts(path)
-        arrays = [
-            declared(name, facts, start)
-            for name, facts in header.items()
-            if name != "__metadata__" and name.rsplit(".", 1)[-1] not in COUNTERS
-        ]
-        arrays.sort(key=lambda array: array.offset or 0)
-        weights = weight_file(path, FORMAT, arrays, stamp=header.get("__metadata__"))
-    yield weights
+    header, start = header_of(path)
+    try:
+        with safe_open(path, framework="numpy"):
+            pass
+    except SafetensorError as error:
+        raise WeightFileError(f"the safetensors library refuses it ({error})") from error
+    stamp = header.pop("__metadata__", None) or {}
+    names = [name for name in header if name.rsplit(".", 1)[-1] not in COUNTERS]
+    names.sort(key=lambda name: int(header[name]["data_offsets"][0]))
+    kinds = {name: kind_of(name, header[name]) for name in names}
+    arrays = [
+        StoredArray(*split_name(name, "./"), name, checked_shape(header[name]["shape"], name))
+        for name in names
+    ]
+
+    def blocks(number: int) -> Blocks:
+        first, last = header[names[number]]["data_offsets"]
+        if kinds[names[number]] == "float32":
+            yield Range(path, start + first, last - first)
+            return
+        for block in file_blocks(path, start + first, last - first):
+            yield widened(np.frombuffer(block, KINDS[kinds[names[number]]]))
+
+    yield Opened(FORMAT, arrays, blocks, stamp=stamp, told=words(kinds.values()))
 
 
 def header_of(path: Path) -> tuple[dict[str, Any], int]:
@@ -53,21 +73,12 @@ def header_of(path: Path) -> tuple[dict[str, Any], int]:
     return header, 8 + length
 
 
-def library_accepts(path: Path) -> None:
-    """Raise if the safetensors library finds a fault in the file."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="numpy"):
-            pass
-    except SafetensorError as error:
-        raise WeightFileError(f"the safetensors library refuses it ({error})") from error
-
-
-def declared(name: str, facts: Any, start: int) -> StoredArray:
-    """Return one array of the header."""
-    if facts["dtype"] != "F32":
-        raise WeightFileError(f"{name} holds {facts['dtype']} values: expected is float32 (F32)")
-    shape = checked_shape(facts["shape"], name)
-    layer, weight = split_name(name, "./")
-    return StoredArray(layer, weight, name, shape, start + facts["data_offsets"][0])
+def kind_of(name: str, facts: Any) -> str:
+    """Return the type of a tensor's values."""
+    kind = DTYPES.get(str(facts["dtype"]))
+    if kind is None:
+        raise WeightFileError(
+            f"{name} holds {facts['dtype']} values: expected is float32, float64, float16 or "
+            "bfloat16"
+        )
+    return kind

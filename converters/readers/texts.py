@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vox2face.errors import WeightFileError
+from vox2face.files import ACCEPTED
 
 MAX_BYTES = 4 << 20
 MAX_ITEMS = 150_000  # a network of 10,000 arrays has about 100,000
@@ -25,6 +26,22 @@ def parsed(content: bytes, what: str) -> Any:
         return json.loads(content.decode("utf-8"), object_pairs_hook=once)
     except (ValueError, RecursionError) as error:
         raise WeightFileError(f"{what} is not valid JSON ({error})") from error
+
+
+def listing(path: Path) -> list[Any]:
+    """Return the groups of a TensorFlow.js weights manifest; other JSON files are named."""
+    with path.open("rb") as file:
+        found = parsed(file.read(MAX_BYTES + 1), "it")
+    if isinstance(found, dict) and isinstance(found.get("weightsManifest"), list):
+        found = found["weightsManifest"]
+    if isinstance(found, list):
+        return found
+    if isinstance(found, dict) and isinstance(found.get("weight_map"), dict):
+        raise WeightFileError(
+            f"{path} is the index of weights in several files (shards): load them with the program "
+            "that wrote them, and save them as one file."
+        )
+    raise WeightFileError(f"{path} is a JSON file that lists no weights: expected is {ACCEPTED}.")
 
 
 def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -11,25 +11,24 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from math import prod
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vox2face.converters.mapping import StoredArray
 from vox2face.converters.readers.base import (
-    BLOCK,
-    Values,
-    WeightFile,
+    Blocks,
+    Opened,
+    Range,
+    Tick,
     checked_shape,
-    explained,
-    mapped,
+    file_blocks,
     split_name,
-    weight_file,
 )
-from vox2face.converters.readers.texts import part
+from vox2face.converters.readers.texts import listing, part
 from vox2face.errors import WeightFileError
 
 FORMAT = "TensorFlow.js weights"
@@ -50,26 +49,26 @@ class Packed:
 
 
 @contextmanager
-def opened(path: Path, groups: Sequence[Any]) -> Iterator[WeightFile]:
-    """Open the weights of a manifest, given as parsed JSON.
+def opened(path: Path, tick: Tick) -> Iterator[Opened]:
+    """Open the weights of a manifest.
 
     Raises `WeightFileError` if its files are not exactly as large as their weights.
     """
-    with explained(path):
-        packed: dict[str, Packed] = {}
-        arrays: list[StoredArray] = []
-        parts: dict[Path, None] = {}
-        for group in groups:
-            files = [part(path, name) for name in items(group, "paths")]
-            if len(parts) + len(files) > MAX_PARTS or parts.keys() & {*files}:
-                raise WeightFileError("it lists a file twice, or very many files")
-            parts |= dict.fromkeys(files)
-            for array, how in declared(items(group, "weights"), files):
-                if packed.setdefault(array.path, how) is not how:
-                    raise WeightFileError(f"{array.path} is listed twice")
-                arrays.append(array)
-        weights = weight_file(path, FORMAT, arrays, tuple(parts), True, partial(unpacked, packed))
-    yield weights
+    packed: dict[str, Packed] = {}
+    arrays: list[StoredArray] = []
+    parts: dict[Path, None] = {}
+    for group in listing(path):
+        files = [part(path, name) for name in items(group, "paths")]
+        if len(parts) + len(files) > MAX_PARTS or parts.keys() & {*files}:
+            raise WeightFileError("it lists a file twice, or very many files")
+        parts |= dict.fromkeys(files)
+        for array, how in declared(items(group, "weights"), files):
+            if packed.setdefault(array.path, how) is not how:
+                raise WeightFileError(f"{array.path} is listed twice")
+            arrays.append(array)
+    yield Opened(
+        FORMAT, arrays, lambda number: blocks(packed[arrays[number].path]), parts=tuple(parts)
+    )
 
 
 def items(group: Any, key: str) -> list[Any]:
@@ -95,7 +94,8 @@ def declared(weights: Sequence[Any], files: Sequence[Path]) -> Iterator[tuple[St
             raise WeightFileError(f"{name} declares {length} bytes that its files do not hold")
         how = dataclasses.replace(how, pieces=tuple(pieces(files, sizes, at, length)))
         if weight["dtype"] != NO_WEIGHT:
-            yield placed(name, shape, how), how
+            layer, own = split_name(name, "/")
+            yield StoredArray(layer, own, name, shape), how
         at += length
     if at != sum(sizes):
         raise WeightFileError(f"its files have {sum(sizes)} bytes, its weights {at}")
@@ -133,37 +133,22 @@ def pieces(
         start += size
 
 
-def placed(name: str, shape: tuple[int, ...], how: Packed) -> StoredArray:
-    """Return the declaration of a weight, with its place if it lies as float32 in one file."""
-    layer, weight = split_name(name, "/")
-    if how.dtype != FLOAT32 or len(how.pieces) > 1:
-        return StoredArray(layer, weight, name, shape)
-    file, offset, _ = how.pieces[0]
-    return StoredArray(layer, weight, name, shape, offset, file)
-
-
-def unpacked(packed: Mapping[str, Packed], array: StoredArray, spool: BinaryIO) -> Values:
-    """Write a weight as float32 into `spool` and map it there."""
-    how, start = packed[array.path], spool.seek(0, 2)
+def blocks(how: Packed) -> Blocks:
+    """Yield the values of a weight."""
     rest = b""
+    if how.dtype == FLOAT32:
+        yield from (Range(*piece) for piece in how.pieces)
+        return
     for file, offset, length in how.pieces:
-        with file.open("rb") as source:
-            source.seek(offset)
-            for done in range(0, length, BLOCK):
-                block = rest + source.read(min(BLOCK, length - done))
-                whole = len(block) - len(block) % how.dtype.itemsize
-                spool.write(floats(block[:whole], how).data)
-                rest = block[whole:]
-    spool.flush()
-    if spool.seek(0, 2) != start + array.nbytes:
-        raise WeightFileError(f"the files of {array.path} changed while they were read")
-    return mapped(spool, start, array.shape)
+        for block in file_blocks(file, offset, length):
+            block = rest + block
+            whole = len(block) - len(block) % how.dtype.itemsize
+            yield floats(block[:whole], how)
+            rest = block[whole:]
 
 
-def floats(block: bytes, how: Packed) -> Values:
+def floats(block: bytes, how: Packed) -> NDArray[Any]:
     """Return stored values as float32, computed in float64."""
     values = np.frombuffer(block, how.dtype)
-    if how.dtype == FLOAT32:
-        return values
     with np.errstate(over="ignore"):
         return (values.astype(np.float64) * how.scale + how.minimum).astype(FLOAT32)

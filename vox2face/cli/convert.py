@@ -61,6 +61,12 @@ def common(function: Callable[..., Any]) -> Callable[..., Any]:
                 help="auto, reference: prove each layer against NumPy. keras: run the "
                 "owner's graph in TensorFlow as well. none: no proof.",
             ),
+            click.option(
+                "--state",
+                default="",
+                metavar="KEY",
+                help="Which of several state dicts of a PyTorch checkpoint to take, such as ema.",
+            ),
             click.option("--force", is_flag=True, help="Replace an existing bundle."),
         )
     ):
@@ -195,6 +201,7 @@ def run(
     top: bool = True,
     output_activation: str = "",
     space: Space | None = None,
+    state: str = "",
 ) -> Any:
     """Convert and print what was proven and written; return the `Converted`."""
     import atexit
@@ -222,6 +229,7 @@ def run(
             force=force,
             top=top,
             output_activation=output_activation,
+            state=state,
             space=space,
             feedback=Feedback(say, bars.advance),
         )
