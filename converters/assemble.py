@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from vox2face import bundle
 from vox2face.converters.card import model_card
 from vox2face.converters.chain import Converted, Job
-from vox2face.converters.mapping import Rule, StoredArray, WeightMap
+from vox2face.converters.mapping import Rule, StoredArray, WeightMap, bare
 from vox2face.converters.ops import Array
 from vox2face.converters.read import LEGACY, WeightFile, open_weights
 from vox2face.converters.tasks import Task
@@ -40,7 +41,7 @@ def assemble(job: Job, digest: Task[str], expected: str | None) -> Converted:
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(open_weights(job.source, job.state))
         require_keras_reads(job, file)
-        rules, arrays = zip(*paired(entry, file), strict=True)
+        rules, arrays = zip(*paired(entry, file, job.feedback.say), strict=True)
         for sentence in file.told:
             job.feedback.say(f"{printable(job.source)}: {sentence}")
         size = sum(array.nbytes for array in arrays)
@@ -87,29 +88,39 @@ def require_keras_reads(job: Job, file: WeightFile) -> None:
         )
 
 
-def paired(entry: Entry, file: WeightFile) -> list[tuple[Rule, StoredArray]]:
-    """Pair the arrays of a weight file with the entry's rules."""
+def paired(
+    entry: Entry, file: WeightFile, say: Callable[[str], None] = lambda text: None
+) -> list[tuple[Rule, StoredArray]]:
+    """Pair the arrays of a weight file with the entry's rules; say what was taken off its names."""
+    prefix, arrays = bare(file.arrays)
+    table = fitting(entry, file)
     try:
-        return fitting(entry, file).pair(file.arrays, file.named)
+        pairs = table.pair(arrays, file.named)
     except MappingError as error:
         fits = hint(entry, file)
         said = f"{file.path} holds the weights of {fits}" if fits else f"{file.path}: {error}"
         raise MappingError(said) from None
+    if prefix:
+        say(f"The names in {file.path} begin with {prefix}: taken off.")
+    held = {array.path: stored for array, stored in zip(arrays, file.arrays, strict=True)}
+    return [(rule, held[array.path]) for rule, array in pairs]
 
 
 def fitting(entry: Entry, file: WeightFile) -> WeightMap:
     """Return the entry's weight map in the layout of a file: Keras's, or that of its tensors."""
     table: WeightMap = resolve(entry.table)
+    _, arrays = bare(file.arrays)
     targets = {rule.target for rule in table.rules}
-    torch_names = any(array.path in targets for array in file.arrays)
-    return table.torch_layout(file.arrays) if torch_names else table
+    torch_names = any(array.path in targets for array in arrays)
+    return table.torch_layout(arrays) if torch_names else table
 
 
 def hint(entry: Entry, file: WeightFile) -> str:
     """Name the model and the command for which a refused file is right, if there is one."""
+    _, arrays = bare(file.arrays)
     for other in ENTRIES:
         with contextlib.suppress(MappingError):
-            if other.name != entry.name and fitting(other, file).pair(file.arrays, file.named):
+            if other.name != entry.name and fitting(other, file).pair(arrays, file.named):
                 return f"{other.name}: run {other.converting(file.path)}"
     return ""
 
@@ -122,7 +133,7 @@ def ending(job: Job, file: WeightFile) -> str:
     stamped = file.stamp.get("output_activation", "")
     if stamped not in ("", *OUTPUT_ACTIVATIONS):
         raise WeightFileError(f"{file.path} says that it ends in {stamped!r}, which is unknown.")
-    told = stamped or fitting(entry, file).ending(file.arrays)
+    told = stamped or fitting(entry, file).ending(bare(file.arrays)[1])
     found = job.output_activation or told or entry.output_activation
     if found != entry.output_activation:
         ends, published = (OUTPUT_ACTIVATIONS[end] for end in (found, entry.output_activation))

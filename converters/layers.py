@@ -49,7 +49,6 @@ def rules_of(
 
 Shape = tuple[int, ...]
 LINEAR = ("weight", "bias")
-PARALLEL = ((r"^module\.", ""),)  # what nn.DataParallel puts in front of names
 # Tensor of a torch module, the shape of the first tensor -> its own shape
 TENSORS: dict[str, tuple[tuple[str, Callable[[Shape], Shape]], ...]] = {
     "linear": (("weight", lambda s: s), ("bias", lambda s: s[:1])),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +14,9 @@ import numpy as np
 
 from vox2face.converters.ops import OPS, Array
 from vox2face.errors import MappingError
+
+# What wrappers put in front of all names: nn.DataParallel, torch.compile, a module of one's own
+PREFIXES = re.compile(r"(?:(?:module|_orig_mod|model)\.)*")
 
 
 @dataclass(frozen=True)
@@ -144,7 +148,7 @@ class WeightMap:
             as_convolution = shapes.get(name) == (*shape, 1, 1)
             rules.append(
                 Rule(
-                    "/".join(name.rsplit(".", 1)) if "." in name else f"{name}/weights",
+                    "/".join(split_name(name)),
                     name,
                     "oi11_to_oi" if as_convolution else "copy",
                     (*shape, 1, 1) if as_convolution else shape,
@@ -177,6 +181,27 @@ def summary(like: str, problems: Sequence[str]) -> str:
     if len(problems) > len(told):
         told.append(f"and {len(problems) - len(told)} more")
     return f"These are not the weights of {like} ({count}): {'; '.join(told)}."
+
+
+def bare(arrays: Sequence[StoredArray]) -> tuple[str, tuple[StoredArray, ...]]:
+    """Return what wrappers put in front of all names, "" if nothing, and the arrays without it."""
+    shared = os.path.commonprefix([array.path for array in arrays])  # noqa: RUF071 no paths of files
+    found = PREFIXES.match(shared)
+    prefix = found[0] if found else ""
+    return prefix, tuple(without(prefix, array) for array in arrays) if prefix else tuple(arrays)
+
+
+def without(prefix: str, array: StoredArray) -> StoredArray:
+    """Return an array as if its full name lacked a prefix."""
+    path = array.path.removeprefix(prefix)
+    layer, weight = split_name(path)
+    return replace(array, layer=layer, name=weight, path=path)
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """Return layer and weight of a tensor; one outside of all layers has the weight "weights"."""
+    layer, _, weight = name.rpartition(".")
+    return (layer, weight) if layer else (name, "weights")
 
 
 def key(name: str) -> str:

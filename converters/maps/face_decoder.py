@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vox2face.converters.layers import PARALLEL, tensor_rules
+from vox2face.converters.layers import tensor_rules
 from vox2face.converters.mapping import Rule, WeightMap
 
 # fmt: off
@@ -31,7 +31,6 @@ TABLE = WeightMap(
     like="FaceDecoder of the Speech-to-face repo",
     match="name",
     rules=tensor_rules(LAYERS),
-    renames=PARALLEL,
 )
 # Decoders of our own, of any width, whose textures belong to mean landmarks
 WARPING = WeightMap(

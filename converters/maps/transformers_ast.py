@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from vox2face.converters.layers import LINEAR, PARALLEL, TENSORS, renamed_rules
+from vox2face.converters.layers import LINEAR, TENSORS, renamed_rules
 from vox2face.converters.mapping import Rule, WeightMap
 
 BODY = "audio_spectrogram_transformer"
@@ -40,7 +40,6 @@ SINGLE = (
 )
 # transformers 5 -> transformers 4
 RENAMES = (
-    *PARALLEL,
     (r"\.layers\.(\d+)\.",           r".encoder.layer.\1."),
     (r"\.attention\.q_proj/",        ".attention.attention.query/"),
     (r"\.attention\.k_proj/",        ".attention.attention.key/"),
@@ -52,8 +51,8 @@ RENAMES = (
 )
 # What the classifier is called -> what the network ends in
 ENDINGS = (
-    (r"^(module\.)?classifier\.0\.", "relu"),
-    (r"^(module\.)?classifier\.[a-z]", "linear"),
+    (r"^classifier\.0\.",   "relu"),
+    (r"^classifier\.[a-z]", "linear"),
 )
 # fmt: on
 
