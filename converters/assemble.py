@@ -91,7 +91,7 @@ def require_keras_reads(job: Job, file: WeightFile) -> None:
 def paired(
     entry: Entry, file: WeightFile, say: Callable[[str], None] = lambda text: None
 ) -> list[tuple[Rule, StoredArray]]:
-    """Pair the arrays of a weight file with the entry's rules; say what was taken off its names."""
+    """Pair the arrays of a weight file with the entry's rules; say what was read in another way."""
     prefix, arrays = bare(file.arrays)
     table = fitting(entry, file)
     try:
@@ -102,6 +102,8 @@ def paired(
         raise MappingError(said) from None
     if prefix:
         say(f"The names in {file.path} begin with {prefix}: taken off.")
+    if table.note:
+        say(f"{file.path}: {table.note}")
     held = {array.path: stored for array, stored in zip(arrays, file.arrays, strict=True)}
     return [(rule, held[array.path]) for rule, array in pairs]
 
@@ -109,10 +111,7 @@ def paired(
 def fitting(entry: Entry, file: WeightFile) -> WeightMap:
     """Return the entry's weight map in the layout of a file: Keras's, or that of its tensors."""
     table: WeightMap = resolve(entry.table)
-    _, arrays = bare(file.arrays)
-    targets = {rule.target for rule in table.rules}
-    torch_names = any(array.path in targets for array in arrays)
-    return table.torch_layout(arrays) if torch_names else table
+    return table.laid_out(bare(file.arrays)[1])
 
 
 def hint(entry: Entry, file: WeightFile) -> str:

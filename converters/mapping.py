@@ -6,7 +6,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
 
@@ -57,6 +57,37 @@ class Rule:
 
 
 @dataclass(frozen=True)
+class Layout:
+    """How PyTorch files may hold a network: their names of its layers, their order of its values.
+
+    `names` are the file's layers by those of the torch module where they differ, `ops` the
+    operations by tensor where values do not lie as in the module. `like` says in words whose files
+    these are, if not those of the weight map, and `note` what people are told about such a file.
+    """
+
+    like: str = ""
+    names: Mapping[str, str] = field(default_factory=dict)
+    ops: Mapping[str, str] = field(default_factory=dict)
+    note: str = ""
+
+    def name(self, tensor: str) -> str:
+        """Return the file's name of a tensor of the torch module."""
+        layer, dot, weight = tensor.rpartition(".")
+        return f"{self.names.get(layer, layer)}{dot}{weight}"
+
+    def rule(self, rule: Rule, shapes: Mapping[str, tuple[int, ...]]) -> Rule:
+        """Return the rule for a tensor as a file holds it that has arrays of these shapes.
+
+        Matrices may be there as 1x1 convolutions, as in deepface's vgg_face_weights.pth.
+        """
+        name, shape = self.name(rule.target), rule.target_shape
+        as_convolution = shapes.get(name) == (*shape, 1, 1)
+        op = self.ops.get(rule.target, "oi11_to_oi" if as_convolution else "copy")
+        held = OPS[op].inverse(np.broadcast_to(np.float32(0), shape)).shape
+        return Rule("/".join(split_name(name)), rule.target, op, held)
+
+
+@dataclass(frozen=True)
 class WeightMap:
     """A bijection between a file's arrays and a network's tensors.
 
@@ -66,7 +97,8 @@ class WeightMap:
     the file and are not used, `optional` those that may be missing, all together. `renames` are
     (pattern, replacement) by which other names for "layer/weight" become those of the rules, in
     order. `endings` are (pattern, output activation): a name in the file that matches tells what
-    the network ends in. `like` says in words whose files these are.
+    the network ends in. `layouts` are those of PyTorch files of the same network. `like` says in
+    words whose files these are, `note` what people are told about one.
     """
 
     like: str
@@ -77,6 +109,8 @@ class WeightMap:
     unnamed: str | None = None
     renames: tuple[tuple[str, str], ...] = ()
     endings: tuple[tuple[str, str], ...] = ()
+    layouts: tuple[Layout, ...] = (Layout(),)
+    note: str = ""
 
     def pair(
         self, arrays: Sequence[StoredArray], named: bool = True
@@ -136,25 +170,33 @@ class WeightMap:
             if layer not in self.optional
         )
 
-    def torch_layout(self, arrays: Sequence[StoredArray]) -> WeightMap:
-        """Return the map for a file that holds the tensors under the torch module's own names.
-
-        Matrices may be there as 1x1 convolutions, as in deepface's vgg_face_weights.pth.
-        """
+    def laid_out(self, arrays: Sequence[StoredArray]) -> WeightMap:
+        """Return the map in the layout of a file: Keras's, or the likeliest of PyTorch's."""
         shapes = {array.path: array.shape for array in arrays}
-        rules = []
-        for rule in self.rules:
-            name, shape = rule.target, rule.target_shape
-            as_convolution = shapes.get(name) == (*shape, 1, 1)
-            rules.append(
-                Rule(
-                    "/".join(split_name(name)),
-                    name,
-                    "oi11_to_oi" if as_convolution else "copy",
-                    (*shape, 1, 1) if as_convolution else shape,
-                )
-            )
-        return replace(self, match="name", rules=tuple(rules))
+        maps = [
+            self.torch_layout(layout, shapes)
+            for layout in self.layouts
+            if any(layout.name(rule.target) in shapes for rule in self.rules)
+        ]
+        return max(maps, key=lambda table: table.known(shapes), default=self)
+
+    def torch_layout(self, layout: Layout, shapes: Mapping[str, tuple[int, ...]]) -> WeightMap:
+        """Return the map for PyTorch files of a layout that have arrays of these shapes."""
+        rules = tuple(layout.rule(rule, shapes) for rule in self.rules)
+        layers = zip(layers_of(self.rules), layers_of(rules), strict=True)
+        return replace(
+            self,
+            like=layout.like or self.like,
+            match="name",
+            rules=rules,
+            optional=frozenset(new for old, new in layers if old in self.optional),
+            note=layout.note,
+        )
+
+    def known(self, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, int]:
+        """Return how many of a PyTorch file's names are known, and of how many the shapes too."""
+        held = [(shapes.get(tensor_name(rule.source)), rule.shape) for rule in self.rules]
+        return sum(got is not None for got, _ in held), sum(got == want for got, want in held)
 
     def invert(self, tensors: Mapping[str, Array]) -> dict[str, Array]:
         """Return the file's arrays by source name, from a network's tensors."""
@@ -202,6 +244,11 @@ def split_name(name: str) -> tuple[str, str]:
     """Return layer and weight of a tensor; one outside of all layers has the weight "weights"."""
     layer, _, weight = name.rpartition(".")
     return (layer, weight) if layer else (name, "weights")
+
+
+def tensor_name(source: str) -> str:
+    """Return the full name of a tensor from "layer/weight"; undoes `split_name`."""
+    return source.removesuffix("/weights").replace("/", ".")
 
 
 def key(name: str) -> str:

@@ -41,6 +41,14 @@ OPS: dict[str, Op] = {op.name: op for op in (
     Op("hwc_rows_to_oihw_7x7",
        lambda a: a.reshape(7, 7, -1, a.shape[1]).transpose(3, 2, 0, 1),
        lambda a: a.transpose(2, 3, 1, 0).reshape(-1, a.shape[0])),
+    # torch Linear (out, 49 C), columns in C, H, W order <-> torch Conv2d (out, C, 7, 7)
+    Op("chw_columns_to_oihw_7x7",
+       lambda a: a.reshape(a.shape[0], -1, 7, 7),
+       lambda a: a.reshape(a.shape[0], -1)),
+    # torch Linear (out, 49 C), columns in Keras's H, W, C order <-> torch Conv2d (out, C, 7, 7)
+    Op("hwc_columns_to_oihw_7x7",
+       lambda a: a.reshape(a.shape[0], 7, 7, -1).transpose(0, 3, 1, 2),
+       lambda a: a.transpose(0, 2, 3, 1).reshape(a.shape[0], -1)),
 )}
 # fmt: on
 

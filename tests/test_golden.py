@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from golden import NUMBERS, state_dict, vggface_names
+from golden import NUMBERS, state_dict
 
 import vox2face
 from vox2face import FaceToFace, SpeechToFace
@@ -56,11 +56,6 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str]
         checkpoint = folder / f"{network}.pt"
         state = state_dict(network)
         if network == "vggface_serengil":
-            names = vggface_names()
-            state = {
-                f"{names[layer]}.{kind}": value
-                for layer, kind, value in ((*k.rsplit(".", 1), v) for k, v in state.items())
-            }
             torch.save(state, checkpoint)
             run("convert", "serengil", "--weights", checkpoint, "--onnx", "--out", out)
         else:

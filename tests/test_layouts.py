@@ -8,9 +8,11 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+import h5py
+import numpy as np
 import pytest
 import torch
-from golden import NAMES
+from golden import NAMES, vggface_names
 from safetensors.torch import load_file
 from test_speech_to_face import unwrapped
 from twins import checkpoint
@@ -18,6 +20,7 @@ from twins import checkpoint
 from vox2face import bundle as bundles
 from vox2face.converters import assemble
 from vox2face.converters.chain import Feedback, convert
+from vox2face.converters.maps.vgg16_torch import LAYERS
 from vox2face.converters.read import open_weights
 from vox2face.errors import MappingError
 from vox2face.spec import Entry
@@ -26,6 +29,8 @@ from vox2face.zoo import registry
 Twin = Callable[[str], Entry]
 TwinFile = Callable[..., Path]
 State = dict[str, torch.Tensor]
+VGG = ["vggface.serengil", "vggface.rcmalli"]
+BOTH = pytest.mark.parametrize("name", VGG)
 FREE = ("ve_conv.speech-to-face", "ast.speech-to-face", "face_decoder.speech-to-face")
 PREFIXES = ("module.", "_orig_mod.", "model.", "_orig_mod.module.", "model.module._orig_mod.")
 
@@ -105,6 +110,79 @@ def test_prefixed_files_of_another_network_are_named_with_their_command(tmp_path
         assemble.paired(registry.entry("vggface.rcmalli"), file)
 
 
+# ---------------------------------------------------------------- Speech-to-face's VGG-Face
+
+
+def test_the_tables_names_are_the_owners() -> None:
+    assert {ours: theirs for theirs, ours in vggface_names().items()} == {
+        ours: theirs for ours, theirs, _ in LAYERS
+    }
+
+
+def test_speech_to_faces_serengil_becomes_the_bundle_of_the_keras_file(
+    converter: Callable[[str], Converter], twin_file: TwinFile
+) -> None:
+    made = converter("vggface.serengil")
+    path = made.bundle(twin_file("vggface.serengil"))
+    ours = {ours: theirs for theirs, ours in vggface_names().items()}
+    state = {}
+    for key, value in load_file(path / bundles.WEIGHTS).items():
+        layer, weight = key.split(".")
+        one = layer in ("fc7", "fc8") and weight == "weight"  # 1x1 convolutions there
+        state[f"{ours[layer]}.{weight}"] = value[:, :, None, None] if one else value
+    assert list(state) == list(NAMES["vggface_serengil"])
+    assert made.weights(state) == (path / bundles.WEIGHTS).read_bytes()
+
+
+def as_their_converter_does(path: Path) -> State:
+    """Return the state dict that Speech-to-face's VGGFace16_rcmalli.py makes of a Keras file."""
+    state: State = {}
+    with h5py.File(path) as file:
+        for number, layer in enumerate((name.decode() for name in file.attrs["layer_names"]), 1):
+            kernel, bias = (file[f"{layer}/{layer}/{kind}:0"][()] for kind in ("kernel", "bias"))
+            kernel = kernel.transpose((3, 2, 0, 1) if kernel.ndim == 4 else (1, 0))
+            place = f"layer{number}.{1 if number == 14 else 0}"  # behind nn.Flatten
+            state[f"{place}.weight"] = torch.from_numpy(np.ascontiguousarray(kernel))
+            state[f"{place}.bias"] = torch.from_numpy(bias)
+    return state
+
+
+def test_speech_to_faces_rcmalli_has_its_columns_put_in_order(
+    converter: Callable[[str], Converter], twin_file: TwinFile
+) -> None:
+    made, file = converter("vggface.rcmalli"), twin_file("vggface.rcmalli")
+    plain = made.weights(file)
+    state = as_their_converter_does(file)
+    assert state["layer14.1.weight"].shape == (256, 1568) and "layer16.0.bias" in state
+    assert made.weights(state) == plain
+    assert made.told("put in PyTorch's order")
+    assert made.weights({f"module.{key}": value for key, value in state.items()}) == plain
+
+
+# ---------------------------------------------------------------- fc6 as a matrix
+
+
+@BOTH
+def test_fc6_as_a_matrix_is_read_as_pytorch_flattens(
+    name: str, converter: Callable[[str], Converter], twin_file: TwinFile
+) -> None:
+    made = converter(name)
+    path = made.bundle(twin_file(name))
+    state = load_file(path / bundles.WEIGHTS)
+    x = torch.rand(2, 32, 7, 7)
+    linear = torch.nn.functional.linear(x.flatten(1), state["fc6.weight"].flatten(1))
+    convolution = torch.nn.functional.conv2d(x, state["fc6.weight"]).flatten(1)
+    torch.testing.assert_close(linear, convolution)
+    matrix = {**state, "fc6.weight": state["fc6.weight"].flatten(1)}
+    assert made.weights(matrix) == (path / bundles.WEIGHTS).read_bytes()
+    assert made.told("taken to be in PyTorch's order")
+    made.weights(state)
+    assert not made.told("fc6")
+
+
+# ---------------------------------------------------------------- misfits
+
+
 def declared(folder: Path, shapes: dict[str, Any]) -> Path:
     """Write a safetensors file that declares full-size tensors, whose values are a hole."""
     content, end = {}, 0
@@ -118,3 +196,41 @@ def declared(folder: Path, shapes: dict[str, Any]) -> Path:
         file.write(len(head).to_bytes(8, "little") + head)
         file.truncate(8 + len(head) + end)
     return path
+
+
+@pytest.mark.parametrize(
+    ("asked", "command"),
+    [
+        ("vggface.rcmalli", "run vox2face convert serengil --weights "),
+        ("vggface.serengil", "run vox2face convert rcmalli --variant vgg16 --weights "),
+        ("ve_conv.speech-to-face", "run vox2face convert serengil --weights "),
+    ],
+)
+def test_the_wrong_one_of_speech_to_faces_two_is_named_with_its_command(
+    asked: str, command: str, tmp_path: Path
+) -> None:
+    shapes: dict[str, Any] = dict(NAMES["vggface_serengil"])
+    if asked == "vggface.serengil":
+        theirs = {one: two for _, one, two in LAYERS}
+        flat = {"layer14.0.weight": [4096, 25088], "layer15.0.weight": [4096, 4096]}
+        shapes = {**shapes, **flat, "layer16.1.weight": [2622, 4096]}
+        shapes = {
+            f"{theirs[layer]}.{weight}": shape
+            for (layer, weight), shape in ((k.rsplit(".", 1), v) for k, v in shapes.items())
+        }
+    with open_weights(declared(tmp_path, shapes)) as file, pytest.raises(MappingError) as caught:
+        assemble.paired(registry.entry(asked), file)
+    assert command in str(caught.value)
+
+
+@BOTH
+def test_other_misfits_are_described_in_the_layout_they_are_in(
+    name: str, converter: Callable[[str], Converter], twin_file: TwinFile
+) -> None:
+    made = converter(name)
+    state = load_file(made.bundle(twin_file(name)) / bundles.WEIGHTS)
+    wrong = {**state, "fc6.weight": torch.zeros(256, 1569)}
+    with pytest.raises(MappingError, match=r"\(256, 1569\) in the file, expected is \(256, 32, 7"):
+        made.bundle(wrong)
+    with pytest.raises(MappingError, match=r"\(1 problem\): fc8/bias is missing"):
+        made.bundle({key: value for key, value in state.items() if key != "fc8.bias"})

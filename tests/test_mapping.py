@@ -24,6 +24,12 @@ SHAPES = {
     "oi11_to_oi": st.tuples(*[st.integers(1, 9)] * 2, st.just(1), st.just(1)),
     "io_to_oi": st.tuples(*[st.integers(1, 9)] * 2),
     "hwc_rows_to_oihw_7x7": st.tuples(st.integers(1, 5).map(lambda c: 49 * c), st.integers(1, 9)),
+    "chw_columns_to_oihw_7x7": st.tuples(
+        st.integers(1, 9), st.integers(1, 5).map(lambda c: 49 * c)
+    ),
+    "hwc_columns_to_oihw_7x7": st.tuples(
+        st.integers(1, 9), st.integers(1, 5).map(lambda c: 49 * c)
+    ),
 }
 
 
@@ -52,8 +58,11 @@ def test_fill_equals_numpys_own_copy(shape: tuple[int, ...]) -> None:
 def test_fc6_of_rcmalli_goes_from_hwc_to_chw() -> None:
     rows = np.arange(49 * 2, dtype=np.float32).reshape(-1, 1)
     kernel = OPS["hwc_rows_to_oihw_7x7"].forward(rows)
+    columns = OPS["hwc_columns_to_oihw_7x7"].forward(rows.T)
+    straight = OPS["chw_columns_to_oihw_7x7"].forward(rows.T)
     for h, w, c in np.ndindex(7, 7, 2):
-        assert kernel[0, c, h, w] == (h * 7 + w) * 2 + c
+        assert kernel[0, c, h, w] == columns[0, c, h, w] == (h * 7 + w) * 2 + c
+        assert straight[0, c, h, w] == (c * 7 + h) * 7 + w
 
 
 @given(st.data())

@@ -6,8 +6,9 @@ in H, W, C order and have to be re-ordered. Source: keras_vggface/models.py, VGG
 
 from __future__ import annotations
 
-from vox2face.converters.mapping import Rule, WeightMap
+from vox2face.converters.mapping import Layout, Rule, WeightMap
 from vox2face.converters.maps.vgg16 import CONVOLUTIONS
+from vox2face.converters.maps.vgg16_torch import FC6_AS_MATRIX, SPEECH_TO_FACE_RCMALLI
 
 # fmt: off
 RULES = (
@@ -26,4 +27,5 @@ TABLE = WeightMap(
     match="name",
     rules=RULES,
     unnamed="order",
+    layouts=(Layout(), FC6_AS_MATRIX, SPEECH_TO_FACE_RCMALLI),
 )

@@ -6,8 +6,9 @@ the shapes: deepface/models/facial_recognition/VGGFace.py, base_model().
 
 from __future__ import annotations
 
-from vox2face.converters.mapping import Rule, WeightMap
+from vox2face.converters.mapping import Layout, Rule, WeightMap
 from vox2face.converters.maps.vgg16 import CONVOLUTIONS
+from vox2face.converters.maps.vgg16_torch import FC6_AS_MATRIX, SPEECH_TO_FACE_SERENGIL
 
 # fmt: off
 RULES = (
@@ -21,4 +22,9 @@ RULES = (
 )
 # fmt: on
 
-TABLE = WeightMap(like="serengil/deepface VGG-Face", match="order", rules=RULES)
+TABLE = WeightMap(
+    like="serengil/deepface VGG-Face",
+    match="order",
+    rules=RULES,
+    layouts=(Layout(), FC6_AS_MATRIX, SPEECH_TO_FACE_SERENGIL),
+)
