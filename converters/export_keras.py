@@ -28,7 +28,8 @@ def export_keras(
     The arrays come back through the inverse of the entry's weight map, under the names and in the
     order of the owner's graph. The finished file is read again and compared with the bundle bit
     for bit before it is kept. `advance` gets (stage, bytes done, bytes in all). Raises `UsageError`
-    for a network that has no graph in Keras, `BundleError` if the weights were altered.
+    for a network that has no graph in Keras, or none without the classifier that the weights lack;
+    `BundleError` if the weights were altered.
     """
     path = require_writable(path)
     entry = target.entry
@@ -40,6 +41,11 @@ def export_keras(
         raise BundleError(f"{target.path}: {'; '.join(problems)}. Convert again with --force.")
     table: WeightMap = resolve(entry.table)
     arrays = table.invert(stored(target.weights))
+    if len(arrays) < len(table.rules) and not entry.notop:
+        raise UsageError(
+            f"These weights of {entry.name} lack {entry.classifier}, and its owner's code builds "
+            "no such network: use --format onnx."
+        )
     total = sum(array.nbytes for array in arrays.values())
     require_space(path.resolve().parent, total, "The Keras file")
     done = 0

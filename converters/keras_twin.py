@@ -34,9 +34,9 @@ def taps(entry: Entry, path: Path, x: Array) -> Iterator[tuple[str, Array]]:
     k = keras()
     table = resolve(entry.table)
     with open_weights(path) as file:
-        classes = {} if any(a.layer in table.optional for a in file.arrays) else {"classes": 0}
+        whole = len(table.pair(file.arrays, file.named)) == len(table.rules)
     try:
-        model, outputs = resolve(entry.twin)(k, **(classes if table.optional else {}))
+        model, outputs = resolve(entry.twin)(k, **({} if whole else {"classes": 0}))
         model.load_weights(str(path), **({"by_name": True} if table.match == "name" else {}))
     except ValueError as error:
         reason = str(error).splitlines()[0]
@@ -61,8 +61,9 @@ def convolutional(
     start, x, outputs = trunk(k, channels, conv)
     x = outputs["fc6"] = layers.Conv2D(hidden, 7, activation="relu")(x)
     x = outputs["fc7"] = layers.Conv2D(hidden, 1, activation="relu")(x)
-    outputs["fc8"] = layers.Conv2D(classes, 1)(x)
-    return k.Model(start, outputs["fc8"]), outputs
+    if classes:
+        x = outputs["fc8"] = layers.Conv2D(classes, 1)(x)
+    return k.Model(start, x), outputs
 
 
 def dense(
@@ -79,8 +80,9 @@ def dense(
     x = outputs["fc6"] = layers.Activation("relu", name="fc6_relu")(x)
     x = layers.Dense(hidden, name="fc7")(x)
     x = outputs["fc7"] = layers.Activation("relu", name="fc7_relu")(x)
-    outputs["fc8"] = layers.Dense(classes, name="fc8")(x)
-    return k.Model(start, outputs["fc8"]), outputs
+    if classes:
+        x = outputs["fc8"] = layers.Dense(classes, name="fc8")(x)
+    return k.Model(start, x), outputs
 
 
 def trunk(

@@ -124,9 +124,7 @@ class WeightMap:
                 "or newer, which keep the names."
             )
         used = [self.renamed(array) for array in arrays if array.layer not in self.ignore]
-        present = {array.layer for array in used}
-        rules = self.rules if present & self.optional else self.required()
-        pairs, problems = PAIRINGS[match](rules, used)
+        pairs, problems = PAIRINGS[match](self.expected(used, match), used)
         problems += [
             f"{rule.source} has shape {array.shape} in the file, expected is {rule.shape}"
             for rule, array in pairs
@@ -135,6 +133,13 @@ class WeightMap:
         if problems:
             raise MappingError(summary(self.like, problems))
         return pairs
+
+    def expected(self, arrays: Sequence[StoredArray], match: str) -> tuple[Rule, ...]:
+        """Return the rules for a file: without the optional layers if it has none of them."""
+        required = self.required()
+        if match == "order":  # names may be irregular
+            return self.rules if len(arrays) > len(required) else required
+        return self.rules if {array.layer for array in arrays} & self.optional else required
 
     def renamed(self, array: StoredArray) -> StoredArray:
         """Return an array under the name that the rules know."""

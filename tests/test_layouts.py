@@ -17,13 +17,16 @@ from safetensors.torch import load_file
 from test_speech_to_face import unwrapped
 from twins import checkpoint
 
+import vox2face
 from vox2face import bundle as bundles
 from vox2face.converters import assemble
 from vox2face.converters.chain import Feedback, convert
+from vox2face.converters.check import check
+from vox2face.converters.export_keras import export_keras
 from vox2face.converters.maps.vgg16_torch import LAYERS
 from vox2face.converters.read import open_weights
-from vox2face.errors import MappingError
-from vox2face.spec import Entry
+from vox2face.errors import MappingError, UsageError
+from vox2face.spec import Entry, resolve
 from vox2face.zoo import registry
 
 Twin = Callable[[str], Entry]
@@ -33,6 +36,7 @@ VGG = ["vggface.serengil", "vggface.rcmalli"]
 BOTH = pytest.mark.parametrize("name", VGG)
 FREE = ("ve_conv.speech-to-face", "ast.speech-to-face", "face_decoder.speech-to-face")
 PREFIXES = ("module.", "_orig_mod.", "model.", "_orig_mod.module.", "model.module._orig_mod.")
+PICTURES = [np.full((50, 40, 3), 90, np.uint8)]
 
 
 class Converter:
@@ -63,6 +67,10 @@ def converter(twin: Twin, tmp_path: Path) -> Callable[[str], Converter]:
     folder = tmp_path / "converted"
     folder.mkdir()
     return lambda name: Converter(twin(name), folder)
+
+
+def without_fc8(state: State) -> State:
+    return {key: value for key, value in state.items() if not key.startswith("fc8.")}
 
 
 # ---------------------------------------------------------------- names
@@ -159,7 +167,7 @@ def test_speech_to_faces_rcmalli_has_its_columns_put_in_order(
     assert made.weights({f"module.{key}": value for key, value in state.items()}) == plain
 
 
-# ---------------------------------------------------------------- fc6 as a matrix
+# ---------------------------------------------------------------- fc6 as a matrix, no fc8
 
 
 @BOTH
@@ -178,6 +186,68 @@ def test_fc6_as_a_matrix_is_read_as_pytorch_flattens(
     assert made.told("taken to be in PyTorch's order")
     made.weights(state)
     assert not made.told("fc6")
+
+
+@pytest.mark.parametrize("kind", ["keras", "torch", "matrix"])
+@BOTH
+def test_without_fc8_there_are_no_logits(
+    name: str,
+    kind: str,
+    converter: Callable[[str], Converter],
+    twin_file: TwinFile,
+    registered: Callable[[Entry], None],
+) -> None:
+    made = converter(name)
+    whole = made.bundle(twin_file(name))
+    state = without_fc8(load_file(whole / bundles.WEIGHTS))
+    if kind == "matrix":
+        state["fc6.weight"] = state["fc6.weight"].flatten(1)
+    path = made.bundle(twin_file(name, top=False) if kind == "keras" else state)
+    registered(made.entry)
+    bundle = bundles.read(path)
+    assert list(load_file(bundle.weights)) == [k for k in state if not k.startswith("fc8.")]
+    encoder, full = vox2face.load(path), vox2face.load(whole)
+    assert encoder.classes == 0 and full.classes == 163
+    assert encoder.space.digest == full.space.digest
+    np.testing.assert_array_equal(encoder(PICTURES), full(PICTURES))
+    for call in (encoder.logits, encoder.classify):
+        with pytest.raises(UsageError, match="have no classifier"):
+            call(PICTURES)
+    with pytest.raises(UsageError, match="without a classifier"):
+        encoder.module.logits(torch.zeros(1, 3, 224, 224))
+    assert [row.tap for row in check(bundle).rows][-1] == "fc7"
+    with pytest.raises(UsageError, match=r"lack fc8, and its owner's code builds no such network"):
+        export_keras(bundle, path.parent / "back.h5")
+    assert not (path.parent / "back.h5").exists()
+
+
+def test_without_fc8_onnx_gives_the_embedding_alone(
+    twin: Twin, twin_file: TwinFile, tmp_path: Path
+) -> None:
+    file = twin_file("vggface.serengil", top=False)
+    done = convert(twin("vggface.serengil"), file, tmp_path / "out", onnx=True)
+    assert done.report.ok and done.report.stages == ["torch", "onnx", "onnx file"]
+    encoder = vox2face.load(done.path, backend="onnx")
+    assert encoder.classes == 0 and encoder(PICTURES).shape == (1, 256)
+
+
+def test_irregular_names_of_keras_layers_hide_no_fc8(
+    handmade: Callable[..., Path],
+    twin: Twin,
+    registered: Callable[[Entry], None],
+    tmp_path: Path,
+) -> None:
+    entry, rng = twin("vggface.serengil"), np.random.default_rng(0)
+    registered(entry)
+    rules = resolve(entry.table).rules
+    for count, classes in ((32, 163), (30, 0)):
+        layers: dict[str, dict[str, Any]] = {}
+        for place, rule in enumerate(rules[:count]):
+            values = rng.standard_normal(rule.shape, np.float32) / 10
+            layers.setdefault(f"conv2d_{place // 2}", {})[rule.source.split("/")[1]] = values
+        file = handmade(list(layers.items()))
+        path = convert(entry, file, tmp_path / f"{count}", onnx=False).path
+        assert vox2face.load(path).classes == classes
 
 
 # ---------------------------------------------------------------- misfits

@@ -66,7 +66,7 @@ def options(model: Entry, tensors: Mapping[str, Sequence[int]]) -> dict[str, Any
     if model.settings:
         given: dict[str, Any] = resolve(model.settings)(tensors)
         return given
-    missing = model.notop and f"{model.classifier}.weight" not in tensors
+    missing = model.classifier and f"{model.classifier}.weight" not in tensors
     return {"classes": 0} if missing else {}
 
 

@@ -21,7 +21,7 @@ class VGGFace(Tapped):
     """Face pictures float32 (n, 3, 224, 224) to fc7 after ReLU, float32 (n, 4096).
 
     The colour order and value range of the input belong to the preset the weights were trained
-    with. `channels`, `hidden` and `classes` allow narrow twins for tests.
+    with. `classes=0` leaves fc8 out; `channels` and `hidden` allow narrow twins for tests.
     """
 
     embedding, scores = "fc7", "fc8"
@@ -44,10 +44,11 @@ class VGGFace(Tapped):
             self.stages.append(names)
         self.fc6 = nn.Conv2d(width, hidden, 7)
         self.fc7 = nn.Linear(hidden, hidden)
-        self.fc8 = nn.Linear(hidden, classes)
+        if classes:
+            self.fc8 = nn.Linear(hidden, classes)
 
     def taps(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
-        """Yield (layer name, activation after its ReLU) for every layer in order, fc8 last."""
+        """Yield (layer name, activation after its ReLU) in order; fc8, if there is one, last."""
         for number, names in enumerate(self.stages, start=1):
             for name in names:
                 x = functional.relu(self.get_submodule(name)(x))
@@ -60,4 +61,5 @@ class VGGFace(Tapped):
         yield "fc6", x
         x = functional.relu(self.fc7(x))
         yield "fc7", x
-        yield "fc8", self.fc8(x)
+        if self.classes:
+            yield "fc8", self.fc8(x)

@@ -8,7 +8,7 @@ from vox2face.converters.graphs.graph import Builder, Graph, Shapes
 
 
 def vggface(shapes: Shapes) -> Graph:
-    """Describe VGG-Face from the shapes of its tensors; see `vox2face.zoo.vggface.VGGFace`."""
+    """Describe VGG-Face, with fc8 if that is among the tensors; see `vox2face.zoo.vggface`."""
     b = Builder()
     taps: dict[str, str] = {}
     x = "input"
@@ -22,7 +22,8 @@ def vggface(shapes: Shapes) -> Graph:
     for name, output in (("fc6", "fc6"), ("fc7", "embedding")):
         x = b.add("Gemm", (x, f"{name}.weight", f"{name}.bias"), f"{name}/sum", transB=1)
         x = taps[name] = b.relu(x, output)
-    taps["fc8"] = b.add("Gemm", (x, "fc8.weight", "fc8.bias"), "logits", transB=1)
+    if "fc8.weight" in shapes:
+        taps["fc8"] = b.add("Gemm", (x, "fc8.weight", "fc8.bias"), "logits", transB=1)
     fc6 = shapes["fc6.weight"]
     matrix = (fc6[0], prod(fc6[1:]))
     return Graph(tuple(b.nodes), {**shapes, "fc6.weight": matrix}, taps)

@@ -26,6 +26,7 @@ TABLE = WeightMap(
     like="rcmalli/keras-vggface vgg16 with top",
     match="name",
     rules=RULES,
+    optional=frozenset({"fc8"}),
     unnamed="order",
     layouts=(Layout(), FC6_AS_MATRIX, SPEECH_TO_FACE_RCMALLI),
 )

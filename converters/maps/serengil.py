@@ -26,5 +26,6 @@ TABLE = WeightMap(
     like="serengil/deepface VGG-Face",
     match="order",
     rules=RULES,
+    optional=frozenset({"fc8"}),
     layouts=(Layout(), FC6_AS_MATRIX, SPEECH_TO_FACE_SERENGIL),
 )

@@ -20,7 +20,7 @@ def vggface(arrays: Mapping[str, Array], x: Array) -> Iterator[tuple[str, Array]
     """Yield (tap, activation) of every layer for pictures `x`, float32 (n, 224, 224, 3).
 
     `arrays` are the file's own, by "layer/kernel" and "layer/bias". Maps are yielded as NHWC,
-    vectors as (n, width); ReLU is included in every tap but fc8.
+    vectors as (n, width); ReLU is included in every tap but fc8, which may be missing.
     """
     for number, stage in enumerate(STAGES, start=1):
         for layer in stage:
@@ -31,7 +31,8 @@ def vggface(arrays: Mapping[str, Array], x: Array) -> Iterator[tuple[str, Array]
     for layer in ("fc6", "fc7"):
         x = relu(full(x, arrays[f"{layer}/kernel"]) + arrays[f"{layer}/bias"])
         yield layer, x.reshape(len(x), -1)
-    yield "fc8", (full(x, arrays["fc8/kernel"]) + arrays["fc8/bias"]).reshape(len(x), -1)
+    if "fc8/kernel" in arrays:
+        yield "fc8", (full(x, arrays["fc8/kernel"]) + arrays["fc8/bias"]).reshape(len(x), -1)
 
 
 def full(x: Array, kernel: Array) -> Array:
