@@ -1,21 +1,21 @@
-"""Names for class scores: lists of names read without unpickling, and the best names of a row."""
+"""Names for class scores: lists of names as text or NumPy arrays, and the best names of a row."""
 
 from __future__ import annotations
 
+import io
 import operator
 import os
-import pickletools
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vox2face.errors import UsageError, WeightFileError
 from vox2face.fetch import discard, fetch
-from vox2face.files import identify, size_text
+from vox2face.files import UNKNOWN, identify, size_text
 from vox2face.spec import Source
 from vox2face.zoo.catalog import LABELS
 
@@ -23,54 +23,14 @@ Named = tuple[str, float]
 
 LARGEST = 16_000_000  # bytes of a label file; 8631 names of 60 characters take 2 MB
 MOST = 100_000  # names
-# The header numpy.save writes for one-dimensional text, also from Python 2 ("2622L").
-HEADER = re.compile(
-    rb"\{'descr': '([<>|]?)([USO])(\d{0,9})', 'fortran_order': (?:True|False), "
-    rb"'shape': \((\d{1,9})L?,\), \} *\n"
+OBJECTS = re.compile(rb"'descr': '\|O'")  # in the header of a NumPy file that holds a pickle
+ADVICE = (
+    "name a text file (UTF-8) with one name a line, or a NumPy file (.npy) with an array of text"
 )
-# What the pickle of an array of strings does, one letter an opcode; memo and frames left out.
-LETTERS = {
-    "MARK": "(",
-    "TUPLE": "t",
-    "TUPLE1": "1",
-    "TUPLE2": "2",
-    "TUPLE3": "3",
-    "REDUCE": "R",
-    "BUILD": "b",
-    "NONE": "N",
-    "NEWTRUE": "i",
-    "NEWFALSE": "i",
-    "BININT": "i",
-    "BININT1": "i",
-    "BININT2": "i",
-    "LONG1": "i",
-    "EMPTY_LIST": "]",
-    "APPEND": "a",
-    "APPENDS": "e",
-    "STOP": ".",
-}
-TEXT = {
-    "BINUNICODE",
-    "SHORT_BINUNICODE",
-    "BINUNICODE8",
-    "BINSTRING",
-    "SHORT_BINSTRING",
-    "BINBYTES",
-    "SHORT_BINBYTES",
-}
-GLOBALS = {
-    "numpy.core.multiarray _reconstruct": "r",
-    "numpy._core.multiarray _reconstruct": "r",
-    "numpy ndarray": "n",
-    "numpy dtype": "d",
-    "_codecs encode": "c",
-}
-# _reconstruct(ndarray, (0,), b"b"), then its state: (1, shape, dtype, False, [names])
-ARRAY = re.compile(
-    r"rni1(?:s|css2R)3R"
-    r"\(ii1dsii3R\(isNNNiiitb"
-    r"i\](?:\(s*e|sa)*tb\."
-)
+
+
+class PickledNamesError(WeightFileError):
+    """A list of names that only unpickling would read, which is never done here."""
 
 
 def decode_predictions(
@@ -174,6 +134,8 @@ def fetched_labels(source: Source, classes: int) -> tuple[str, ...]:
         names = read_labels(fetched.path)
         if len(names) != classes:
             raise WeightFileError(f"{fetched.path} has {len(names)} names, expected {classes}.")
+    except PickledNamesError:  # it stays, to be saved as text by who trusts it
+        raise
     except WeightFileError as error:
         discard(fetched)
         raise WeightFileError(f"{error} The download was discarded: try again.") from error
@@ -181,105 +143,75 @@ def fetched_labels(source: Source, classes: int) -> tuple[str, ...]:
 
 
 def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:
-    """Return the names in a NumPy file (.npy) with one array of text, one name a class.
+    """Return the names in a file, one a class: text, or a NumPy array of text.
 
-    The array may be of type U, S or object. The latter is a pickle, which is never executed: its
-    strings are taken from its opcodes, and anything else in it is refused. Names stay as they
-    are but for blanks around them. Raises `WeightFileError` for any other file.
+    Text is UTF-8 with one name a line; blank lines at the end do not count. An array (.npy) has
+    one axis and the type U or S; one of objects is a pickle, which is not loaded. Names stay as
+    they are but for blanks around them. Raises `WeightFileError` for any other file.
     """
     path = Path(path)
-    advice = "name a NumPy file (.npy) with the names of the classes"
     if not path.is_file():
         what = "is no regular file" if path.exists() else "does not exist"
-        raise WeightFileError(f"{path} {what}: {advice}.")
+        raise WeightFileError(f"{path} {what}: {ADVICE}.")
     if path.stat().st_size > LARGEST:
         raise WeightFileError(
             f"{path} has {size_text(path.stat().st_size)}, more than the {size_text(LARGEST)} "
-            f"that a list of names may have: {advice}."
+            f"that a list of names may have: {ADVICE}."
         )
-    if (kind := identify(path)) != "a NumPy array":
-        raise WeightFileError(f"{path} is {kind}: {advice}.")
+    kind, data = identify(path), path.read_bytes()
+    if kind not in ("a NumPy array", "plain text", UNKNOWN):  # UNKNOWN is also text beyond ASCII
+        raise WeightFileError(f"{path} is {kind}: {ADVICE}.")
+    if kind == "a NumPy array" and OBJECTS.search(data, 0, 128):
+        raise pickled(path)
     try:
-        return tuple(tidy(name) for name in stored_names(path.read_bytes()))
-    except (ValueError, Warning) as error:  # a warning where pickletools' are made errors
+        names = array_names(data) if kind == "a NumPy array" else text_names(data)
+        return tuple(tidy(name) for name in names)
+    except Exception as error:  # NumPy raises many kinds for a header that it cannot read
+        reason = f"{error!s:.200}".partition("\n")[0].rstrip(".")
         raise WeightFileError(
-            f"{path} holds no plain list of names ({error!s:.200}): {advice}."
+            f"{path} holds no plain list of names ({reason}): {ADVICE}."
         ) from error
+
+
+def pickled(path: Path) -> PickledNamesError:
+    """Return the error for an array of objects, which says how to make text of it."""
+    return PickledNamesError(
+        f"{path} is an array of Python objects, a pickle, which can run any code and is not loaded "
+        "here: if you trust it, run numpy.save('names.npy', "
+        f"numpy.load({str(path)!r}, allow_pickle=True).astype(str)) in Python and name names.npy "
+        "(--labels names.npy)."
+    )
+
+
+def text_names(data: bytes) -> list[str]:
+    """Return the lines of a text; blank ones raise `ValueError`, unless they are at the end."""
+    names = [line.strip() for line in data.decode("utf-8-sig").rstrip().split("\n")]
+    if not 1 <= len(names) <= MOST:
+        raise ValueError(f"{len(names)} names, from 1 to {MOST} are allowed")
+    if "" in names:
+        raise ValueError(f"line {names.index('') + 1} is blank")
+    return names
+
+
+def array_names(data: bytes) -> list[str]:
+    """Return the strings of a .npy file's content; raise `ValueError` if it holds others."""
+    stream = io.BytesIO(data)
+    with warnings.catch_warnings():  # a header that Python 2 wrote is as good
+        warnings.simplefilter("ignore")
+        array = np.load(stream, allow_pickle=False)
+    if array.ndim != 1 or array.dtype.kind not in "US":
+        raise ValueError(f"it is {array.dtype} {array.shape}, no one-dimensional array of text")
+    if not 1 <= len(array) <= MOST:
+        raise ValueError(f"{len(array)} names, from 1 to {MOST} are allowed")
+    if stream.read(1):
+        raise ValueError("there is more in it than its names")
+    return [name.decode("utf-8") if isinstance(name, bytes) else name for name in array.tolist()]
 
 
 def tidy(name: str) -> str:
     """Return a name without blanks around it; control characters raise `ValueError`."""
     stripped = name.strip()
     if any(character < " " or character == "\x7f" for character in stripped):
-        raise ValueError(f"{stripped!r} has control characters")
+        raise ValueError(f"{stripped!r:.80} has control characters")
     stripped.encode("utf-8")  # raises for half a surrogate pair
     return stripped
-
-
-def stored_names(data: bytes) -> list[str]:
-    """Return the strings of a .npy file's content; raise `ValueError` if it holds others."""
-    start = 10 if data[6:7] == b"\x01" else 12  # behind magic, version and length
-    end = start + int.from_bytes(data[8:start], "little")
-    header = HEADER.fullmatch(data[start:end])
-    if not header:
-        raise ValueError("it is no one-dimensional array of text")
-    order, kind, width, count = header.groups()
-    names, body = int(count), data[end:]
-    if not 1 <= names <= MOST:
-        raise ValueError(f"{names} names, from 1 to {MOST} are allowed")
-    if kind == b"O":
-        return pickled_names(body, names)
-    size = int(width or 0) * (4 if kind == b"U" else 1)
-    if not size or size * names != len(body):
-        raise ValueError(f"{len(body)} bytes of text, its header states {size * names}")
-    wide = "utf-32-be" if order == b">" else "utf-32-le"
-    return [
-        body[place : place + size].decode(wide if kind == b"U" else "utf-8").rstrip("\0")
-        for place in range(0, len(body), size)
-    ]
-
-
-def pickled_names(body: bytes, count: int) -> list[str]:
-    """Return the strings of a pickled array from its opcodes; nothing is executed."""
-    tokens: list[tuple[str, str]] = []  # (letter, text) in the order of the opcodes
-    memo: dict[int, tuple[str, str]] = {}
-    end = 0
-    for number, (opcode, argument, place) in enumerate(pickletools.genops(body)):
-        if number > 4 * count + 100:
-            raise ValueError("more in it than its names")
-        if opcode.name in ("MEMOIZE", "BINPUT", "LONG_BINPUT"):
-            key = len(memo) if argument is None else argument
-            memo[key] = tokens[-1] if tokens else ("", "")
-        elif opcode.name not in ("PROTO", "FRAME"):
-            tokens.append(token(opcode.name, argument, tokens, memo))
-        end = (place or 0) + 1
-    letters = "".join(letter for letter, _ in tokens)
-    if not ARRAY.fullmatch(letters) or end != len(body):
-        raise ValueError("it is a pickle of something else than text")
-    names = [text for letter, text in tokens[letters.index("]") :] if letter == "s"]
-    if len(names) != count:
-        raise ValueError(f"{len(names)} names, its header states {count}")
-    return names
-
-
-def token(
-    opcode: str,
-    argument: Any,
-    before: list[tuple[str, str]],
-    memo: dict[int, tuple[str, str]],
-) -> tuple[str, str]:
-    """Return the letter of an opcode, and its text; raise `ValueError` for foreign ones."""
-    if opcode in TEXT:
-        raw = argument.encode("latin-1") if opcode.endswith("BINSTRING") else argument
-        return "s", raw if isinstance(raw, str) else raw.decode("utf-8")
-    if opcode in ("BINGET", "LONG_BINGET") and memo.get(argument, ("", ""))[0] == "s":
-        return memo[argument]
-    if opcode == "STACK_GLOBAL":  # takes module and name from the stack
-        argument = " ".join(text for _, text in before[-2:])
-        del before[-2:]
-    if opcode in ("GLOBAL", "STACK_GLOBAL") and argument in GLOBALS:
-        return GLOBALS[argument], ""
-    if opcode in LETTERS:
-        return LETTERS[opcode], ""
-    what = opcode if argument is None else f"{opcode} {argument!r:.60}"
-    raise ValueError(f"it is a pickle with {what}, which no list of names needs")

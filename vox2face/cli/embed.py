@@ -50,9 +50,9 @@ TOP = 5  # names a picture, unless --top says otherwise
 )
 @click.option(
     "--labels",
-    metavar="FILE.npy",
+    metavar="FILE",
     type=Place(),
-    help="Names of the classes for --classify other than the published ones.",
+    help="Other names of the classes for --classify: text, one a line, or .npy.",
 )
 @click.option(
     "--output",
