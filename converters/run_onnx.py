@@ -6,7 +6,7 @@ import contextlib
 import ctypes
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from vox2face import extras
 from vox2face.converters.export import model_without_weights, nbytes
 from vox2face.converters.graphs.graph import Graph
 from vox2face.converters.ops import Array
-from vox2face.errors import UsageError, Vox2FaceError
+from vox2face.errors import BundleError, UsageError, Vox2FaceError
 from vox2face.safetensors_header import layout
 from vox2face.spec import TensorSpec
 
@@ -34,6 +34,7 @@ PROVIDERS = {
 }
 LABELS = {"TensorrtExecutionProvider": "TensorRT", "CUDAExecutionProvider": "CUDA"}
 CPU = "CPUExecutionProvider"
+FLOAT = "tensor(float)"  # ONNX Runtime's word for float32
 DEVICE = re.compile(r"(cpu)(?::0)?|(cuda|tensorrt)(?::(0|[1-9][0-9]{0,2}))?")
 REASON = re.compile(r'(?<="device_id": )[^;\n]+|(CUDA|CUDNN|CUBLAS) failure [^;\n]+')
 WARNING, FATAL = 2, 4  # severities of ONNX Runtime's log; WARNING is its default
@@ -118,10 +119,44 @@ def session(path: Path, device: str = "cpu") -> onnxruntime.InferenceSession:
     except Exception as error:  # ONNX Runtime's own exceptions share no base class
         if reason := fault(names, str(error)):
             raise not_started(device, names, reason) from error
-        raise Vox2FaceError(f"ONNX Runtime cannot load {path}: {error}") from error
+        reason = " ".join(str(error).split())
+        raise Vox2FaceError(f"ONNX Runtime cannot load {path}: {reason:.300}") from error
     if absent := [name for name in names if name not in made.get_providers()]:
         raise not_started(device, names, fault(absent) or "it gave no reason")
     return made
+
+
+def require_interface(
+    model: onnxruntime.InferenceSession,
+    path: Path,
+    source: TensorSpec,
+    outputs: Iterable[TensorSpec],
+) -> None:
+    """Raise `BundleError` unless a session has this input and these outputs, in this order.
+
+    Sizes have to agree where both sides state one.
+    """
+    for what, found, wanted in (
+        ("input", model.get_inputs(), [source]),
+        ("output", model.get_outputs(), list(outputs)),
+    ):
+        if len(found) != len(wanted) or not all(map(same_tensor, found, wanted)):
+            given = ", ".join(f"{arg.name} {arg.type} {tuple(arg.shape)}" for arg in found)
+            expected = ", ".join(f"{spec.name} {FLOAT} {spec.shape}" for spec in wanted)
+            raise BundleError(
+                f"{path} has the {what} {given[:300]!r}, expected is {expected!r}: delete it, and "
+                "it will be exported again."
+            )
+
+
+def same_tensor(found: onnxruntime.NodeArg, wanted: TensorSpec) -> bool:
+    """Whether an input or output has the name, the type, the rank and the sizes of another."""
+    named = (found.name, found.type, len(found.shape)) == (wanted.name, FLOAT, len(wanted.shape))
+    return named and all(
+        one == two
+        for one, two in zip(found.shape, wanted.shape, strict=True)
+        if isinstance(one, int) and isinstance(two, int)
+    )
 
 
 def providers_for(device: str) -> list[tuple[str, dict[str, Any]]]:

@@ -235,11 +235,10 @@ def tensors_of(name: str) -> dict[str, Tensor]:
     """Return the tensors of a bundle or of a registry entry; "" has none."""
     if not name:
         return {}
-    from safetensors.torch import load_file
-
     from vox2face.locate import locate
+    from vox2face.safetensors_values import read_tensors
 
-    return load_file(locate(name).weights)
+    return read_tensors(locate(name).weights)
 
 
 def sizes(entry: Entry, start: Mapping[str, Tensor], name: str) -> dict[str, Any]:

@@ -15,19 +15,23 @@ from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vox2face import __version__
 from vox2face.errors import BundleError, UsageError
-from vox2face.files import BUNDLE_FILES, atomic_file, home, sha256
-from vox2face.safetensors_header import shapes
+from vox2face.files import BUNDLE_FILES, atomic_file, home, sha256, size_text
+from vox2face.safetensors_header import described
 from vox2face.spec import Entry, Space, TensorSpec
+
+if TYPE_CHECKING:
+    from vox2face.parity import Report
 
 FORMAT = 1
 CONFIG, WEIGHTS, ONNX = "config.json", "model.safetensors", "model.onnx"
 PARITY, CARD = "parity.json", "README.md"
 TRAINED = "PyTorch module"  # the format of the source of what was saved from memory
 HASH = re.compile("[0-9a-f]{64}")
+LARGEST = 4_000_000  # bytes of config.json or parity.json, which take some kilobytes
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,11 @@ class Bundle:
         from vox2face.zoo import registry
 
         model = registry.entry(self.entry_name)
-        return registry.sized(model, shapes(self.weights), self.output_activation(model))
+        shapes = {name: place.shape for name, place in described(self.weights).items()}
+        try:
+            return registry.sized(model, shapes, self.output_activation(model))
+        except BundleError as error:
+            raise BundleError(f"{self.weights}: {error}") from error
 
     def output_activation(self, model: Entry) -> str:
         """Return what the network ends in.
@@ -127,6 +135,11 @@ class Bundle:
                 problems.append(f"{name} has changed since it was written (sha256 differs)")
         return problems
 
+    def require_unaltered(self, names: Collection[str]) -> None:
+        """Raise `BundleError`, naming it, if one of these files is not what was recorded."""
+        if problems := self.altered(names):
+            raise BundleError(f"{self.path}: {'; '.join(problems)}. Convert again with --force.")
+
 
 def known_encoder(name: object) -> str:
     """Return a name if it is one of the registry, else ""."""
@@ -174,7 +187,7 @@ def read(path: Path) -> Bundle:
 def read_config(path: Path) -> dict[str, Any]:
     """Return what the config.json of a bundle folder says, or raise `BundleError`."""
     try:
-        config: dict[str, Any] = json.loads((path / CONFIG).read_text(encoding="utf-8"))
+        config: dict[str, Any] = json.loads(short_text(path / CONFIG))
         version = config["format"]
         if version == FORMAT and not complete(config):
             raise ValueError("facts are missing")
@@ -186,6 +199,32 @@ def read_config(path: Path) -> dict[str, Any]:
             "convert again or install the version that wrote it."
         )
     return config
+
+
+def read_parity(path: Path) -> Report:
+    """Return the proof in the parity.json of a bundle folder, or raise `BundleError`."""
+    from vox2face.parity import Report
+
+    try:
+        return Report.from_json(short_text(path / PARITY))
+    except FileNotFoundError as error:
+        raise BundleError(f"{path} lacks {PARITY}: convert again with --force.") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise BundleError(
+            f"{path / PARITY} is damaged ({error!s:.200}): convert again with --force."
+        ) from error
+
+
+def short_text(path: Path) -> str:
+    """Return the text of a file of facts; one of absurd size raises `BundleError`, unread."""
+    with path.open("rb") as file:
+        content = file.read(LARGEST + 1)
+    if len(content) > LARGEST:
+        raise BundleError(
+            f"{path} has more than {size_text(LARGEST)}, which no {path.name} has: convert again "
+            "with --force."
+        )
+    return content.decode("utf-8")
 
 
 def complete(config: dict[str, Any]) -> bool:

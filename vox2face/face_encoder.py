@@ -187,7 +187,9 @@ class FaceEncoder(Loaded):
             if self.bundle is None:
                 raise UsageError("Class scores on the onnx backend need a bundle: use load().")
             path = exported(self.bundle, logits=True)
-            self._logits_session = run_onnx.session(path, self.device)
+            session = run_onnx.session(path, self.device)
+            run_onnx.require_interface(session, path, self.entry.input, self.entry.outputs)
+            self._logits_session = session
         return self._logits_session
 
 

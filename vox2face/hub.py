@@ -144,9 +144,9 @@ def described(address: str, folder: Path) -> dict[str, Any]:
 def recorded_entry(path: Path) -> str | None:
     """Return the registry name in a config.json; None if it is not one of a bundle."""
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(bundles.short_text(path))
         return str(config["entry"]) if "vox2face" in config else None
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (BundleError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

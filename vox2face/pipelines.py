@@ -42,12 +42,14 @@ class SpeechToFace:
         backend: str = "torch",
         device: Any = "cpu",
         any_space: bool = False,
+        verify: bool = False,
     ) -> Self:
         """Load both by registry name, bundle folder or "hf:user/repo".
 
-        Raises as `vox2face.load` does, and `UsageError` if the two do not fit.
+        `verify` is that of `vox2face.load`. Raises as that does, and `UsageError` if the two do
+        not fit.
         """
-        options = {"backend": backend, "device": device}
+        options = {"backend": backend, "device": device, "verify": verify}
         encoder = load_kind(VoiceEncoder, voice, **options)
         return cls(encoder, load_kind(FaceDecoder, decoder, **options), any_space)
 
@@ -99,13 +101,15 @@ class FaceToFace:
         backend: str = "torch",
         device: Any = "cpu",
         any_space: bool = False,
+        verify: bool = False,
     ) -> Self:
         """Load both by registry name, bundle folder or "hf:user/repo".
 
         The face encoder gets the decoder's preset; one of another space, which `any_space` lets
-        pass, keeps its own. Raises as `vox2face.load` does, and `UsageError` if the two do not fit.
+        pass, keeps its own. `verify` is that of `vox2face.load`. Raises as that does, and
+        `UsageError` if the two do not fit.
         """
-        options = {"backend": backend, "device": device}
+        options = {"backend": backend, "device": device, "verify": verify}
         encoder = load_kind(FaceEncoder, face, **options)
         drawing = load_kind(FaceDecoder, decoder, **options)
         fitting = encoder.with_preset(preset_for(encoder.space, drawing.space))

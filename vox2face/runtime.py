@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, overload
 
+from vox2face.bundle import ONNX, WEIGHTS, Bundle, read_parity
 from vox2face.errors import UsageError
 from vox2face.face_decoder import FaceDecoder
 from vox2face.face_encoder import FaceEncoder
@@ -33,6 +34,7 @@ def load(
     device: str | torch.device = "cpu",
     preset: str | None = None,
     pretrained: bool = True,
+    verify: bool = False,
 ) -> Any:
     """Load a model by registry name, alias, bundle folder or "hf:user/repo[@revision]".
 
@@ -41,9 +43,11 @@ def load(
     published weights are fetched, converted and proven. From the Hugging Face hub only the files
     needed are fetched, and their sha256 is checked. `preset` overrides the preprocessing of
     the bundle; `pretrained=False` gives random weights and needs no file. `device` is "cpu",
-    "cuda" or "cuda:N", with the onnx backend also "tensorrt" or "tensorrt:N". Raises `UsageError`
-    for what cannot be meant, and `Vox2FaceError`, naming the command to run, where weights cannot
-    be had.
+    "cuda" or "cuda:N", with the onnx backend also "tensorrt" or "tensorrt:N". `verify` compares the
+    bundle's model.safetensors, and model.onnx where it is used, with their recorded sha256 first.
+    What becomes of the files afterwards does not matter to the model. Raises `UsageError` for what
+    cannot be meant, `BundleError` for files that are damaged, altered or of another network, and
+    `Vox2FaceError`, naming the command to run, where weights cannot be had.
     """
     if backend not in BACKENDS:
         raise UsageError(f"There is no backend {backend!r}: use 'torch' or 'onnx'.")
@@ -53,6 +57,7 @@ def load(
     if not pretrained:
         return untrained(registry.entry(str(name)), backend, device, preset)
     bundle = locate(name, onnx=backend == "onnx")
+    require_sound(bundle, backend, verify)
     entry = bundle.entry
     chosen = preset or bundle.preset
     require_preset(entry, chosen)
@@ -60,10 +65,25 @@ def load(
     if backend == "onnx":
         from vox2face.converters import run_onnx
 
-        session = run_onnx.session(onnx_of(bundle), device)
+        path = onnx_of(bundle)
+        session = run_onnx.session(path, device)
+        run_onnx.require_interface(session, path, entry.input, entry.plain_outputs)
         return kind(entry, chosen, device, session=session, bundle=bundle)
     module = on_device(registry.load_module(entry, bundle.weights), device)
     return kind(entry, chosen, device, module=module, bundle=bundle)
+
+
+def require_sound(bundle: Bundle, backend: str, verify: bool) -> None:
+    """Raise `BundleError` if a bundle lacks its proof or, where that is asked, was altered.
+
+    What the hub's cache holds was compared when it was located, and comes without the proof.
+    """
+    if bundle.borrowed:
+        return
+    read_parity(bundle.path)
+    if verify:
+        runs_onnx = backend == "onnx" and bundle.onnx.is_file()
+        bundle.require_unaltered({WEIGHTS, ONNX} if runs_onnx else {WEIGHTS})
 
 
 @overload

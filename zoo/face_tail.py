@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from safetensors import safe_open
 from torch import Tensor, nn
 
+from vox2face.safetensors_values import read_tensors
 from vox2face.zoo.face_decoder import MEAN
 from vox2face.zoo.warp import LandmarkWarp, reduce_72
 
@@ -40,6 +40,4 @@ class FaceTail(nn.Module):
 
 def stored_tail(weights: Path) -> FaceTail:
     """Return the tail of a decoder from its safetensors file, in eval mode."""
-    with safe_open(weights, framework="pt") as file:
-        warps = MEAN in file.keys()
-        return FaceTail(file.get_tensor(MEAN) if warps else None).eval()
+    return FaceTail(read_tensors(weights, {MEAN}).get(MEAN)).eval()

@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vox2face.errors import BundleError, UsageError
+from vox2face.safetensors_header import FLOAT32, Stored, damaged, stored
 from vox2face.spec import Entry, Space, resolve
 from vox2face.zoo.catalog import ENTRIES
 
 if TYPE_CHECKING:
     from torch import nn
+
+SHOWN = 4  # problems that a message lists
 
 
 def list_models(kind: str | None = None) -> list[str]:
@@ -73,31 +76,83 @@ def options(model: Entry, tensors: Mapping[str, Sequence[int]]) -> dict[str, Any
 def load_module(model: Entry, weights: Path) -> nn.Module:
     """Return the network of an entry with the weights of a safetensors file, in eval mode.
 
-    The weights are memory-mapped, not copied. Raises `BundleError` if they do not fit.
+    They are read into memory: what becomes of the file afterwards does not matter. Raises
+    `BundleError` unless these are the network's tensors, float32 and finite.
     """
-    import torch
-    from safetensors.torch import load_file
+    from vox2face.safetensors_values import values
 
     try:
-        tensors = load_file(weights)
-        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-        with torch.device("meta"):
-            network: nn.Module = resolve(model.build)(**options(model, shapes), **model.variant)
-        network.load_state_dict(tensors, strict=True, assign=True)
-    except Exception as error:  # safetensors and torch raise kinds of their own
-        raise BundleError(f"{weights} does not fit {model.name} ({error}).") from error
+        with weights.open("rb") as file:
+            held = stored(file)
+            network = empty(model, {name: place.shape for name, place in held.items()})
+            require_same(model, network, held)
+            network.load_state_dict(values(file, held), strict=True, assign=True)
+    except BundleError as error:
+        raise BundleError(f"{weights}: {error}") from error
+    except (ValueError, OSError) as error:
+        raise damaged(weights, error) from error
     return network.eval().requires_grad_(False)
+
+
+def empty(model: Entry, shapes: Mapping[str, Sequence[int]]) -> nn.Module:
+    """Return the network for weights of these shapes, without memory for its values."""
+    import torch
+
+    given = checked_options(model, shapes)
+    try:
+        with torch.device("meta"):
+            network: nn.Module = resolve(model.build)(**given, **model.variant)
+    except Exception as error:  # networks and torch raise kinds of their own
+        reason = str(error).partition("\n")[0]
+        raise misfit(model, reason[:200]) from error
+    return network
+
+
+def checked_options(model: Entry, shapes: Mapping[str, Sequence[int]]) -> dict[str, Any]:
+    """Return `options`, or raise `BundleError` if no such network has tensors of these shapes."""
+    try:
+        return options(model, shapes)
+    except (LookupError, ValueError, TypeError, ArithmeticError) as error:
+        what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise misfit(model, what[:200]) from error
+
+
+def require_same(model: Entry, network: nn.Module, held: Mapping[str, Stored]) -> None:
+    """Raise `BundleError`, with what differs, unless a file holds the tensors of a network."""
+    wanted = {
+        name: tuple(tensor.shape)
+        for name, tensor in network.state_dict().items()
+        if not name.endswith("num_batches_tracked")  # counts in training, no weight
+    }
+    problems = [f"{name} is missing" for name in wanted.keys() - held.keys()]
+    problems += [f"{name!r:.80} belongs to no layer" for name in held.keys() - wanted.keys()]
+    for name, place in held.items():
+        if place.shape != wanted.get(name, place.shape):
+            problems.append(f"{name} is {place.shape}, expected is {wanted[name]}")
+        if name in wanted and place.dtype != FLOAT32:
+            problems.append(f"{name} holds {place.dtype}, expected is {FLOAT32}")
+    if problems:
+        more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+        raise misfit(model, "; ".join(sorted(problems)[:SHOWN]) + more)
+
+
+def misfit(model: Entry, reason: str) -> BundleError:
+    """Return the error for tensors of another network."""
+    return BundleError(
+        f"these are no weights of {model.name} ({reason}): convert again with --force."
+    )
 
 
 def sized(model: Entry, shapes: Mapping[str, Sequence[int]], output_activation: str = "") -> Entry:
     """Return an entry whose inputs and outputs are as wide as weights of these shapes are.
 
-    `output_activation` is what the network ends in, if not in what the published one does.
+    `output_activation` is what the network ends in, if not in what the published one does. Raises
+    `BundleError` if no such network has tensors of these shapes.
     """
     if not model.settings:
         return model
     model = replace(model, output_activation=output_activation or model.output_activation)
-    given = options(model, shapes)
+    given = checked_options(model, shapes)
     widths = {"embedding": given["width"], "landmarks": 2 * given.get("points", 0)}
     outputs = tuple(
         replace(spec, shape=("batch", widths[spec.name])) if spec.name in widths else spec
