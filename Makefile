@@ -21,7 +21,7 @@ lint: .venv/dev.stamp
 # mypy reads an installed copy, because the folders zoo/, train/ and converters/ are installed
 # below vox2face.
 types: .venv/dev.stamp
-	rm -rf build/typed
+	rm -rf build/typed build/lib  # of modules that are gone
 	$(PIP) install --quiet --no-deps --target build/typed .
 	.venv/bin/python -m mypy -p vox2face
 

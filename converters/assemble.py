@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from vox2face.errors import (
 from vox2face.files import Progress, atomic_directory, require_space, sha256
 from vox2face.parity import Report
 from vox2face.safetensors_header import embedding_digest, shapes
-from vox2face.spec import OUTPUT_ACTIVATIONS, Entry, resolve
+from vox2face.spec import OUTPUT_ACTIVATIONS, Entry, Space, resolve
 from vox2face.zoo.catalog import ENTRIES
 from vox2face.zoo.registry import sized
 
@@ -51,7 +52,10 @@ def assemble(job: Job, digest: Task[str], expected: str | None) -> Converted:
         moves = list(map(Move, rules, file.values(arrays, folder)))
         weights, onnx = folder / bundle.WEIGHTS, folder / bundle.ONNX
         entry = replace(entry, output_activation=ending(job, file))
-        stamp = tensor_metadata(entry, entry.preprocess)
+        space = space_of(job, file)
+        decodes = entry.kind == "face-decoder"
+        preset = (decodes and space.preset) or entry.preprocess
+        stamp = tensor_metadata(entry, preset, space)
         written = write(moves, weights, stamp, job.feedback.progress("write"))
         source = provenance(job, file, digest.result())
         if expected not in (None, source["sha256"]):
@@ -59,11 +63,10 @@ def assemble(job: Job, digest: Task[str], expected: str | None) -> Converted:
         job.feedback.say(identity(source))
         held = shapes(weights)
         entry = sized(entry, held)
-        space = job.space
         if entry.kind == "face-encoder":
-            space = replace(space, digest=embedding_digest(weights, entry.classifier))
+            space = replace(entry.own_space, digest=embedding_digest(weights, entry.classifier))
         outputs = entry.graph_of(held).offered(entry.outputs)
-        config = bundle.describe(entry, entry.preprocess, space, source, outputs)
+        config = bundle.describe(entry, preset, space, source, outputs)
         config["parameters"] = size // 4
         bundle.add_file(config, weights, written)
         if job.onnx:
@@ -132,6 +135,12 @@ def ending(job: Job, file: WeightFile) -> str:
     stamped = file.stamp.get("output_activation", "")
     if stamped not in ("", *OUTPUT_ACTIVATIONS):
         raise WeightFileError(f"{file.path} says that it ends in {stamped!r}, which is unknown.")
+    if not stamped and "entry" in file.stamp and not job.output_activation:
+        ends = OUTPUT_ACTIVATIONS[entry.output_activation]
+        job.feedback.say(
+            f"{file.path} was written by vox2face 0.1.0, which did not say what a network ends in: "
+            f"the published one ends {ends}."
+        )
     told = stamped or fitting(entry, file).ending(bare(file.arrays)[1])
     found = job.output_activation or told or entry.output_activation
     if found != entry.output_activation:
@@ -141,13 +150,27 @@ def ending(job: Job, file: WeightFile) -> str:
     return found
 
 
-def tensor_metadata(entry: Entry, preset: str) -> dict[str, str]:
+def space_of(job: Job, file: WeightFile) -> Space:
+    """Return whose embeddings the network is about: as asked for, as the file says, or the entry.
+
+    Raises `WeightFileError` for a file that says it in an unknown form.
+    """
+    if job.space is not None or "space" not in file.stamp:
+        return job.entry.own_space if job.space is None else job.space
+    try:
+        return Space(**json.loads(file.stamp["space"]))
+    except (ValueError, TypeError) as error:
+        raise WeightFileError(f"{file.path} says in an unknown form what its space is.") from error
+
+
+def tensor_metadata(entry: Entry, preset: str, space: Space) -> dict[str, str]:
     """Return what model.safetensors says about itself; all values are text."""
     return {
         "format": "pt",
         "entry": entry.name,
         "preset": preset,
         **entry.variant,
+        "space": json.dumps(asdict(space)),
         "licence": entry.source.licence.name,
     }
 

@@ -130,7 +130,7 @@ STAGES = {
     "torch": "PyTorch",
     "onnx": "ONNX Runtime, every layer",
     "onnx file": "ONNX Runtime, `model.onnx`",
-    "keras": "Keras, the original's own code",
+    "keras": "Keras, the same layers",
 }
 PROOF = "https://github.com/vox2face/vox2face/blob/main/docs/proof.md"
 PARITY = """

@@ -49,7 +49,7 @@ class Job:
     feedback: Feedback
     output_activation: str = ""
     state: str = ""
-    space: Space = field(default_factory=Space)
+    space: Space | None = None
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def convert(
     try:
         from vox2face.converters.assemble import assemble  # imports while the hash runs
 
-        chosen = (output_activation, state, space or entry.own_space)
+        chosen = (output_activation, state, space)
         job = Job(entry, published, path, target, onnx, verify, force, feedback, *chosen)
         return assemble(job, digest, fetched.sha256 if fetched else None)
     except (WeightFileError, MappingError) as error:

@@ -1,4 +1,7 @@
-"""The owners' graphs in Keras, for `--verify keras`; the only module that imports TensorFlow."""
+"""The owners' graphs in Keras, rebuilt here layer by layer, for `--verify keras`.
+
+This is the only module that imports TensorFlow.
+"""
 
 from __future__ import annotations
 

@@ -96,6 +96,9 @@ def write_pipeline(
 
     prefixes = {"encoder/": encoder.weights, "decoder/": decoder.weights}
     first, second = encoder.entry, decoder.entry
+    made = encoder.space
+    if first.kind == "face-encoder":
+        made = replace(made, preset=preset)
     graphs = [b.entry.graph_of(shapes(b.weights)) for b in (encoder, decoder)]
     graph = (
         graphs[0]
@@ -112,7 +115,8 @@ def write_pipeline(
         "encoder": first.name,
         "decoder": second.name,
         "preset": preset,
-        "space": json.dumps(asdict(decoder.space)),
+        "space": json.dumps(asdict(made)),
+        "decoder_space": json.dumps(asdict(decoder.space)),
         **{f"encoder_{name}": value for name, value in first.variant.items()},
         **{f"decoder_{name}": value for name, value in second.variant.items()},
         "input": raw.meaning,

@@ -111,7 +111,7 @@ def open_weights(path: Path, state: str = "") -> Iterator[WeightFile]:
             found["format"],
             found["named"],
             found["size"],
-            tuple(StoredArray(*names, tuple(shape)) for *names, shape in found["arrays"]),
+            tuple(StoredArray(a, b, c, tuple(shape)) for a, b, c, shape in found["arrays"]),
             tuple(map(Path, found["parts"])),
             found["facts"],
             found["stamp"],

@@ -81,7 +81,10 @@ def trained_with(entry: Entry, preset: str | None, space: Space | None) -> tuple
     """
     decodes = entry.kind == "face-decoder"
     if space is None:
-        space = replace(entry.own_space, preset=preset or entry.own_space.preset)
+        own = entry.own_space
+        space = replace(own, preset=preset or own.preset) if decodes else own
+    if not isinstance(space, Space):
+        raise UsageError(f"space is {space!r}: give the .space of a loaded face encoder.")
     if decodes and preset and space.preset not in ("", preset):
         raise UsageError(
             f"preset={preset!r} and a space with the preset {space.preset!r} are given, which is "
@@ -120,7 +123,7 @@ def fill(
     """Write all files of a bundle and prove it."""
     moves = [Move(Rule(k, k, "copy", v.shape), v) for k, v in tensors.items()]
     weights, graph_file = folder / bundles.WEIGHTS, folder / bundles.ONNX
-    digest = write(moves, weights, tensor_metadata(entry, preset), lambda done, total: None)
+    digest = write(moves, weights, tensor_metadata(entry, preset, space), lambda done, total: None)
     entry = sized(entry, shapes(weights))
     source: dict[str, Any] = {
         "key": entry.source.key,

@@ -221,7 +221,7 @@ def test_older_checkpoints_end_without_an_activation(
 
 
 def test_the_numbers_tell_every_known_fault(bundles: Callable[[str], Path]) -> None:
-    """Without its sigmoid, with a ReLU too few, other colours, another fit: all are seen."""
+    """Without its sigmoid, a ReLU too few, other colours. The fit: see test_presets, test_space."""
     decoder, face = (
         vox2face.load(bundles("face_decoder")),
         vox2face.load(bundles("vggface_serengil")),
@@ -236,7 +236,7 @@ def test_the_numbers_tell_every_known_fault(bundles: Callable[[str], Path]) -> N
     assert cosine(right([ASTRONAUT])[0], want) >= SEEN
     wide = decode(ASTRONAUT)[:, :, ::-1]
     assert cosine(right([np.ascontiguousarray(wide)])[0], want) < SEEN
-    assert cosine(face([ASTRONAUT])[0], want) < SEEN  # deepface's preset: BGR, letterbox
+    assert cosine(face([ASTRONAUT])[0], want) < SEEN  # deepface's preset
     ast = vox2face.load(bundles("ast")).module
     with torch.inference_mode():
         x = torch.from_numpy(inputs("ast"))

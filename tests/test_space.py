@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from twins import random_module
 
 import vox2face
-from vox2face import FaceToFace, SpeechToFace
+from vox2face import FaceToFace, SpeechToFace, hub
 from vox2face import bundle as bundles
 from vox2face.converters import run_onnx
 from vox2face.converters.chain import convert
@@ -142,7 +142,9 @@ def test_the_one_file_pipeline_sees_so_too_and_says_it(
     session = run_onnx.session(file)
     stamp = session.get_modelmeta().custom_metadata_map
     assert stamp["preset"] == "speech-to-face" and stamp["decoder_output_activation"] == "sigmoid"
-    assert Space(**json.loads(stamp["space"])) == OWNERS
+    space = dataclasses.replace(encoder.space, preset="speech-to-face")
+    assert Space(**json.loads(stamp["space"])) == space
+    assert Space(**json.loads(stamp["decoder_space"])) == OWNERS
     picture = samples()["astronaut.png"][:, 20:180]
     want = FaceToFace.from_zoo(encoder.path, drawing.path)(picture)
     drawn, _, embedding = run_onnx.run(session, picture[None])
@@ -206,6 +208,30 @@ def test_a_voice_and_a_decoder_of_other_spaces_are_refused(
     assert inside(*command, "--output", tmp_path / "a.png", "--any-space").returncode == 0
 
 
+def test_the_preset_of_a_voice_encoder_is_no_part_of_its_space(tmp_path: Path) -> None:
+    name = "ast.speech-to-face"
+    out = vox2face.save(name, random_module(name), tmp_path / "a", preset="ast-audioset")
+    assert bundles.read(out).preset == "ast-audioset" and bundles.read(out).space == OWNERS
+    with pytest.raises(UsageError, match=r"give the \.space of a loaded face encoder"):
+        wrong: Any = "vggface.serengil"
+        vox2face.save(name, random_module(name), tmp_path / "b", space=wrong)
+
+
+def test_weights_say_themselves_what_they_end_in_and_are_about(
+    decoder: Make, twin: Twin, tmp_path: Path
+) -> None:
+    name, space = "face_decoder.speech-to-face", Space("dlib_resnet128.dlib", "dlib", "1" * 64)
+    module = random_module(name, output_activation="linear")
+    first = vox2face.save(name, module, tmp_path / "first", space=space)
+    again = convert(twin(name), first / bundles.WEIGHTS, tmp_path / "again", onnx=False).path
+    assert bundles.read(again).space == space and bundles.read(again).preset == "dlib"
+    assert config_of(again)["output_activation"] == "linear"
+    other = convert(
+        twin(name), first / bundles.WEIGHTS, tmp_path / "other", onnx=False, space=OWNERS
+    ).path
+    assert bundles.read(other).space == OWNERS
+
+
 def test_a_decoders_preset_is_that_of_its_space(tmp_path: Path) -> None:
     module = random_module("face_decoder.tiny")
     out = vox2face.save("face_decoder.tiny", module, tmp_path / "a", space=OWNERS)
@@ -230,6 +256,11 @@ def test_a_checkpoint_may_be_of_another_face_encoder(
     assert done.returncode == 2 and "--decoder-output is for another network" in done.stderr
     from vox2face.cli.convert import space_of
 
+    with pytest.raises(UsageError, match="gives 128 values, and face_decoder"):
+        space_of("face_decoder", "dlib_resnet128.dlib")
+    with pytest.raises(UsageError, match="--face  is empty"):
+        space_of("face_decoder", "")
+    assert space_of("face_decoder", "unknown") == Space()
     made = space_of("face_decoder", str(encoder))
     assert (made.encoder, made.preset) == ("vggface.rcmalli", "speech-to-face")
     assert made.digest == bundles.read(encoder).space.digest
@@ -245,6 +276,17 @@ def test_bundles_of_0_1_are_read_as_their_entry_implies(decoder: Make, tmp_path:
     assert old.space == OWNERS and old.entry.output_activation == "sigmoid"
     assert bundles.read(tmp_path / "ast").space == Space()
     assert bundles.read(tmp_path / "ast").entry.output_activation == "linear"
+
+
+@pytest.mark.parametrize("name", ["face_decoder.speech-to-face", "ast.speech-to-face"])
+def test_what_0_1_trained_is_about_the_face_encoder_that_it_recorded(
+    name: str, tmp_path: Path
+) -> None:
+    facts = {"face_encoder": "VGGFace16_rcmalli"}
+    path = vox2face.save(name, random_module(name), tmp_path / "a", training=facts)
+    written_by_0_1(path, converted=False)
+    preset = "speech-to-face" if name.startswith("face_decoder") else ""
+    assert bundles.read(path).space == Space("vggface.rcmalli", preset)
 
 
 def test_a_decoder_that_0_1_trained_stays_without_a_sigmoid(tmp_path: Path) -> None:
@@ -272,6 +314,8 @@ def test_the_onnx_file_of_a_decoder_that_0_1_converted_is_made_anew(
         np.testing.assert_allclose(np.stack(textures), want.numpy(), rtol=0, atol=1e-4)
     done = inside("check", path)
     assert done.returncode == 1 and "lacked its sigmoid: convert again" in done.stderr
+    with pytest.raises(BundleError, match=r"model\.onnx lacks the network's sigmoid"):
+        hub.require_intact(bundles.read(path))  # what push asks first
 
 
 def test_a_configuration_with_a_damaged_space_is_no_bundle(decoder: Make) -> None:

@@ -92,12 +92,16 @@ def five(state: dict[str, Any]) -> dict[str, Any]:
     return state
 
 
+def wrapped(state: dict[str, Any]) -> dict[str, Any]:
+    return {f"module.{key}": value for key, value in state.items()}
+
+
 def unwrapped(state: dict[str, Any]) -> dict[str, Any]:
     return {key.replace("classifier.0.", "classifier."): value for key, value in state.items()}
 
 
 @pytest.mark.parametrize("relu", [True, False])
-@pytest.mark.parametrize("names", [four, five])
+@pytest.mark.parametrize("names", [four, five, lambda s: wrapped(four(s))])
 def test_an_ast_of_either_generation_computes_what_transformers_computes(
     names: Callable[[dict[str, Any]], dict[str, Any]], relu: bool, twin: Twin, tmp_path: Path
 ) -> None:

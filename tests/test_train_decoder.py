@@ -403,6 +403,9 @@ def test_a_run_that_began_without_a_sigmoid_is_not_gone_on_with(tmp_path: Path) 
     record.write_text(json.dumps(began))
     with pytest.raises(UsageError, match=r"was begun by vox2face 0\.1\.0, whose network lacked"):
         trained(tmp_path / "run", chosen, resume=True)
+    record.write_text(json.dumps({**began, "output_activation": "linear"}))
+    with pytest.raises(UsageError, match=r"output activation linear, and .* sigmoid now"):
+        trained(tmp_path / "run", chosen, resume=True)
 
 
 @pytest.mark.parametrize("name", RECIPES)

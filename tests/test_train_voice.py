@@ -366,6 +366,20 @@ def test_a_decoder_of_another_width_is_refused(tmp_path: Path, bundle: Make) -> 
         trained(tmp_path / "run", chosen, decoder=str(decoder))
 
 
+def test_a_network_ends_as_the_weights_it_starts_from_if_its_head_is_kept(tmp_path: Path) -> None:
+    name = "ast.speech-to-face"
+    module = random_module(name, output_activation="linear")
+    begin = str(package.save(name, module, tmp_path / "linear"))
+
+    def ends(width: int, start: str) -> str:
+        options = {**SMALL["ast"]} if not start else {}
+        options.pop("width", None)
+        network = voice_network.build(Network(name, start, "", False, options), width, 0)
+        return str(network.output_activation)
+
+    assert ends(48, begin) == "linear" and ends(7, begin) == "relu" and ends(48, "") == "relu"
+
+
 def test_a_decoder_of_another_space_is_refused_and_the_bundle_has_the_corpus(
     tmp_path: Path,
 ) -> None:

@@ -113,7 +113,7 @@ def train_decoder(
         "warps": network.mean_landmarks is not None,
     }
     space = prepared.space(face)
-    shown = Space() if any_space else space
+    shown = Space() if any_space or resume else space  # a run that goes on was let pass
     run = Run(folder, manifest, prepared, settings, face, voice, shown, facts, resume, say)
     source = run.source("train")
     start(network, source, settings.network)

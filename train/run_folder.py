@@ -206,9 +206,14 @@ def require_same_data(folder: Path, run: Asked) -> None:
 
 
 def require_same_ending(folder: Path, run: Asked) -> None:
-    """Raise `UsageError` if a run's network had no sigmoid when it began and has one now."""
-    found = json.loads((folder / RUN).read_text(encoding="utf-8"))
-    if "output_activation" not in found and run.output_activation == "sigmoid":
+    """Raise `UsageError` if a run's network ends otherwise than when it began."""
+    found = json.loads((folder / RUN).read_text(encoding="utf-8")).get("output_activation")
+    if found not in (None, run.output_activation):
+        raise UsageError(
+            f"The run in {folder} trains a network with the output activation {found}, and that of "
+            f"network.start is {run.output_activation} now: put back what it began with."
+        )
+    if found is None and run.output_activation == "sigmoid":
         raise UsageError(
             f"The run in {folder} was begun by vox2face 0.1.0, whose network lacked its sigmoid: "
             "start again in another folder, without --resume."

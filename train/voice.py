@@ -101,7 +101,8 @@ def train_voice(
     frontend = voice_frontend(preset, getattr(network, "frames", None))
     voice_network.rehearse(network, settings.network.entry, lambda: network(frontend(wave)))
     space = prepared.space(face)
-    drawing = loaded_decoder(decoder, width, Space() if any_space else space)
+    passes = any_space or resume  # a run that goes on was let pass
+    drawing = loaded_decoder(decoder, width, Space() if passes else space)
     judges = classifier(prepared, face, settings, say), first_layers(drawing, settings, say)
     losses = VoiceLosses(settings.loss, width, len(items.identities), *judges, mean)
     if not losses(mean[None], mean[None], torch.zeros(1, dtype=torch.long)):

@@ -153,7 +153,8 @@ def build(settings: Network, width: int, seed: int) -> Tapped:
         raise UsageError(f"{entry.name} cannot be trained here: network.entry is a voice encoder.")
     start = tensors_of(settings.start)
     torch.manual_seed(seed)
-    options = {**sizes(entry, start, settings.start), **settings.options, "width": width}
+    kept = {**sizes(entry, start, settings.start), **ending(settings.start, width)}
+    options = {**kept, **settings.options, "width": width}
     network: Tapped = constructed(entry, options)
     if type(network) not in ANATOMY:
         raise UsageError(
@@ -165,6 +166,14 @@ def build(settings: Network, width: int, seed: int) -> Tapped:
     if start:
         start_from(network, start, settings.start)
     return network
+
+
+def ending(start: str, width: int) -> dict[str, str]:
+    """Return what a network ends in that keeps the head of the weights it starts from."""
+    from vox2face.locate import locate
+
+    model = locate(start).entry if start else None
+    return model.variant if model is not None and model.width == width else {}
 
 
 def constructed(entry: Entry, options: Mapping[str, Any]) -> Any:

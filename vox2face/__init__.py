@@ -10,7 +10,7 @@ import importlib.util
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 __all__ = [
     "Face",
     "FaceDecoder",

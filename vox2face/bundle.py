@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,11 +94,12 @@ class Bundle:
         recorded: dict[str, str] | None = self.config.get("space")
         if recorded is not None:
             return Space(**recorded)
-        own = self.entry.own_space
-        if self.entry.kind != "face-decoder":
-            return own
-        trained_on = self.config["source"].get("training", {}).get("face_encoder", "")
-        return Space(own.encoder or known_encoder(trained_on), self.preset)
+        own, source = self.entry.own_space, self.config["source"]
+        preset = self.preset if self.entry.kind == "face-decoder" else ""
+        if source.get("format") == TRAINED:
+            trained_on = source.get("training", {}).get("face_encoder", "")
+            return Space(known_encoder(trained_on), preset)
+        return replace(own, preset=preset or own.preset)
 
     @property
     def outputs(self) -> list[str]:
@@ -142,10 +143,13 @@ class Bundle:
 
 
 def known_encoder(name: object) -> str:
-    """Return a name if it is one of the registry, else ""."""
+    """Return the registry's name of a model, given it or an alias, else ""."""
     from vox2face.zoo import registry
 
-    return name if isinstance(name, str) and name in registry.list_models() else ""
+    try:
+        return registry.entry(name).name if isinstance(name, str) else ""
+    except UsageError:
+        return ""
 
 
 def default_path(entry: Entry) -> Path:

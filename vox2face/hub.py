@@ -200,6 +200,8 @@ def require_intact(bundle: Bundle) -> None:
     problems = bundle.altered()
     problems += [f"{n} is missing" for n in (PARITY, CARD) if not (bundle.path / n).is_file()]
     problems += [f"{n} belongs to no bundle" for n in bundle.config["files"].keys() - BUNDLE_FILES]
+    if bundle.outdated_onnx and ONNX in bundle.config["files"]:
+        problems.append(f"{ONNX} lacks the network's sigmoid, as vox2face 0.1.0 wrote it")
     if problems:
         raise BundleError(f"{bundle.path}: {'; '.join(problems)}. Convert again with --force.")
 

@@ -130,21 +130,20 @@ class Space:
 class Entry:
     """One model of the zoo, named `architecture.tag`.
 
-    `build`, `table`, `graph` and `reference` are "module:object" strings, so that listing
-    entries imports nothing: the torch module class, the weight map, the ONNX graph and the
-    independent forward pass on the original file's arrays. `labels` is the published list of the
-    names of the classes, in the order of the scores. `twin` is the owner's graph in Keras, if there
-    is one; `notop` the published file without the layer `classifier`, where there is such a file.
+    `build`, `table`, `graph` and `reference` are "module:object" strings, so that listing entries
+    imports nothing: the torch module class, the weight map, the ONNX graph and the independent
+    forward pass on the original file's arrays. `labels` is the published list of the names of the
+    classes, in the order of the scores. `twin` rebuilds the owner's graph in Keras, if there is
+    one; `notop` the published file without the layer `classifier`, where there is such a file.
     `settings` is the function that tells from the shapes of tensors what the network was built
     with; entries that have one may come in any width. `output_activation` is what the network ends
     in, "linear", "relu" or "sigmoid", where weights of the entry may differ in that and shapes do
     not tell; `build`, `graph` and `reference` then take it. `space` is whose embeddings the network
-    gives or takes, if not its own. `flops` counts one item's output, a
-    multiplication and an addition as two; `measured` bounds the differences seen at full size, as a
-    part of the largest activation. `note` is what people have to know about these weights beside
-    that.
-    Values agree with the original when the largest difference is at most
-    `atol + rtol * largest original value`. `tags` are the model's own on the Hugging Face hub.
+    gives or takes, if not its own. `flops` counts one item's output, a multiplication and an
+    addition as two; `measured` bounds the differences seen at full size, as a part of the largest
+    activation. `note` is what people have to know about these weights beside that. Values agree
+    with the original when the largest difference is at most `atol + rtol * largest original value`.
+    `tags` are the model's own on the Hugging Face hub.
     """
 
     name: str

@@ -165,7 +165,7 @@ def append(block: NDArray[Any] | Range, spool: FileIO) -> None:
         with block.path.open("rb", buffering=0) as source:
             copy_range(source, spool, block.start, block.length)
         return
-    rest = memoryview(np.ascontiguousarray(block, "<f4")).cast("B")
+    rest = memoryview(np.ascontiguousarray(block, "<f4").data).cast("B")
     while rest:
         rest = rest[spool.write(rest) or 0 :]
 

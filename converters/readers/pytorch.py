@@ -7,6 +7,7 @@ pickle can crash or hang it. What it returns is not trusted either.
 from __future__ import annotations
 
 import argparse
+import importlib
 import io
 import math
 import pathlib
@@ -38,18 +39,19 @@ from vox2face.errors import WeightFileError
 
 FORMAT = "PyTorch state dict"
 OLD_FORMAT = "PyTorch state dict of PyTorch before 1.6"
+MULTIARRAY: Any = importlib.import_module("numpy._core.multiarray")
 FACTS = 100_000  # numbers beside the weights, of which so many are too many
 DEPTH = 50  # of lists in lists
 # Where checkpoints keep their weights, the best place first
 PLACES = ("state_dict", "model_state_dict", "model_state", "model", "net", "network")
 # What may lie beside weights, under the names of all versions; nothing of it runs foreign code
 BESIDE: list[Any] = [
-    *((np.ndarray, f"{module}.ndarray") for module in ("numpy",)),
-    *((np.dtype, f"{module}.dtype") for module in ("numpy",)),
+    (np.ndarray, "numpy.ndarray"),
+    (np.dtype, "numpy.dtype"),
     *(
-        (getattr(np._core.multiarray, name), f"{module}.multiarray.{name}")
-        for name in ("scalar", "_reconstruct")
-        for module in ("numpy.core", "numpy._core")
+        (function, f"numpy.{core}.multiarray.{function.__name__}")
+        for function in (MULTIARRAY.scalar, MULTIARRAY._reconstruct)
+        for core in ("core", "_core")
     ),
     *(getattr(np.dtypes, name) for name in np.dtypes.__all__),
     argparse.Namespace,
@@ -93,7 +95,7 @@ def loaded(path: Path, tick: Tick) -> Any:
     try:
         with torch.serialization.safe_globals(BESIDE), path.open("rb") as file:
             return torch.load(
-                io.BufferedReader(Ticking(file, tick), BLOCK),  # type: ignore[arg-type]
+                io.BufferedReader(Ticking(file, tick), BLOCK),
                 map_location="cpu",
                 weights_only=True,
             )

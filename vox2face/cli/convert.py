@@ -59,7 +59,7 @@ def common(function: Callable[..., Any]) -> Callable[..., Any]:
                 default="auto",
                 show_default=True,
                 help="auto, reference: prove each layer against NumPy. keras: run the "
-                "owner's graph in TensorFlow as well. none: no proof.",
+                "same layers in Keras as well. none: no proof.",
             ),
             click.option(
                 "--state",
@@ -152,10 +152,10 @@ def ast_audioset(**arguments: Any) -> None:
 )
 @click.option(
     "--face",
-    metavar="NAME|DIR",
-    default="vggface.serengil",
-    show_default=True,
-    help="The face encoder on whose embeddings the checkpoint was trained.",
+    metavar="NAME|DIR|hf:USER/REPO|unknown",
+    help="The face encoder on whose embeddings the checkpoint was trained. Default: "
+    "vggface.serengil. Say unknown for that repository's own vgg_face_16_rcmalli, whose fc6 it "
+    "reads in a wrong order, and for training from 21 December 2023 to 19 March 2024.",
 )
 @common
 def speech_to_face(
@@ -163,7 +163,7 @@ def speech_to_face(
     model: str,
     decoder_output: str | None,
     voice_output: str | None,
-    face: str,
+    face: str | None,
     **arguments: Any,
 ) -> None:
     """Convert a training CHECKPOINT of Kacper-Pietkun/Speech-to-face.
@@ -176,19 +176,29 @@ def speech_to_face(
         other, used = ("--decoder-output", decoder_output), voice_output
     if other[1]:
         raise UsageError(f"{other[0]} is for another network than {model}: leave it out.")
-    arguments |= {"output_activation": used or "", "space": space_of(model, face)}
+    space = None if face is None else space_of(model, face)
+    arguments |= {"output_activation": used or "", "space": space}
     run(SPEECH_TO_FACE[model], checkpoint, **arguments)
 
 
 def space_of(model: str, face: str) -> Space:
     """Return the space of a checkpoint that was trained on the embeddings of a face encoder."""
-    from vox2face import bundle, locate
+    from vox2face import hub, locate
     from vox2face.zoo.registry import entry
 
-    if (kind := locate.kind_of(face)) != "face-encoder":
-        raise UsageError(f"--face {face} is a {kind}: name the face encoder of the training.")
-    made = bundle.read(Path(face)).space if locate.is_path(face) else entry(face).own_space
-    return replace(made, preset=entry(SPEECH_TO_FACE[model]).space.preset)
+    if face == "unknown":
+        return Space()
+    if not face or (kind := locate.kind_of(face)) != "face-encoder":
+        what = f"is a {kind}" if face else "is empty"
+        raise UsageError(f"--face {face} {what}: name the face encoder of the training.")
+    made, own = entry(SPEECH_TO_FACE[model]), hub.is_address(face) or locate.is_path(face)
+    if not own and entry(face).width != made.width:
+        raise UsageError(
+            f"--face {face} gives {entry(face).width} values, and {made.name} is for {made.width}: "
+            "name the face encoder of the training."
+        )
+    space = locate.locate(face).space if own else entry(face).own_space
+    return replace(space, preset=made.space.preset)
 
 
 def run(
