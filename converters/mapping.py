@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
-from pathlib import Path
 
 import numpy as np
 
@@ -21,19 +20,12 @@ PREFIXES = re.compile(r"(?:(?:module|_orig_mod|model)\.)*")
 
 @dataclass(frozen=True)
 class StoredArray:
-    """One weight array as a file declares it: not read yet.
-
-    `offset` is where its bytes start in the file, or None if they are chunked, compressed or
-    big-endian and have to be spooled first. `file` is the part that holds them, if a weight file
-    has several.
-    """
+    """One weight array as a file declares it: not read yet."""
 
     layer: str
     name: str
     path: str
     shape: tuple[int, ...]
-    offset: int | None = None
-    file: Path | None = None
 
     @property
     def nbytes(self) -> int:
@@ -84,7 +76,7 @@ class Layout:
         as_convolution = shapes.get(name) == (*shape, 1, 1)
         op = self.ops.get(rule.target, "oi11_to_oi" if as_convolution else "copy")
         held = OPS[op].inverse(np.broadcast_to(np.float32(0), shape)).shape
-        return Rule("/".join(split_name(name)), rule.target, op, held)
+        return Rule("/".join(split_name(name, ".")), rule.target, op, held)
 
 
 @dataclass(frozen=True)
@@ -241,14 +233,17 @@ def bare(arrays: Sequence[StoredArray]) -> tuple[str, tuple[StoredArray, ...]]:
 def without(prefix: str, array: StoredArray) -> StoredArray:
     """Return an array as if its full name lacked a prefix."""
     path = array.path.removeprefix(prefix)
-    layer, weight = split_name(path)
+    layer, weight = split_name(path, ".")
     return replace(array, layer=layer, name=weight, path=path)
 
 
-def split_name(name: str) -> tuple[str, str]:
-    """Return layer and weight of a tensor; one outside of all layers has the weight "weights"."""
-    layer, _, weight = name.rpartition(".")
-    return (layer, weight) if layer else (name, "weights")
+def split_name(path: str, separators: str) -> tuple[str, str]:
+    """Split a full name at its last separator: "a.b.weight" -> ("a.b", "weight").
+
+    A name without one is a layer with one array, called "weights".
+    """
+    cut = max(path.rfind(separator) for separator in separators)
+    return (path[:cut], path[cut + 1 :]) if cut > 0 else (path, "weights")
 
 
 def tensor_name(source: str) -> str:

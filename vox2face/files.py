@@ -47,7 +47,7 @@ TAR_MAGIC = b"ustar"  # at byte 257
 CHECKPOINT_MAGIC = bytes.fromhex("57fb808b247547db")  # the last bytes of a .index file
 # What is read as weights, in the words an error message uses.
 ACCEPTED = (
-    "a weight file of Keras (.h5, .weights.h5, .keras, .weights.json), PyTorch (.pth), "
+    "a weight file of Keras (.h5, .weights.h5, .keras), PyTorch (.pth), "
     "safetensors or TensorFlow.js (weights manifest)"
 )
 

@@ -157,12 +157,3 @@ def file_blocks(path: Path, offset: int, length: int) -> Iterator[bytes]:
                 raise WeightFileError(f"{path} has become shorter while it was read")
             length -= len(block)
             yield block
-
-
-def split_name(path: str, separators: str) -> tuple[str, str]:
-    """Split a full name at its last separator: "a.b.weight" -> ("a.b", "weight").
-
-    A name without one is a layer with one array, called "weights".
-    """
-    cut = max(path.rfind(separator) for separator in separators)
-    return (path[:cut], path[cut + 1 :]) if cut > 0 else (path, "weights")

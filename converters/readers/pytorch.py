@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from vox2face.converters.mapping import StoredArray
+from vox2face.converters.mapping import StoredArray, split_name
 from vox2face.converters.readers.base import (
     BLOCK,
     COUNTERS,
@@ -32,7 +32,6 @@ from vox2face.converters.readers.base import (
     Tick,
     checked_shape,
     row_blocks,
-    split_name,
 )
 from vox2face.converters.readers.floats import words
 from vox2face.errors import WeightFileError

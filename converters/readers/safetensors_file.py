@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from vox2face.converters.mapping import StoredArray
+from vox2face.converters.mapping import StoredArray, split_name
 from vox2face.converters.readers.base import (
     COUNTERS,
     Blocks,
@@ -19,7 +19,6 @@ from vox2face.converters.readers.base import (
     Tick,
     checked_shape,
     file_blocks,
-    split_name,
 )
 from vox2face.converters.readers.floats import KINDS, widened, words
 from vox2face.converters.readers.texts import MAX_BYTES, parsed

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vox2face.converters.mapping import StoredArray
+from vox2face.converters.mapping import StoredArray, split_name
 from vox2face.converters.readers.base import (
     Blocks,
     Opened,
@@ -26,7 +26,6 @@ from vox2face.converters.readers.base import (
     Tick,
     checked_shape,
     file_blocks,
-    split_name,
 )
 from vox2face.converters.readers.texts import listing, part
 from vox2face.errors import WeightFileError
