@@ -222,10 +222,12 @@ def test_without_fc8_there_are_no_logits(
 
 
 def test_without_fc8_onnx_gives_the_embedding_alone(
-    twin: Twin, twin_file: TwinFile, tmp_path: Path
+    twin: Twin, twin_file: TwinFile, registered: Callable[[Entry], None], tmp_path: Path
 ) -> None:
     file = twin_file("vggface.serengil", top=False)
-    done = convert(twin("vggface.serengil"), file, tmp_path / "out", onnx=True)
+    entry = twin("vggface.serengil")
+    done = convert(entry, file, tmp_path / "out", onnx=True)
+    registered(entry)
     assert done.report.ok and done.report.stages == ["torch", "onnx", "onnx file"]
     encoder = vox2face.load(done.path, backend="onnx")
     assert encoder.classes == 0 and encoder(PICTURES).shape == (1, 256)
