@@ -25,6 +25,7 @@ from vox2face.errors import WeightFileError
 
 WALL_SECONDS = 60.0  # without a sign of life
 GRACE = 0.2  # seconds, for a child that is done
+GREEDY = 3  # the exit code of a child that takes too much memory
 MODULE = "vox2face.converters.readers"
 
 
@@ -94,6 +95,8 @@ class Child:
         code = self.process.wait()
         if code == -getattr(signal, "SIGXCPU", 0):
             why = "reading it takes far longer than files of its size do"
+        elif code == GREEDY:
+            why = "reading it takes too much memory"
         elif code < 0:
             why = "the library that reads it crashes on it"
         else:

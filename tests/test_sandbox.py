@@ -30,11 +30,15 @@ sys.argv = ["reader", *sys.argv[1:]]
 from vox2face.converters.readers import __main__ as child
 way = os.path.basename(sys.argv[1]).partition(".")[0]
 def wrong(path, tick, state):
-    child.limit(0)
+    if way != "gorge_mac":
+        child.limit(0)
     if way == "crash":
         os.kill(os.getpid(), signal.SIGSEGV)
-    if way == "gorge":
-        held = [bytes(1 << 24) for _ in range(1000)]
+    if way == "gorge_mac":  # where the system tells no address space
+        child.address_space = lambda: None
+        child.limit(0)
+    if way.startswith("gorge"):
+        held = [b"x" * (1 << 24) for _ in range(1000)]
     if way == "leave":
         os._exit(7)
     while way == "loop":
@@ -55,6 +59,7 @@ child.main(sys.argv[1:])
     [
         ("crash", "the library that reads it crashes on it"),
         ("gorge", "takes too much memory"),
+        ("gorge_mac", "takes too much memory"),
         ("leave", "its reader ended with code 7"),
         ("loop", "takes far longer than files of its size do"),
         ("sleep", "made no progress for 20 s"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -26,6 +27,8 @@ from vox2face.files import FULL_DISK, copy_range, identify
 
 SECONDS, RATE = 5, 20 << 20  # of computing: for any file, and bytes declared for each one more
 MEMORY = 400 << 20  # bytes, beside twice the declared ones
+GREEDY = 3  # the exit code of a process that took more
+MOST: list[int] = []  # the bytes that this process may take, where it has to look itself
 EVERY = 0.5  # seconds between two signs of life
 
 
@@ -112,14 +115,38 @@ def limit(declared: int) -> None:
         import resource
     except ImportError:  # Windows has no such limits; the time without an answer is limited
         return
-    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-    seconds = int(time.process_time()) + 1 + SECONDS + declared // RATE
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, hard))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-    held = address_space()
+
+    def bound(kind: int, most: int) -> None:
+        hard = resource.getrlimit(kind)[1]
+        resource.setrlimit(
+            kind, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard)
+        )
+
+    bound(resource.RLIMIT_CORE, 0)
+    bound(resource.RLIMIT_CPU, int(time.process_time()) + 1 + SECONDS + declared // RATE)
+    held, allowed = address_space(), MEMORY + 2 * declared
     if held is not None:
-        _, hard = resource.getrlimit(resource.RLIMIT_AS)
-        resource.setrlimit(resource.RLIMIT_AS, (held + MEMORY + 2 * declared, hard))
+        bound(resource.RLIMIT_AS, held + allowed)
+        return
+    watched = bool(MOST)  # macOS, which does not keep to such a limit either
+    MOST[:] = [resident() + allowed]
+    if not watched:
+        threading.Thread(target=watch, daemon=True).start()
+
+
+def watch() -> None:
+    """End this process once it takes more memory than it may."""
+    while resident() <= MOST[0]:
+        time.sleep(0.05)
+    os._exit(GREEDY)
+
+
+def resident() -> int:
+    """Return the most bytes that this process ever had in memory."""
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def address_space() -> int | None:
