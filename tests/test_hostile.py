@@ -239,6 +239,16 @@ def test_storages_must_be_there_and_whole(tmp_path: Path) -> None:
     assert read_all(zipped(path, members)) == 24
 
 
+def test_a_changed_value_of_a_state_dict_is_noticed(tmp_path: Path) -> None:
+    """torch.load itself compares no checksums."""
+    path = tmp_path / "m.pth"
+    torch.save({"a": torch.arange(6.0)}, path)
+    content = bytearray(path.read_bytes())
+    content[content.index(torch.arange(6.0).numpy().tobytes()) + 9] ^= 1
+    path.write_bytes(content)
+    assert "Bad CRC-32" in refused(path)
+
+
 def test_a_tensor_larger_than_its_storage_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "m.pth"
     torch.save({"a": torch.arange(6.0)}, tmp_path / "n.pth")

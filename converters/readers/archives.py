@@ -72,6 +72,16 @@ def listed(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]:
     return members
 
 
+def require_sound(path: Path, tick: Tick) -> None:
+    """Raise unless all members of an archive are what they declare, their checksums compared."""
+    with zipfile.ZipFile(path) as archive:
+        for info in listed(archive, path).values():
+            require_held(info.file_size, info.compress_size)
+            with archive.open(info) as file:
+                while file.read(BLOCK):
+                    tick()
+
+
 def missing(members: dict[str, zipfile.ZipInfo]) -> str:
     """Return what an archive is that holds no weights of Keras in HDF5."""
     if "model.weights.npz" in members:

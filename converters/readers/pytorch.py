@@ -24,6 +24,7 @@ import numpy as np
 import torch
 
 from vox2face.converters.mapping import StoredArray, split_name
+from vox2face.converters.readers.archives import require_sound
 from vox2face.converters.readers.base import (
     BLOCK,
     COUNTERS,
@@ -91,6 +92,8 @@ def opened(path: Path, tick: Tick, state: str = "") -> Iterator[Opened]:
 def loaded(path: Path, tick: Tick) -> Any:
     """Return what torch.load makes of a file."""
     warnings.simplefilter("ignore")
+    if zipfile.is_zipfile(path):
+        require_sound(path, tick)  # torch.load compares no checksums
     try:
         with torch.serialization.safe_globals(BESIDE), path.open("rb") as file:
             return torch.load(
