@@ -25,7 +25,7 @@ from vox2face.errors import (
     Vox2FaceError,
     WeightFileError,
 )
-from vox2face.files import Progress, atomic_directory, require_space, sha256
+from vox2face.files import Progress, atomic_directory, require_space, sha256, signature
 from vox2face.parity import Report
 from vox2face.safetensors_header import embedding_digest, shapes
 from vox2face.spec import OUTPUT_ACTIVATIONS, Entry, Space, resolve
@@ -58,6 +58,8 @@ def assemble(job: Job, digest: Task[str], expected: str | None) -> Converted:
         stamp = tensor_metadata(entry, preset, space)
         written = write(moves, weights, stamp, job.feedback.progress("write"))
         source = provenance(job, file, digest.result())
+        if signature(job.source) != file.signature:
+            raise WeightFileError(f"{job.source} has changed while it was read: try again.")
         if expected not in (None, source["sha256"]):
             raise Vox2FaceError(f"{job.source} changed since its download: delete it, try again.")
         job.feedback.say(identity(source))

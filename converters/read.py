@@ -50,7 +50,8 @@ ADVICE = {
 class WeightFile:
     """An open weight file; see `vox2face.converters.readers.base.Opened` for what it says.
 
-    `size` are the bytes of the file and its parts.
+    `size` are the bytes of the file and its parts, `signature` is that of the file when it was
+    opened.
     """
 
     path: Path
@@ -58,6 +59,7 @@ class WeightFile:
     format: str
     named: bool
     size: int
+    signature: list[int]
     arrays: tuple[StoredArray, ...]
     parts: tuple[Path, ...]
     facts: Mapping[str, Any]
@@ -111,6 +113,7 @@ def open_weights(path: Path, state: str = "") -> Iterator[WeightFile]:
             found["format"],
             found["named"],
             found["size"],
+            found["signature"],
             tuple(StoredArray(a, b, c, tuple(shape)) for a, b, c, shape in found["arrays"]),
             tuple(map(Path, found["parts"])),
             found["facts"],

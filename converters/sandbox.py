@@ -40,7 +40,7 @@ class Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, map(str, sys.path)))},
         )
         self.lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self.listener = threading.Thread(target=self.listen, daemon=True)
@@ -71,9 +71,8 @@ class Child:
             try:
                 message: dict[str, Any] = json.loads(line)
                 kind = message["kind"]
-            except (ValueError, TypeError, KeyError) as error:
-                self.end()
-                raise WeightFileError(f"{self.path} is damaged.") from error
+            except (ValueError, TypeError, KeyError):  # what something prints as Python starts
+                continue
             if kind == "refused":
                 raise WeightFileError(str(message["words"]))
             if kind == "disk":
@@ -97,6 +96,11 @@ class Child:
             why = "reading it takes far longer than files of its size do"
         elif code == GREEDY:
             why = "reading it takes too much memory"
+        elif code in (-signal.SIGTERM, -getattr(signal, "SIGKILL", 0)):
+            return WeightFileError(
+                f"Reading {self.path} was ended from outside, perhaps because memory ran out: try "
+                "again."
+            )
         elif code < 0:
             why = "the library that reads it crashes on it"
         else:

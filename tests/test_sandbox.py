@@ -20,6 +20,7 @@ import torch
 
 from vox2face.converters import sandbox
 from vox2face.converters.read import open_weights
+from vox2face.converters.readers.__main__ import held
 from vox2face.errors import WeightFileError
 
 Make = Callable[..., Path]
@@ -34,8 +35,8 @@ def wrong(path, tick, state):
         child.limit(0)
     if way == "crash":
         os.kill(os.getpid(), signal.SIGSEGV)
-    if way == "gorge_mac":  # where the system tells no address space
-        child.address_space = lambda: None
+    if way == "gorge_mac":  # where the system does not tell what a process has
+        child.data = lambda: None
         child.limit(0)
     if way.startswith("gorge"):
         held = [b"x" * (1 << 24) for _ in range(1000)]
@@ -141,12 +142,48 @@ def test_a_file_that_is_being_written_is_called_locked(handmade: Make) -> None:
             pass
 
 
+def test_a_file_that_is_replaced_or_changed_while_it_is_read_is_refused(
+    handmade: Make, tmp_path: Path
+) -> None:
+    first = handmade([("fc", {"kernel:0": np.ones(3, np.float32)})]).rename(tmp_path / "first.h5")
+    other = handmade([("fc", {"kernel:0": np.zeros(3, np.float32)})])
+    with open_weights(first) as file:
+        os.replace(other, first)
+        with pytest.raises(WeightFileError, match="has changed while it was read"):
+            file.values(file.arrays)
+
+
+def test_a_stricter_limit_of_the_system_and_chatter_at_the_start_do_no_harm(
+    handmade: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, script = handmade([("fc", {"kernel:0": np.ones(3, np.float32)})]), tmp_path / "open.py"
+    (tmp_path / "sitecustomize.py").write_text("print('hello')\n")
+    script.write_text(
+        "import sys, pathlib, resource\n"
+        "resource.setrlimit(resource.RLIMIT_CPU, (20, 20))\n"
+        "from vox2face.converters.read import open_weights\n"
+        "with open_weights(pathlib.Path(sys.argv[1])) as file:\n"
+        "    print(file.values(file.arrays)[0].sum())\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    command = [sys.executable, str(script), str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "hello\n3.0\n"
+
+
+def test_holes_of_a_file_lift_no_limit(tmp_path: Path) -> None:
+    path = tmp_path / "holes.pt"
+    torch.save({"a": torch.ones(3)}, path, _use_new_zipfile_serialization=False)
+    os.truncate(path, 1 << 34)
+    assert held(path) < 1 << 20
+
+
 def test_a_child_that_is_killed_leaves_nothing(tmp_path: Path) -> None:
     torch.save({"a": torch.ones(3)}, tmp_path / "a.pt")
     folder = tmp_path / "folder"
     folder.mkdir()
     with open_weights(tmp_path / "a.pt") as file:
         os.kill(file.child.process.pid, signal.SIGKILL)
-        with pytest.raises(WeightFileError, match="crashes on it"):
+        with pytest.raises(WeightFileError, match="was ended from outside"):
             file.values(file.arrays, folder)
     assert not list(folder.iterdir())

@@ -213,7 +213,7 @@ def read_parity(path: Path) -> Report:
         return Report.from_json(short_text(path / PARITY))
     except FileNotFoundError as error:
         raise BundleError(f"{path} lacks {PARITY}: convert again with --force.") from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BundleError(
             f"{path / PARITY} is damaged ({error!s:.200}): convert again with --force."
         ) from error
@@ -238,6 +238,8 @@ def complete(config: dict[str, Any]) -> bool:
     files = (config["files"][WEIGHTS], *config["files"].values())
     texts += (config.get("output_activation", ""), *config.get("space", {}).values())
     Space(**config.get("space", {}))  # a TypeError for other fields
+    if not isinstance(config["source"].get("training", {}), dict):
+        return False
     return all(isinstance(text, str) for text in texts) and all(
         isinstance(facts["size"], int) and HASH.fullmatch(facts["sha256"]) for facts in files
     )

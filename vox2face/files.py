@@ -140,6 +140,12 @@ def identify_bytes(head: bytes) -> str:
     return UNKNOWN
 
 
+def signature(path: Path) -> list[int]:
+    """Return what changes when a file is replaced, or something is written into it."""
+    facts = path.stat()
+    return [facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns]
+
+
 def copy_range(source: FileIO, target: FileIO, start: int, count: int) -> None:
     """Append bytes of one unbuffered file to another, in blocks, inside the system if it can."""
     source.seek(start)

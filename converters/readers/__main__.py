@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vox2face.converters.mapping import StoredArray
-from vox2face.converters.readers.base import Opened, Range, Tick, explained
-from vox2face.errors import WeightFileError
-from vox2face.files import FULL_DISK, copy_range, identify
+from vox2face.converters.readers.base import EXPANSION, Opened, Range, Tick, explained
+from vox2face.errors import Vox2FaceError, WeightFileError
+from vox2face.files import FULL_DISK, copy_range, identify, signature
 
 SECONDS, RATE = 5, 20 << 20  # of computing: for any file, and bytes declared for each one more
 MEMORY = 400 << 20  # bytes, beside twice the declared ones
@@ -57,19 +57,22 @@ def main(arguments: Sequence[str]) -> None:
     path, state = Path(arguments[0]), arguments[1]
     try:
         with explained(path):
+            voice.tick()
             reader = reader_of(path, voice.tick, state)  # imports before the limits
-            limit(path.stat().st_size)
+            before = signature(path)
+            limit(held(path))
             with reader as file:
                 size = sum(p.stat().st_size for p in (path, *file.parts))
                 file.checked(size)
-                declared = sum(array.nbytes for array in file.arrays)
-                limit(declared)
-                voice.say(**described(file, size))
+                limit(sum(array.nbytes for array in file.arrays))
+                voice.say(**described(file, size), signature=before)
                 for line in sys.stdin:
                     asked = json.loads(line)
                     write(file, asked["arrays"], Path(asked["spool"]), voice.tick)
+                    if signature(path) != before:
+                        raise WeightFileError("it has changed while it was read: try again")
                     voice.say(kind="written")
-    except WeightFileError as error:
+    except Vox2FaceError as error:
         voice.say(kind="refused", words=str(error))
     except OSError as error:
         if error.errno not in FULL_DISK:
@@ -80,15 +83,18 @@ def main(arguments: Sequence[str]) -> None:
 def reader_of(path: Path, tick: Tick, state: str) -> AbstractContextManager[Opened]:
     """Return the reader of a file by its kind."""
     kind = identify(path)
+    pytorch_kind = kind == "a PyTorch file" or (kind == "a zip archive" and is_pytorch(path))
+    if state and not pytorch_kind:
+        raise WeightFileError("it has no state dicts: --state chooses among those of PyTorch")
     if kind == "HDF5":
         from vox2face.converters.readers import hdf5
 
         return hdf5.opened(path, tick)
-    if kind == "a zip archive" and not is_pytorch(path):
+    if kind == "a zip archive" and not pytorch_kind:
         from vox2face.converters.readers import archives
 
         return archives.opened(path, tick)
-    if kind in ("a zip archive", "a PyTorch file"):
+    if pytorch_kind:
         from vox2face.converters.readers import pytorch
 
         return pytorch.opened(path, tick, state)
@@ -106,7 +112,16 @@ def is_pytorch(path: Path) -> bool:
     import zipfile
 
     with zipfile.ZipFile(path) as archive:
-        return any(name.rpartition("/")[2] == "data.pkl" for name in archive.namelist())
+        names = archive.namelist()
+    inside = any(name.partition("/")[2] == "data.pkl" or name == "data.pkl" for name in names)
+    return inside and "model.weights.h5" not in names
+
+
+def held(path: Path) -> int:
+    """Return the bytes of a file that it has on its disk: holes do not count."""
+    facts = path.stat()
+    blocks = getattr(facts, "st_blocks", None)  # which file systems that compress have fewer of
+    return facts.st_size if blocks is None else min(facts.st_size, EXPANSION * 512 * blocks)
 
 
 def limit(declared: int) -> None:
@@ -124,9 +139,9 @@ def limit(declared: int) -> None:
 
     bound(resource.RLIMIT_CORE, 0)
     bound(resource.RLIMIT_CPU, int(time.process_time()) + 1 + SECONDS + declared // RATE)
-    held, allowed = address_space(), MEMORY + 2 * declared
-    if held is not None:
-        bound(resource.RLIMIT_AS, held + allowed)
+    taken, allowed = data(), MEMORY + 2 * declared
+    if taken is not None:
+        bound(resource.RLIMIT_DATA, taken + allowed)  # maps of files do not count
         return
     watched = bool(MOST)  # macOS, which does not keep to such a limit either
     MOST[:] = [resident() + allowed]
@@ -149,10 +164,10 @@ def resident() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def address_space() -> int | None:
-    """Return the bytes of address space this process has; None where nobody tells."""
+def data() -> int | None:
+    """Return the bytes of memory this process has asked for; None where nobody tells."""
     try:
-        return int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+        return int(Path("/proc/self/statm").read_text().split()[5]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
         return None
 

@@ -97,10 +97,12 @@ def explained(path: Path) -> Iterator[None]:
     """Turn whatever goes wrong on a damaged or hostile file into one sentence."""
     try:
         yield
-    except Vox2FaceError as error:
+    except WeightFileError as error:
         if str(path) in str(error):
             raise
         raise WeightFileError(f"{path} is refused: {plain(error).rstrip('.')}.") from error
+    except Vox2FaceError:  # a full disk, say
+        raise
     except MemoryError as error:
         raise WeightFileError(f"{path} is damaged: reading it takes too much memory.") from error
     except OSError as error:

@@ -105,6 +105,13 @@ def loaded(path: Path, tick: Tick) -> Any:
         raise WeightFileError(reason(str(error))) from error
     except RecursionError as error:
         raise WeightFileError("its pickle is nested too deeply") from error
+    except RuntimeError as error:
+        words = str(error).partition("\n")[0].partition(". ")[0].strip()
+        if "TorchScript" in words:
+            words = "it is a TorchScript archive: torch.jit.load it and save its state_dict()"
+        if "allocate memory" in words:
+            raise MemoryError(words) from error
+        raise WeightFileError(words) from error
 
 
 def reason(words: str) -> str:
