@@ -21,11 +21,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from vox2face.converters.readers.base import GREEDY
 from vox2face.errors import WeightFileError
 
 WALL_SECONDS = 60.0  # without a sign of life
 GRACE = 0.2  # seconds, for a child that is done
-GREEDY = 3  # the exit code of a child that takes too much memory
 MODULE = "vox2face.converters.readers"
 
 

@@ -103,21 +103,24 @@ class Prepared:
             )
         return self.rows(f"embeddings/{encoder or names[0]}", "embeddings")
 
+    def made_by(self, name: str | None) -> Mapping[str, Any]:
+        """Return with which face encoder, and how, embeddings were made; raises as `faces` does."""
+        self.faces(name)
+        return self.settings(f"embeddings/{name or self.encoders[0]}")
+
     def encoder(self, name: str | None = None, device: str = "cpu") -> FaceEncoder:
         """Load a face encoder with the preprocessing that the embeddings were made with."""
         from vox2face.face_encoder import FaceEncoder
         from vox2face.runtime import load_kind
 
-        self.faces(name)
-        settings = self.settings(f"embeddings/{name or self.encoders[0]}")
+        settings = self.made_by(name)
         return load_kind(FaceEncoder, settings["face"], preset=settings["preset"], device=device)
 
     def space(self, name: str | None = None) -> Space:
         """Return the space of a face encoder's embeddings; its weights' digest only if at hand."""
         from vox2face import bundle, hub, locate
 
-        self.faces(name)
-        settings = self.settings(f"embeddings/{name or self.encoders[0]}")
+        settings = self.made_by(name)
         face = settings["face"]
         try:
             found = hub.download(face, False) if hub.is_address(face) else locate.existing(face)

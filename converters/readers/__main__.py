@@ -21,13 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vox2face.converters.mapping import StoredArray
-from vox2face.converters.readers.base import EXPANSION, Opened, Range, Tick, explained
+from vox2face.converters.readers.base import EXPANSION, GREEDY, Opened, Range, Tick, explained
 from vox2face.errors import Vox2FaceError, WeightFileError
 from vox2face.files import FULL_DISK, copy_range, identify, signature
 
 SECONDS, RATE = 5, 20 << 20  # of computing: for any file, and bytes declared for each one more
 MEMORY = 400 << 20  # bytes, beside twice the declared ones
-GREEDY = 3  # the exit code of a process that took more
 MOST: list[int] = []  # the bytes that this process may take, where it has to look itself
 EVERY = 0.5  # seconds between two signs of life
 

@@ -26,6 +26,7 @@ MAX_AXES = 32
 # Compressed values may take 4 times the file (8-bit numbers do), and this much for small files.
 EXPANSION, ALLOWANCE = 4, 16 << 20
 BLOCK = 1 << 24  # bytes that are read at once
+GREEDY = 3  # the exit code of a reader that takes too much memory
 # Arrays that count batches in training and are no weights.
 COUNTERS = {"num_batches_tracked"}
 

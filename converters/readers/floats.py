@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vox2face.errors import WeightFileError
+
 # bfloat16, which NumPy does not know, is the upper half of a float32
 KINDS: dict[str, np.dtype[Any]] = {
     "float32": np.dtype("<f4"),
@@ -15,6 +17,15 @@ KINDS: dict[str, np.dtype[Any]] = {
     "float16": np.dtype("<f2"),
     "bfloat16": np.dtype("<u2"),
 }
+
+
+def checked_kind(name: str, kind: str) -> str:
+    """Return the type of a tensor's values if they can become float32, or raise."""
+    if kind not in KINDS:
+        raise WeightFileError(
+            f"{name} holds {kind} values: expected is float32, float64, float16 or bfloat16"
+        )
+    return kind
 
 
 def widened(values: NDArray[Any]) -> NDArray[Any]:

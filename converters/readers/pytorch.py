@@ -34,7 +34,7 @@ from vox2face.converters.readers.base import (
     checked_shape,
     row_blocks,
 )
-from vox2face.converters.readers.floats import words
+from vox2face.converters.readers.floats import checked_kind, words
 from vox2face.errors import WeightFileError
 
 FORMAT = "PyTorch state dict"
@@ -203,12 +203,7 @@ def kind_of(name: str, tensor: torch.Tensor) -> str:
     plain = type(tensor) in (torch.Tensor, torch.nn.Parameter)
     if not plain or tensor.layout != torch.strided or tensor.device.type != "cpu":
         raise WeightFileError(f"{name} is no plain tensor: save it as one")
-    kind = str(tensor.dtype).removeprefix("torch.")
-    if kind not in ("float32", "float64", "float16", "bfloat16"):
-        raise WeightFileError(
-            f"{name} holds {kind} values: expected is float32, float64, float16 or bfloat16"
-        )
-    return kind
+    return checked_kind(name, str(tensor.dtype).removeprefix("torch."))
 
 
 def numbers(content: Any) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from vox2face.converters.readers.base import (
     checked_shape,
     file_blocks,
 )
-from vox2face.converters.readers.floats import KINDS, widened, words
+from vox2face.converters.readers.floats import KINDS, checked_kind, widened, words
 from vox2face.converters.readers.texts import MAX_BYTES, parsed
 from vox2face.errors import WeightFileError
 
@@ -43,7 +43,10 @@ def opened(path: Path, tick: Tick) -> Iterator[Opened]:
     stamp = header.pop("__metadata__", None) or {}
     names = [name for name in header if name.rsplit(".", 1)[-1] not in COUNTERS]
     names.sort(key=lambda name: int(header[name]["data_offsets"][0]))
-    kinds = {name: kind_of(name, header[name]) for name in names}
+    kinds = {}
+    for name in names:
+        dtype = str(header[name]["dtype"])
+        kinds[name] = checked_kind(name, DTYPES.get(dtype, dtype))
     arrays = [
         StoredArray(*split_name(name, "./"), name, checked_shape(header[name]["shape"], name))
         for name in names
@@ -70,14 +73,3 @@ def header_of(path: Path) -> tuple[dict[str, Any], int]:
     if not isinstance(header, dict):
         raise WeightFileError("its header is no JSON object")
     return header, 8 + length
-
-
-def kind_of(name: str, facts: Any) -> str:
-    """Return the type of a tensor's values."""
-    kind = DTYPES.get(str(facts["dtype"]))
-    if kind is None:
-        raise WeightFileError(
-            f"{name} holds {facts['dtype']} values: expected is float32, float64, float16 or "
-            "bfloat16"
-        )
-    return kind
