@@ -37,7 +37,7 @@ def check(
     """
     if problems := bundle.altered():
         raise BundleError(f"{bundle.path}: {'; '.join(problems)}. Convert again with --force.")
-    if bundle.outdated_onnx and bundle.onnx.is_file():
+    if bundle.outdated_onnx and bundle.has_onnx:
         raise BundleError(
             f"{bundle.onnx} was written by vox2face 0.1.0, in which this network lacked its "
             "sigmoid: convert again with --force."
@@ -50,7 +50,7 @@ def check(
     if model.settings:
         table = table.adapted({name: tensor.shape for name, tensor in tensors.items()})
     arrays = table.invert(tensors)
-    onnx = bundle.onnx if bundle.onnx.is_file() else None
+    onnx = bundle.onnx if bundle.has_onnx else None
     progress = partial(advance, "prove")
     return prove(model, bundle.preset, arrays, bundle.weights, onnx, progress=progress)
 

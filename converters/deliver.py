@@ -1,4 +1,4 @@
-"""ONNX files from bundles: the one inside, and those that `vox2face export` delivers."""
+"""ONNX files from bundles: the one inside, those that are exported, and their proof."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from vox2face import bundle as bundles
 from vox2face import extras
 from vox2face.bundle import Bundle, place_for_export
 from vox2face.converters import export, run_onnx
-from vox2face.converters.card import model_card
 from vox2face.converters.ops import Array
 from vox2face.converters.probes import pair
 from vox2face.errors import ParityError, UsageError
-from vox2face.files import atomic_file, sha256
+from vox2face.files import atomic_file
 from vox2face.parity import MIN_COSINE, Report, compare
 from vox2face.safetensors_header import shapes
 from vox2face.spec import Entry, Space
@@ -71,22 +70,6 @@ def write_onnx(
     export.write(path, graph, weights, specs, metadata, front, half=half)
 
 
-def add_onnx(target: Bundle) -> None:
-    """Add model.onnx, checked against torch, to a bundle that has none, and to its records."""
-    target.config.update(facts_of(target))
-    added = write_checked(target, target.onnx)
-    digest = sha256(target.onnx)
-    bundles.add_file(target.config, target.onnx, digest)
-    report = Report.from_json((target.path / bundles.PARITY).read_text(encoding="utf-8"))
-    report.rows += added.rows
-    report.hashes[bundles.ONNX] = digest
-    card = model_card(target.entry, target.config, report)
-    for name, content in ((bundles.PARITY, report.to_json()), (bundles.CARD, card)):
-        with atomic_file(target.path / name) as partial:
-            partial.write_text(content, encoding="utf-8")
-    bundles.write_config(target.path, target.config)
-
-
 def facts_of(target: Bundle) -> dict[str, Any]:
     """Return what a config.json says of a network, which bundles of vox2face 0.1.0 do not."""
     return {"space": asdict(target.space), **target.entry.variant}
@@ -108,19 +91,6 @@ def export_file(
     keeps nothing, if ONNX Runtime computes something else than torch.
     """
     path = require_exportable(path)
-    return write_checked(target, path, preset, frontend, logits, half)
-
-
-def write_checked(
-    target: Bundle,
-    path: Path,
-    preset: str | None = None,
-    frontend: bool = False,
-    logits: bool = False,
-    half: bool = False,
-) -> Report:
-    """Write an ONNX file anywhere and compare it with the torch module; see `export_file`."""
-    extras.require("onnx", "ONNX export")
     entry = target.entry
     chosen = preset or target.preset
     require_preset(entry, chosen)

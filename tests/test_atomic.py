@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -177,6 +178,39 @@ def test_a_bundle_retired_by_a_killed_run_comes_back(tmp_path: Path) -> None:
     (old / "config.json").write_text("{}")
     sweep(tmp_path / "out")
     assert (tmp_path / "out" / "config.json").read_text() == "{}"
+
+
+def test_a_bundle_retired_on_another_machine_comes_back_to_who_reads_it(tmp_path: Path) -> None:
+    old = tmp_path / ".out.partial-elsewhere-1-00-old"
+    old.mkdir()
+    (old / "config.json").write_text("{}")
+    (tmp_path / "link").symlink_to(tmp_path / "out")
+    assert bundles.is_bundle(tmp_path / "link")
+    assert (tmp_path / "out" / "config.json").read_text() == "{}"
+
+
+def test_a_bundle_that_comes_back_while_it_is_replaced_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process reads it in between, or puts its own there."""
+    target, real, moved = tmp_path / "out", os.replace, 0
+
+    def busy(source: Path, to: Path) -> None:
+        nonlocal moved
+        real(source, to)
+        moved += source == target
+        if source == target and moved == 1:
+            assert bundles.is_bundle(target)
+        elif source == target and moved == 2:
+            shutil.copytree(to, target)
+
+    target.mkdir()
+    (target / "config.json").write_text("old")
+    monkeypatch.setattr(os, "replace", busy)
+    with atomic_directory(target, replace=True) as folder:
+        (folder / "config.json").write_text("new")
+    assert moved == 3 and (target / "config.json").read_text() == "new"
+    assert [path.name for path in tmp_path.glob("*out*")] == ["out"]
 
 
 def test_force_replaces_a_bundle_but_no_folder_with_other_files(tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,14 +15,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from twins import random_module
 
 import vox2face
 from vox2face import bundle as bundles
 from vox2face import runtime
 from vox2face.converters.chain import convert
+from vox2face.converters.check import check
 from vox2face.errors import ImageError, UsageError, Vox2FaceError
+from vox2face.files import home
 from vox2face.image import samples
-from vox2face.parity import Report
 from vox2face.spec import Entry
 from vox2face.zoo.catalog import ENTRIES
 
@@ -51,15 +55,17 @@ def test_name_alias_and_folder_load_the_same(converted: Path) -> None:
     assert (results[0] >= 0).all() and results[0].any()
 
 
-def test_onnx_is_exported_on_first_use_and_agrees(converted: Path) -> None:
-    assert not (converted / bundles.ONNX).exists()
+def written(folder: Path) -> dict[Path, int]:
+    """When a folder and what it holds were last written to."""
+    return {path: path.stat().st_mtime_ns for path in (folder, *folder.iterdir())}
+
+
+def test_onnx_is_exported_on_first_use_beside_the_bundle_and_agrees(converted: Path) -> None:
+    before = written(converted)
     by_onnx = vox2face.load(NAME, backend="onnx")
-    assert (converted / bundles.ONNX).exists()
-    assert bundles.read(converted).altered() == []
-    report = Report.from_json((converted / bundles.PARITY).read_text())
-    assert report.ok and report.stages == ["torch", "onnx file"]
-    assert "model.onnx" in report.hashes
-    assert "\n- onnx\n" in (converted / bundles.CARD).read_text()
+    assert written(converted) == before  # it may be read-only
+    digest = bundles.read(converted).config["files"][bundles.WEIGHTS]["sha256"]
+    assert [*home().rglob("*.onnx")] == [home() / "exports" / digest / "embedding.onnx"]
     by_torch = vox2face.load(NAME)
     pictures = list(samples().values())
     np.testing.assert_allclose(by_onnx(pictures), by_torch(pictures), rtol=0, atol=1e-5)
@@ -245,8 +251,51 @@ def test_registry_lists_by_kind() -> None:
         vox2face.list_models(kind="nose-encoder")
 
 
-def test_an_onnx_file_that_was_replaced_is_not_run(converted: Path) -> None:
-    vox2face.load(converted, backend="onnx")
+def test_threads_that_use_onnx_for_the_first_time_all_succeed(converted: Path) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        encoders = list(pool.map(lambda _: vox2face.load(converted, backend="onnx"), range(4)))
+    first, *others = [encoder(samples()["head.png"]) for encoder in encoders]
+    assert first.any() and all(np.array_equal(first, other) for other in others)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks, so that imports come once")
+def test_processes_that_use_onnx_for_the_first_time_all_succeed(
+    python: Callable[..., str], tmp_path: Path
+) -> None:
+    path = vox2face.save(HEAD, random_module(HEAD), tmp_path / "out")
+    here = str(Path(__file__).parent)
+    assert python(FIRST_USE, path, PYTHONPATH=here, OMP_NUM_THREADS="1").split() == ["True"] * 4
+
+
+HEAD = "mlp_head.resemblyzer"
+FIRST_USE = """
+import sys
+import onnx.compose, onnxruntime
+from killed import ended, started
+from vox2face import load
+from vox2face.converters import deliver
+
+children = [started(lambda: load(sys.argv[1], backend="onnx")) for _ in range(4)]
+print(*map(ended, children))
+"""
+
+
+def test_a_cache_that_cannot_be_written_is_named(
+    converted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("VOX2FACE_HOME", str(tmp_path / "file"))
+    with pytest.raises(Vox2FaceError, match="Choose another VOX2FACE_HOME"):
+        vox2face.load(converted, backend="onnx")
+
+
+def test_an_onnx_file_that_is_not_the_bundle_s_is_not_run(
+    converted: Path, twin: Twin, twin_file: TwinFile
+) -> None:
+    (converted / "model.onnx").write_bytes(b"other")
+    assert vox2face.load(converted, backend="onnx")(samples()["head.png"]).any()
+    assert check(bundles.read(converted)).ok
+    convert(twin(NAME), twin_file(NAME), converted, onnx=True, force=True)
     (converted / "model.onnx").write_bytes(b"other")
     with pytest.raises(Vox2FaceError, match="delete it, and it will be exported again"):
         vox2face.load(converted, backend="onnx")

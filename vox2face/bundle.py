@@ -5,6 +5,8 @@ model.safetensors  the weights, in the torch module's names and layout
 model.onnx         optional: the same network for ONNX Runtime, in one file
 parity.json        the proof against the original, tap by tap
 README.md          a model card for people and for the Hugging Face hub
+
+Once it is made, nothing is written into it.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from vox2face import __version__
 from vox2face.errors import BundleError, UsageError
-from vox2face.files import BUNDLE_FILES, atomic_file, home, sha256, size_text
+from vox2face.files import BUNDLE_FILES, atomic_file, bring_back, home, sha256, size_text
 from vox2face.safetensors_header import described
 from vox2face.spec import Entry, Space, TensorSpec
 
@@ -38,7 +40,7 @@ LARGEST = 4_000_000  # bytes of config.json or parity.json, which take some kilo
 class Bundle:
     """An existing bundle folder and what its config.json says.
 
-    `borrowed` means that the folder is another program's cache, into which nothing is written.
+    `borrowed` means that the folder is another program's cache, which lacks the proof.
     """
 
     path: Path
@@ -116,6 +118,11 @@ class Bundle:
         """The ONNX file, which need not exist."""
         return self.path / ONNX
 
+    @property
+    def has_onnx(self) -> bool:
+        """Whether the folder holds an ONNX file that is recorded, as one of the bundle is."""
+        return ONNX in self.config["files"] and self.onnx.is_file()
+
     def altered(self, names: Collection[str] | None = None) -> list[str]:
         """Return a line for each file that is missing or not what config.json recorded.
 
@@ -158,7 +165,8 @@ def default_path(entry: Entry) -> Path:
 
 
 def is_bundle(path: Path) -> bool:
-    """Whether the folder holds a bundle."""
+    """Whether the folder holds a bundle; one that a killed run had moved aside comes back."""
+    bring_back(path)
     return (path / CONFIG).is_file()
 
 
@@ -178,9 +186,9 @@ def place_for_export(path: Path) -> Path:
 
 def read(path: Path) -> Bundle:
     """Open a bundle folder; a folder that is none raises `BundleError`."""
-    if not path.is_dir():
-        raise BundleError(f"{path} is no folder: name a bundle folder or a registry name.")
     if not is_bundle(path):
+        if not path.is_dir():
+            raise BundleError(f"{path} is no folder: name a bundle folder or a registry name.")
         raise BundleError(f"{path} has no {CONFIG}, so it is no bundle: convert weights first.")
     config = read_config(path)
     if not (path / WEIGHTS).is_file():

@@ -216,14 +216,43 @@ def full_disk_explained(path: Path) -> Iterator[None]:
             reason = str(error.strerror).lower()
         else:
             raise
+        place = "VOX2FACE_HOME" if path.is_relative_to(home()) else "place"
         raise Vox2FaceError(
-            f"Cannot write {path}: {reason}. Choose another place or make room; "
+            f"Cannot write {path}: {reason}. Choose another {place} or make room; "
             "nothing half-written was kept."
         ) from error
 
 
+@contextmanager
+def locked(file: Path) -> Iterator[None]:
+    """Let one thread of one process at a time go on; a lock goes with the process that held it."""
+    from filelock import FileLock
+
+    lock = FileLock(file)
+    with full_disk_explained(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def bring_back(target: Path) -> None:
+    """Bring back the folder that a run had moved aside to replace it, and was killed."""
+    if target.is_symlink():
+        target = Path(os.path.realpath(target))
+    if os.path.lexists(target):
+        return
+    for retired in target.parent.glob(f".*.partial-*{RETIRED}"):
+        if retired.name.startswith(f".{target.name}.partial-"):
+            with contextlib.suppress(OSError):  # another process may have been faster
+                os.replace(retired, target)
+
+
 def sweep(target: Path) -> None:
     """Remove what killed runs left behind while they were writing `target`."""
+    bring_back(target)
     mark = f".{target.name}.partial-{platform.node()}-"
     for stale in target.parent.glob(".*.partial-*"):
         if not stale.name.startswith(mark):
@@ -233,12 +262,12 @@ def sweep(target: Path) -> None:
             continue
         if int(owner) != os.getpid() and process_runs(int(owner)):
             continue
-        if stale.name.endswith(RETIRED) and not target.exists():
-            os.replace(stale, target)  # killed between the two renames: the old one comes back
-        elif stale.is_dir() and not stale.is_symlink():
-            shutil.rmtree(stale)
-        else:
-            stale.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # another process may sweep too
+            doomed = stale.replace(partial_path(target))  # what is half gone never comes back
+            if doomed.is_dir() and not doomed.is_symlink():
+                shutil.rmtree(doomed)
+            else:
+                doomed.unlink()
 
 
 def process_runs(pid: int) -> bool:
@@ -285,26 +314,41 @@ def atomic_directory(target: Path, replace: bool = False) -> Iterator[Path]:
     An existing `target` is an error unless `replace`; it stays whole until the new one is ready.
     """
     target = target.resolve()  # behind a link, the folder itself is replaced
+    sweep(target)
     require_absent(target, replace)
     with full_disk_explained(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        sweep(target)
         partial = partial_path(target)
         retired = partial.with_name(f"{partial.name}{RETIRED}")
         ACTIVE.update((partial, retired))
         partial.mkdir()
         try:
             yield partial
-            require_absent(target, replace)  # another process may have been faster
-            if target.exists():
-                os.replace(target, retired)
-            os.replace(partial, target)
+            while not put(partial, target, retired, replace):
+                pass
         finally:
-            if retired.exists() and not target.exists():
-                os.replace(retired, target)
+            with contextlib.suppress(OSError):
+                os.replace(retired, partial if target.exists() else target)
             shutil.rmtree(partial, ignore_errors=True)
-            shutil.rmtree(retired, ignore_errors=True)
             ACTIVE.difference_update((partial, retired))
+
+
+def put(folder: Path, target: Path, retired: Path, replace: bool) -> bool:
+    """Rename a folder to `target`, and what was there to `retired`; return whether it succeeded.
+
+    It does not where another process brings the old folder back, or puts one of its own there.
+    """
+    require_absent(target, replace)
+    with contextlib.suppress(FileNotFoundError):
+        os.replace(target, retired)
+    try:
+        os.replace(folder, target)
+    except OSError:
+        if not target.exists():
+            raise
+        shutil.rmtree(retired, ignore_errors=True)  # there only where another one took its place
+        return False
+    return True
 
 
 def require_absent(target: Path, replace: bool) -> None:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 from pathlib import Path
-
-from filelock import FileLock
 
 from vox2face import bundle as bundles
 from vox2face import hub
 from vox2face.bundle import Bundle
 from vox2face.errors import BundleError, FetchError, UsageError, Vox2FaceError
-from vox2face.files import full_disk_explained, home, sha256
+from vox2face.files import home, locked, sha256
 from vox2face.spec import Entry
 from vox2face.zoo import registry
 
@@ -107,8 +104,7 @@ def convert_once(entry: Entry, path: Path) -> None:
 
     if not entry.source.urls:
         raise Vox2FaceError(f"{entry.name} has not been converted yet: {how_to_get(entry)}.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_name(f".{path.name}.lock")):
+    with locked(path.with_name(f".{path.name}.lock")):
         if bundles.is_bundle(path):  # another process was faster
             return
         bars = Bars()
@@ -125,23 +121,10 @@ def convert_once(entry: Entry, path: Path) -> None:
 
 
 def onnx_of(bundle: Bundle) -> Path:
-    """Return an ONNX file of the bundle, exporting it on first use.
-
-    It lies in the bundle, or beside our other files if nothing may be written there.
-    """
-    held = bundle.onnx.is_file()
-    if bundle.borrowed or (held and bundle.outdated_onnx):
-        usable = bundles.ONNX in bundle.config["files"] and not bundle.outdated_onnx
-        return bundle.onnx if usable else exported(bundle)
-    if not bundle.onnx.is_file():
-        from vox2face.converters.deliver import add_onnx
-
-        key = hashlib.sha256(os.fsencode(bundle.path.resolve())).hexdigest()[:16]
-        with lock(key):
-            if not bundle.onnx.is_file():
-                add_onnx(bundle)
-    recorded = bundle.config["files"].get(bundles.ONNX)
-    if recorded is None or bundle.onnx.stat().st_size != recorded["size"]:
+    """Return the ONNX file of the bundle, or one in the cache folder, exporting it on first use."""
+    if not bundle.has_onnx or bundle.outdated_onnx:
+        return exported(bundle)
+    if bundle.onnx.stat().st_size != bundle.config["files"][bundles.ONNX]["size"]:
         raise BundleError(
             f"{bundle.onnx} is not the file that was written there: delete it, and it will be "
             "exported again."
@@ -160,20 +143,13 @@ def exported(bundle: Bundle, logits: bool = False) -> Path:
     digest: str = bundle.config["files"][bundles.WEIGHTS]["sha256"]
     name = "-".join(["logits" if logits else "embedding", *bundle.entry.variant.values()])
     path = home() / "exports" / digest / f"{name}.onnx"
-    if not path.is_file():
-        if sha256(bundle.weights) != digest:  # what lies under a hash must be what it says
-            raise BundleError(f"{bundle.weights} has changed since it was written: convert again.")
-        from vox2face.converters.deliver import export_file
+    if path.is_file():
+        return path
+    if sha256(bundle.weights) != digest:  # what lies under a hash must be what it says
+        raise BundleError(f"{bundle.weights} has changed since it was written: convert again.")
+    from vox2face.converters.deliver import export_file
 
-        with lock(f"{digest[:16]}-{path.stem}"):
-            if not path.is_file():
-                export_file(bundle, path, logits=logits)
+    with locked(home() / "locks" / f"{digest[:16]}-{path.stem}"):
+        if not path.is_file():  # no other was faster
+            export_file(bundle, path, logits=logits)
     return path
-
-
-def lock(key: str) -> FileLock:
-    """Return the lock by which one process at a time makes something."""
-    locks = home() / "locks"
-    with full_disk_explained(locks):
-        locks.mkdir(parents=True, exist_ok=True)
-    return FileLock(locks / key)

@@ -82,7 +82,7 @@ def require_sound(bundle: Bundle, backend: str, verify: bool) -> None:
         return
     read_parity(bundle.path)
     if verify:
-        runs_onnx = backend == "onnx" and bundle.onnx.is_file()
+        runs_onnx = backend == "onnx" and bundle.has_onnx
         bundle.require_unaltered({WEIGHTS, ONNX} if runs_onnx else {WEIGHTS})
 
 
