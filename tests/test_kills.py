@@ -119,3 +119,58 @@ for _ in kills(lambda: shutil.rmtree(exports, ignore_errors=True), exported, {"o
     assert [path.name for path in exports.glob("*/*")] == ["embedding.onnx"]
 print(*sorted(found))
 """
+
+
+def test_a_download_whose_fetching_was_killed_is_not_lost(python: Python, tmp_path: Path) -> None:
+    """Where the whole file lies in the cache it is used, even offline; nothing else stays."""
+    said = python(FETCH, PYTHONPATH=HERE, VOX2FACE_HOME=str(tmp_path / "home"))
+    assert set(said.split()) == {"found", "lost"}
+
+
+FETCH = """
+import os, shutil
+from dataclasses import replace
+from killed import kills
+from vox2face import fetch as fetching
+from vox2face.errors import FetchError
+from vox2face.fetch import discard, fetch
+from vox2face.files import HDF5_MAGIC, home
+from vox2face.zoo.sources import SERENGIL_VGG_FACE
+
+source = replace(SERENGIL_VGG_FACE, urls=("first", "second"), sha256=None)
+folder = home() / "downloads" / source.key
+target = folder / source.filename
+served = [b""]
+
+def arrive(url, partial, progress):
+    partial.write_bytes(served[0])
+    fetching.note_of(partial).write_text("{}")
+    if url == "first":
+        raise fetching.Interrupted
+
+def forget():
+    shutil.rmtree(folder, ignore_errors=True)
+    served[0] = HDF5_MAGIC + b"whole"
+
+def fetched(offline):
+    os.environ["VOX2FACE_OFFLINE"] = offline
+    return fetch(source)
+
+fetching.persist = arrive
+for _ in kills(forget, lambda: fetched("0")):
+    whole = target.is_file()
+    print("found" if whole else "lost")
+    try:
+        fetched("1")
+    except FetchError:
+        assert not whole
+    assert fetched("0").path.read_bytes() == served[0]
+    assert {path.name for path in folder.iterdir()} - {"lock"} == {
+        target.name, f"{target.name}.sha256"
+    }
+
+for _ in kills(lambda: (forget(), fetched("0")), lambda: discard(fetched("0"))):
+    served[0] = HDF5_MAGIC + b"another"  # which the hash of the first would refuse
+    discard(fetched("0"))
+    assert fetched("0").path.read_bytes() == served[0]
+"""

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
-
 from vox2face import __version__
 from vox2face.errors import FetchError
 from vox2face.files import (
@@ -21,6 +19,7 @@ from vox2face.files import (
     home,
     identify,
     identify_bytes,
+    locked,
     offline,
     require_space,
     sha256,
@@ -65,27 +64,45 @@ def fetch(source: Source, progress: Progress | None = None) -> Fetched:
     target, pin = folder / source.filename, folder / f"{source.filename}.sha256"
     if target.is_file() and pin.is_file():
         return Fetched(target, pin.read_text().strip(), first=False)
-    if offline():
-        raise FetchError(
-            f"{source.filename} is not in {folder} and VOX2FACE_OFFLINE forbids downloads: "
-            f"unset it, or name a file of your own with {source.option} FILE."
-        )
-    with full_disk_explained(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / "lock"):
+    if not target.is_file():
+        require_online(source, folder)
+    with locked(folder / "lock"):
         if target.is_file() and pin.is_file():  # another process was faster
             return Fetched(target, pin.read_text().strip(), first=False)
         expected = source.sha256 or (pin.read_text().strip() if pin.is_file() else None)
-        digest = download(source, target, expected, progress)
+        digest = unpinned(target, expected, source.kind)
+        if digest is None:
+            require_online(source, folder)
+            digest = download(source, target, expected, progress)
+        for left in {*folder.glob(f"{target.name}.*")} - {pin}:  # beginnings from other addresses
+            left.unlink()
         with atomic_file(pin) as half:
             half.write_text(digest + "\n")
     return Fetched(target, digest, first=True)
 
 
+def require_online(source: Source, folder: Path) -> None:
+    """Raise `FetchError` if `$VOX2FACE_OFFLINE` forbids to fetch what a folder lacks."""
+    if offline():
+        raise FetchError(
+            f"{source.filename} is not in {folder} and VOX2FACE_OFFLINE forbids downloads: "
+            f"unset it, or name a file of your own with {source.option} FILE."
+        )
+
+
+def unpinned(target: Path, expected: str | None, wanted: str) -> str | None:
+    """Return the sha256 of a whole download whose run was killed before it pinned it, or None."""
+    try:
+        return accept(target, expected, wanted) if target.is_file() else None
+    except Unusable:
+        return None
+
+
 def discard(fetched: Fetched) -> None:
     """Forget a download, and its pinned hash, that turned out not to be what its name says."""
+    pin = fetched.path.with_name(f"{fetched.path.name}.sha256")
+    pin.unlink(missing_ok=True)  # first: no other download would do if it stayed alone
     fetched.path.unlink(missing_ok=True)
-    fetched.path.with_name(f"{fetched.path.name}.sha256").unlink(missing_ok=True)
 
 
 def download(source: Source, target: Path, expected: str | None, progress: Progress | None) -> str:
@@ -99,7 +116,6 @@ def download(source: Source, target: Path, expected: str | None, progress: Progr
             persist(url, partial, progress)
             digest = accept(partial, expected, source.kind)
             os.replace(partial, target)
-            note_of(partial).unlink(missing_ok=True)
             return digest
         except Unusable as failure:
             failures.append(f"{url}: {failure}")
