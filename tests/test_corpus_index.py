@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import unicodedata
+import wave
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -88,6 +91,43 @@ def test_a_form_that_fits_two_people_is_never_guessed() -> None:
 @pytest.mark.parametrize("given", ["beyonce", "BEYONCÉ", "Beyonc"])
 def test_names_without_accents_case_or_letters_are_found(given: str) -> None:
     assert names.join(["Beyoncé", "Bea"], [given]).names[given] == "Beyoncé"
+
+
+@pytest.mark.parametrize("given", ["Harry_Connick_Jr", "Harry_Connick_Jr_", "harry_connick_jr. "])
+def test_names_whose_last_dot_windows_dropped_are_found(given: str) -> None:
+    people = ["Harry_Connick_Jr.", "Harry_Connick_Jr.x", "Harry_Connick"]
+    assert names.join(people, [given]).names == {given: "Harry_Connick_Jr."}
+    assert names.join(["Łukasz_Jr."], ["ukasz_Jr"]).names == {"ukasz_Jr": "Łukasz_Jr."}
+
+
+def test_a_tree_unpacked_on_windows_joins_with_the_metadata(vox: Path) -> None:
+    (vox / "vox1_meta.csv").write_text(VOX1.replace("A.J._Buckley", "A.J._Buckley_Jr."))
+    folder = zipfile.ZipFile._sanitize_windows_name("A.J._Buckley_Jr.", "/")
+    (vox / "vox1/masked_faces/A.J._Buckley").rename(vox / "vox1/masked_faces" / folder)
+    made = index.index(sources(vox))
+    assert folder == "A.J._Buckley_Jr"
+    assert made.manifest.where(identity="A.J._Buckley_Jr.").column("kind") == ["voice", "face"]
+
+
+def empty_wav() -> bytes:
+    """Return a WAV file of a header alone."""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as out:
+        out.setparams((1, 2, 16000, 0, "NONE", ""))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("data", [b"", empty_wav(), bytes(8288)], ids=len)
+@pytest.mark.parametrize("remote", [False, True], ids=["folder", "store"])
+def test_a_recording_without_sound_hides_no_good_one(
+    tmp_path: Path, data: bytes, remote: bool
+) -> None:
+    write(tmp_path, "Abe/1.wav", data=data)
+    write(tmp_path, "Abe/1.m4a", "Abe/2.m4a", data=bytes(36_080))
+    write(tmp_path, "Abe/2.wav", data=bytes(32_078))
+    place = f"local://{tmp_path}" if remote else tmp_path
+    made = index.index(index.Sources(voices=place), index.Options(allow_empty=True))
+    assert made.manifest.column("path") == ["Abe/1.m4a", "Abe/2.wav"]
 
 
 def test_splits_of_sf2f_are_rows_modulo_ten() -> None:

@@ -22,7 +22,7 @@ from vox2face.train.found import Found
 from vox2face.train.trees import UNREADABLE, Tree, quiet, with_suffix
 
 # The best first: where a clip is there in several formats, as after converting VoxCeleb2 to wav
-# beside the m4a, one recording is enough.
+# beside the m4a, one recording is enough, and one without sound counts last.
 AUDIO = ("wav", "flac", "m4a", "mp4", "aac", "mp3", "ogg", "opus", "webm")
 PICTURES = ("png", "jpg", "jpeg", "webp", "bmp", "tif", "tiff")
 AUDIO_SET, PICTURE_SET = frozenset(AUDIO), frozenset(PICTURES)
@@ -85,7 +85,9 @@ def recordings(tree: Tree, homes: Iterable[str]) -> list[str]:
         for path in own:
             clip = path[start : path.rfind(".")]
             if (there := clips.setdefault(clip, path)) is not path:
-                clips[clip], worse = sorted((there, path), key=format_of)
+                clips[clip], worse = sorted(
+                    (there, path), key=lambda each: (-tree.size(each), format_of(each))
+                )
                 tree.tally.file(OTHER_FORMAT, worse)
     return list(clips.values())
 

@@ -3,6 +3,7 @@
 The same name comes in several forms: composed (NFC) in metadata, decomposed (NFD) out of archives
 unpacked on macOS, and without its letters beyond ASCII in folders made by SF2F and Speech-to-face
 (`string.printable`, Kacper-Pietkun/Speech-to-face data_preprocessing/normalize_directory_names.py).
+Folders of Windows cannot end in a dot: Windows drops it, 7-Zip writes an underscore instead.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 PRINTABLE = frozenset(string.printable)
+NO_END = " ._"  # what a name may have lost or got at its end
 
 
 def exact(name: str) -> str:
@@ -21,14 +23,14 @@ def exact(name: str) -> str:
 
 
 def folded(name: str) -> str:
-    """Return a name without accents and case."""
+    """Return a name without accents, case, and dots at its end."""
     letters = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", name).casefold())
-    return "".join(letter for letter in letters if not unicodedata.combining(letter))
+    return "".join(c for c in letters if not unicodedata.combining(c)).rstrip(NO_END)
 
 
 def printable(name: str) -> str:
-    """Return what is left of a name by the rule of SF2F and Speech-to-face."""
-    return "".join(letter for letter in exact(name) if letter in PRINTABLE)
+    """Return what is left of a name by the rule of SF2F and Speech-to-face, without end dots."""
+    return "".join(letter for letter in exact(name) if letter in PRINTABLE).rstrip(NO_END)
 
 
 FORMS: tuple[Callable[[str], str], ...] = (exact, folded, printable)

@@ -15,6 +15,7 @@ SPECIAL = "neither file nor folder"
 NOT_UTF8, EMPTY, UNREADABLE = "name is not UTF-8", "empty file", "unreadable folder"
 JUNK = ("__MACOSX",)  # beside the dot files, what macOS and Windows leave in archives
 JUNK_FILES = ("Thumbs.db", "desktop.ini")
+HEADER = 16_384  # bytes; a recording without sound is shorter (FFmpeg's empty FLAC has 8,288)
 
 Names = tuple[list[str], list[str]]
 
@@ -64,6 +65,12 @@ class Tree:
             return SPECIAL
         return EMPTY if not self.allow_empty and not entry.stat().st_size else None
 
+    def size(self, path: str) -> int:
+        """Return how many bytes a file has, of those of a header: at most `HEADER`."""
+        place = os.path.join(self.root, path)
+        with storage.explained(place):
+            return min(os.path.getsize(place), HEADER)
+
     def files(self, path: str) -> list[str]:
         """Return all files below a folder, each folder's own first."""
         found: list[str] = []
@@ -86,6 +93,7 @@ class StoreTree(Tree):
         with storage.explained(root):
             found = store.find(top, detail=True)
         self.listed: dict[str, tuple[set[str], list[str]]] = defaultdict(lambda: (set(), []))
+        self.small: dict[str, int] = {}
         start = len(top.rstrip("/")) + 1
         for full, facts in found.items():
             self.enter(full[start:], facts.get("size"))
@@ -101,6 +109,8 @@ class StoreTree(Tree):
             self.tally.file(EMPTY, path)
         else:
             self.listed[folder][1].append(name)
+            if size is not None and size < HEADER:
+                self.small[path] = size
             while folder:
                 folder, _, name = folder.rpartition("/")
                 if name in self.listed[folder][0]:
@@ -113,6 +123,10 @@ class StoreTree(Tree):
             return [], []
         folders, files = self.listed[path]
         return sorted(folders), sorted(files)
+
+    def size(self, path: str) -> int:
+        """Return how many bytes a file has, of those of a header: at most `HEADER`."""
+        return self.small.get(path, HEADER)
 
 
 def open_tree(place: storage.Place, tally: Tally, allow_empty: bool = False) -> Tree:
