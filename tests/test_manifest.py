@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from damage import blind
 
 from vox2face.errors import CorpusError, UsageError
 from vox2face.train import manifest, storage
@@ -119,3 +121,71 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
     with pytest.raises(CorpusError):
         half()
     assert os.listdir(tmp_path) == ["file"] and place.read_bytes() == b"old"
+
+
+def damaged(content: bytes, rng: random.Random) -> bytes:
+    """Return a file with flipped bits, cut off, with bytes put in, or several such things."""
+    data, kind = bytearray(content), rng.randrange(4)
+    at = rng.randrange(len(data))
+    if kind == 0:
+        data[at] ^= 1 << rng.randrange(8)
+    elif kind == 1:
+        del data[at:]
+    elif kind == 2:
+        data[at:at] = rng.randbytes(rng.choice((1, 8, 64)))
+    else:
+        return blind(content, rng)
+    return bytes(data)
+
+
+DAMAGES = 1000
+READ_DAMAGED = """
+import sys
+from pathlib import Path
+from vox2face.errors import CorpusError
+from vox2face.train import manifest
+for place in sorted(Path(".").glob("*.parquet")):
+    try:
+        found = manifest.read(place)
+    except CorpusError as error:
+        assert "is damaged" in str(error) or "make it again" in str(error), error
+        continue
+    columns = {name: found.column(name) for name in manifest.COLUMNS}
+    print(place, found.files(), columns, flush=True)
+"""
+
+
+def test_damaged_manifests_are_told_in_a_sentence_and_never_read_as_others(tmp_path: Path) -> None:
+    manifest.write(manifest.from_columns(ROWS, {"made": "here"}), tmp_path / "0.parquet")
+    content, rng = (tmp_path / "0.parquet").read_bytes(), random.Random(3)
+    for number in range(1, DAMAGES):
+        (tmp_path / f"{number}.parquet").write_bytes(damaged(content, rng))
+    done = subprocess.run(
+        [sys.executable, "-c", READ_DAMAGED], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    read = dict(line.split(" ", 1) for line in done.stdout.splitlines())
+    assert set(read.values()) == {read["0.parquet"]}  # damage where nothing is written
+    assert len(read) < DAMAGES / 5
+
+
+@pytest.mark.parametrize("name", ["identity", "kind", "root", "path"])
+def test_a_manifest_without_a_value_that_every_row_has_is_damaged(
+    tmp_path: Path, name: str
+) -> None:
+    rows = {**ROWS, name: [None, *ROWS[name][1:]]}
+    manifest.write(manifest.from_columns(rows), tmp_path / "m.parquet")
+    with pytest.raises(CorpusError, match="is damaged: make it again"):
+        manifest.read(tmp_path / "m.parquet")
+
+
+def test_manifests_without_checksums_are_read_too(tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    manifest.write(manifest.from_columns(ROWS), tmp_path / "m.parquet")
+    table = pq.read_table(tmp_path / "m.parquet")
+    pq.write_table(table, tmp_path / "old.parquet", compression="zstd")
+    assert (
+        manifest.read(tmp_path / "old.parquet").files()
+        == manifest.read(tmp_path / "m.parquet").files()
+    )

@@ -19,7 +19,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,7 @@ KINDS = ("voice", "face")
 SPLITS = ("train", "val", "test")
 DICTIONARIES = ("identity", "kind", "source", "split", "gender", "root")
 COLUMNS = (*DICTIONARIES, "path", "duration")
+NEVER_NULL = ("identity", "kind", "root", "path")
 MARK = b"vox2face_manifest"
 
 
@@ -118,30 +120,26 @@ def write(manifest: Manifest, place: storage.Place) -> None:
     marks = {MARK: VERSION, b"info": json.dumps(info, ensure_ascii=False, sort_keys=True)}
     table = manifest.table.select(list(COLUMNS)).unify_dictionaries()
     with storage.atomic(place) as partial:
-        pq.write_table(table.replace_schema_metadata(marks), partial, compression="zstd")
+        ready = table.replace_schema_metadata(marks)
+        pq.write_table(ready, partial, compression="zstd", write_page_checksum=True)
 
 
 def read(place: storage.Place) -> Manifest:
     """Read a manifest: the file, or the folder that holds `manifest.parquet`.
 
-    Raises `CorpusError` for what is no manifest, or one of another version.
+    Raises `CorpusError` for what is no manifest, is damaged, or of another version.
     """
     require("data", "A manifest")
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     if not (os.fspath(place).endswith(".parquet") or os.path.isfile(place)):
         place = storage.join(place, FILE)
-    try:
-        with storage.open_binary(place) as file:
-            # threads that read a Python file may outlive it and abort the process at its exit:
-            # https://github.com/apache/arrow/issues/50482
-            table = pq.ParquetFile(file, pre_buffer=False).read(use_threads=False)
-    except (pa.ArrowException, OSError) as error:
-        raise CorpusError(
-            f"{place} is no Parquet file or is damaged: make it again with vox2face data index."
-        ) from error
-    marks = table.schema.metadata or {}
+    with storage.open_binary(place) as file, damage_told(place):
+        # threads that read a Python file may outlive it and abort the process at its exit:
+        # https://github.com/apache/arrow/issues/50482
+        opened = pq.ParquetFile(file, pre_buffer=False, page_checksum_verification=True)
+        table = opened.read(use_threads=False)
+        marks = table.schema.metadata or {}
     version = marks.get(MARK, b"").decode(errors="replace")
     if version != VERSION or missing(table):
         given = f"a manifest of version {version}" if version else "a Parquet file, but no manifest"
@@ -149,7 +147,28 @@ def read(place: storage.Place) -> Manifest:
             f"{place} is {given}; expected is version {VERSION}: make it again with "
             "vox2face data index."
         )
-    return Manifest(table.select(list(COLUMNS)).cast(schema()), json.loads(marks[b"info"]))
+    with damage_told(place):
+        return Manifest(sound(table), {**json.loads(marks[b"info"])})
+
+
+@contextmanager
+def damage_told(place: storage.Place) -> Iterator[None]:
+    """Turn whatever Arrow raises on damaged data, of a dozen kinds, into one sentence."""
+    try:
+        yield
+    except Exception as error:
+        raise CorpusError(
+            f"{place} is no Parquet file or is damaged: make it again with vox2face data index."
+        ) from error
+
+
+def sound(table: pa.Table) -> pa.Table:
+    """Return the columns of a table. Raises whatever is wrong with their types and values."""
+    ready = table.select(list(COLUMNS)).cast(schema())
+    ready.validate(full=True)
+    if empty := [name for name in NEVER_NULL if ready[name].null_count]:
+        raise ValueError(f"nulls in {', '.join(empty)}")
+    return ready
 
 
 def missing(table: pa.Table) -> list[str]:
