@@ -446,6 +446,48 @@ def test_other_options_are_refused_and_force_makes_anew_what_does_not_fit(
     assert contents(out) == contents(tmp_path / "new")
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"voice_preset": "ast-audioset"},
+        {"shard_rows": 3},
+        {"crop": True},
+        {"crop": True, "stages": ("voices",)},
+        {"preset": "blue"},
+        {"engine": "spark"},
+        {"max_failures": "0"},
+    ],
+    ids=str,
+)
+def test_a_refused_run_changes_no_file(tmp_path: Path, other: dict[str, Any]) -> None:
+    place, out = people(tmp_path / "people", {1: empty, 2: empty}, pictures=3, clips=3), "out"
+    few = {"stages": ("pictures", "embeddings", "voices"), "jobs": 1, "shard_rows": 2}
+    few["max_failures"] = "50%"
+    prepare(place, tmp_path / out, Options(**few))
+    before = contents(tmp_path / out)
+    assert [line["row"] for line in failures(tmp_path / out)] == ["1", "2"]
+    with pytest.raises(Vox2FaceError):
+        prepare(place, tmp_path / out, Options(**{**few, **other}))
+    assert contents(tmp_path / out) == before
+
+
+def test_an_interrupted_run_forgets_no_failures_of_stages_it_did_not_come_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = people(tmp_path / "people", {1: empty, 2: empty}, pictures=3, clips=3)
+    few = {"stages": ("pictures", "audio"), "jobs": 1, "shard_rows": 2, "max_failures": "50%"}
+    prepare(place, tmp_path / "out", Options(**few))
+    before = contents(tmp_path / "out")
+
+    def interrupt(path: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(image, "decode", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(place, tmp_path / "out", Options(retry=True, **few))
+    assert contents(tmp_path / "out") == before
+
+
 def test_another_manifest_is_refused(shared: Path, tmp_path: Path) -> None:
     few = {"stages": ("audio",), "jobs": 1}
     prepare(shared / "people", tmp_path / "out", Options(**few))

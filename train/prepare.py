@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vox2face.errors import CorpusError
@@ -21,9 +21,19 @@ from vox2face.train import engines, manifest, shards, storage
 from vox2face.train.manifest import Manifest
 from vox2face.train.prepare_files import Run, after, conclude, earlier, write_failures
 from vox2face.train.prepare_options import Options, allowed, checked, label, settings_of
-from vox2face.train.prepared import MEAN
+from vox2face.train.prepared import FILE, MEAN
 from vox2face.train.prepared_rows import FAILURES
-from vox2face.train.stages import STAGES, Done, Work, fitting, made_of, plan, rows_of
+from vox2face.train.stages import (
+    STAGES,
+    Failure,
+    Work,
+    facts_there,
+    failures_in,
+    fits,
+    made_of,
+    plan,
+    rows_of,
+)
 
 READERS = 16  # threads that look at the headers of shards
 MOST_REASONS = 3
@@ -53,15 +63,16 @@ def prepare(
             "data index found."
         )
     others = earlier(run, settings)
-    manifest.write(table, storage.join(run.folder, manifest.FILE))
-    try:
-        with engines.engine(options.engine, options.jobs, options.device) as work:
-            for stage, chosen in settings.items():
-                carry_through(run, stage, chosen, work)
+    looked = {stage: look(run, stage, chosen) for stage, chosen in settings.items()}
+    with engines.engine(options.engine, options.jobs, options.device) as work:
+        begin(run)
+        try:
+            for stage in settings:
+                carry_through(run, stage, looked[stage], work)
                 after(run, stage)
-    finally:
-        run.bars.close()
-        write_failures(run)
+        finally:
+            run.bars.close()
+            write_failures(run)
     conclude(run, settings, others)
 
 
@@ -84,33 +95,91 @@ def instances(run: Run) -> list[str]:
     return found
 
 
-def carry_through(run: Run, stage: str, settings: Mapping[str, Any], work: engines.Engine) -> None:
+@dataclass(frozen=True)
+class Looked:
+    """The shards of a stage: what they have to be, what those that are there say, the others."""
+
+    works: list[Work]
+    there: dict[int, shards.Facts]
+    extra: list[str]
+
+
+def look(run: Run, stage: str, settings: Mapping[str, Any]) -> Looked:
+    """Look at the shards of a stage that are there, and note their failures; nothing is written.
+
+    Raises `CorpusError` for shards that do not fit, unless `force` lets them be made anew.
+    """
+    works = plan(run.table, stage, settings, run.folder, run.options.shard_rows, run.files)
+    folder = storage.join(run.folder, *stage.split("/"))
+    names = set(storage.names(folder)) if storage.exists(folder) else set()
+
+    def facts(each: Work) -> shards.Facts | None:
+        if shards.file_name(each.number) not in names:
+            return None
+        try:
+            return facts_there(each)
+        except CorpusError:
+            if run.options.force:
+                return None
+            raise
+
+    with ThreadPoolExecutor(READERS) as readers:
+        seen = zip(works, readers.map(facts, works), strict=True)
+        there = {each.number: found for each, found in seen if found}
+    run.failures[stage] = {number: failures_in(found) for number, found in there.items()}
+    extra = sorted(names - {shards.file_name(each.number) for each in works})
+    extra = [storage.join(folder, name) for name in extra if name.endswith(shards.ENDING)]
+    if extra and not run.options.force:
+        raise CorpusError(
+            f"{extra[0]} is left of another manifest or shard size: choose another --out, or add "
+            "--force to remove it."
+        )
+    return Looked(works, there, extra)
+
+
+def begin(run: Run) -> None:
+    """Write what stands at the beginning of a run. From here on something is written."""
+    if run.options.force and storage.exists(complete := storage.join(run.folder, FILE)):
+        shards.remove(complete)  # until everything fits again
+    manifest.write(run.table, storage.join(run.folder, manifest.FILE))
+
+
+def carry_through(run: Run, stage: str, looked: Looked, work: engines.Engine) -> None:
     """Make the shards of a stage that are not there yet.
 
     Raises `CorpusError` as soon as more files failed than may, or at the end if a shard could not
     be made.
     """
-    works = planned(run, stage, settings)
-    done, todo = there_already(run, stage, works)
-    limit = allowed(run.options.max_failures, sum(len(each.rows) for each in works))
-    failed = run.failures[stage] = [failure for each in done for failure in each.failures]
-    rows = sum(len(each.work.rows) for each in done)
-    total, problems = rows + sum(len(each.rows) for each in todo), list[str]()
+    for place in looked.extra:
+        shards.remove(place)
+    works, there = derived(run, stage, looked.works), looked.there
+    found = run.failures[stage]
+    todo = [
+        each
+        for each in works
+        if each.number not in there
+        or not fits(each, there[each.number])
+        or (run.options.retry and found[each.number])
+    ]
+    again = {each.number for each in todo}
+    failed = [failure for number in found.keys() - again for failure in found[number]]
+    total = sum(len(each.rows) for each in works)
+    limit, problems = allowed(run.options.max_failures, total), list[str]()
+    rows = total - sum(len(each.rows) for each in todo)
     unit = STAGES[stage.partition("/")[0]].unit
-    run.kept += len(done)
     started, before = time.monotonic(), rows
-    too_many(run, stage, limit)
+    too_many(run, stage, failed, limit)
     for each in work(todo):
         if each.problem:
             problems.append(each.problem)
             continue
-        run.made += 1
         rows += len(each.work.rows)
+        found[each.work.number] = each.failures
         failed += each.failures
         run.bars.advance(stage, rows, total, unit)
         if run.bars.bar is not None:
             run.bars.bar.set_postfix_str(f"{len(failed)} failures")
-        too_many(run, stage, limit)
+        too_many(run, stage, failed, limit)
     if problems:
         raise CorpusError(f"{problems[0]}: run again with fewer --jobs. Everything else is kept.")
     rate = (rows - before) / max(time.monotonic() - started, 1e-9)
@@ -118,63 +187,25 @@ def carry_through(run: Run, stage: str, settings: Mapping[str, Any], work: engin
     run.tell(f"{stage}: {rows:,}{unit} ({new}), {len(failed):,} failures")
 
 
-def planned(run: Run, stage: str, settings: Mapping[str, Any]) -> list[Work]:
-    """Return the works of a stage."""
+def derived(run: Run, stage: str, works: Sequence[Work]) -> list[Work]:
+    """Return works with the facts that follow from the stages before."""
+    facts = {}
     if stage == "textures":
         mean = storage.read_bytes(storage.join(run.folder, MEAN))
-        settings = {**settings, "mean_landmarks": hashlib.sha256(mean).hexdigest()}
-    options = run.options
-    works = plan(run.table, stage, settings, run.folder, options.shard_rows, run.files)
-    reads = STAGES[stage.partition("/")[0]].reads(options.crop)
+        facts["mean_landmarks"] = hashlib.sha256(mean).hexdigest()
+    reads = STAGES[stage.partition("/")[0]].reads(run.options.crop)
     if not reads:
-        return works
+        return list(works)
     with ThreadPoolExecutor(READERS) as readers:
         marks = readers.map(lambda each: made_of(each, reads), works)
         return [
-            replace(each, facts={**each.facts, "made_of": mark})
+            replace(each, facts={**each.facts, **facts, "made_of": mark})
             for each, mark in zip(works, marks, strict=True)
         ]
 
 
-def there_already(run: Run, stage: str, works: Sequence[Work]) -> tuple[list[Done], list[Work]]:
-    """Return the shards that are kept, and those that have to be made.
-
-    Raises `CorpusError` for shards that do not fit, unless `force` lets them be made anew.
-    """
-    folder = storage.join(run.folder, *stage.split("/"))
-    names = set(storage.names(folder)) if storage.exists(folder) else set()
-    wanted = {shards.file_name(each.number) for each in works}
-
-    def look(each: Work) -> Done | None:
-        if shards.file_name(each.number) not in names:
-            return None
-        try:
-            found = fitting(each)
-        except CorpusError:
-            if run.options.force:
-                return None
-            raise
-        return None if found and found.failures and run.options.retry else found
-
-    with ThreadPoolExecutor(READERS) as readers:
-        seen = list(readers.map(look, works))
-    extra = sorted(name for name in names - wanted if name.endswith(shards.ENDING))
-    if extra and not run.options.force:
-        raise CorpusError(
-            f"{storage.join(folder, extra[0])} is left of another manifest or shard size: choose "
-            "another --out, or add --force to remove it."
-        )
-    for name in extra:
-        shards.remove(storage.join(folder, name))
-    return (
-        [found for found in seen if found],
-        [each for each, found in zip(works, seen, strict=True) if not found],
-    )
-
-
-def too_many(run: Run, stage: str, limit: int) -> None:
+def too_many(run: Run, stage: str, failed: Sequence[Failure], limit: int) -> None:
     """Raise if more files of a stage failed than may, with the most frequent reasons."""
-    failed = run.failures[stage]
     if len(failed) <= limit:
         return
     reasons = Counter(reason.replace(run.files[row], "FILE") for row, reason in failed)

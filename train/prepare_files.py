@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,12 +19,15 @@ from vox2face.train.manifest import Manifest
 from vox2face.train.prepare_options import Options
 from vox2face.train.prepared import FILE, MEAN, STATISTICS, VERSION
 from vox2face.train.prepared_rows import FAILURES
-from vox2face.train.stages import STAGES, Failure, rows_of
+from vox2face.train.stages import STAGES, Failure, failures_in, rows_of
 
 
 @dataclass
 class Run:
-    """A run under way: where it writes, what it found, and what it tells about it."""
+    """A run under way: where it writes, what it found, and what it tells about it.
+
+    `failures` are those of each stage's shards, by number, of this run or of earlier ones.
+    """
 
     table: Manifest
     files: list[str]
@@ -31,15 +35,14 @@ class Run:
     options: Options
     tell: Callable[[str], None]
     bars: Bars = field(default_factory=Bars)
-    failures: dict[str, list[Failure]] = field(default_factory=dict)
-    made: int = 0
-    kept: int = 0
+    failures: dict[str, dict[int, Sequence[Failure]]] = field(default_factory=dict)
 
 
 def earlier(run: Run, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return what prepared.json says of stages that this run does not make, with their failures.
 
-    Raises `CorpusError` for a folder that was prepared from another manifest, without `force`.
+    Raises `CorpusError` for a folder that was prepared from another manifest or with other crops,
+    without `force`.
     """
     place = storage.join(run.folder, FILE)
     same = not storage.exists(storage.join(run.folder, manifest.FILE)) or (
@@ -53,20 +56,26 @@ def earlier(run: Run, settings: Mapping[str, Any]) -> dict[str, Any]:
     if not storage.exists(place):
         return {}
     found = json.loads(storage.read_bytes(place))
-    if run.options.force:
-        shards.remove(place)  # until everything fits again
     others = {}
     for stage, about in found["stages"].items():
         recut = about["kind"] == "face" and found["crop"] != run.options.crop
-        if stage not in settings and same and not recut:
+        if stage in settings or not same:
+            continue
+        if recut and not run.options.force:
+            raise CorpusError(
+                f"{run.folder} was prepared {'with' if found['crop'] else 'without'} --crop: do "
+                "likewise, choose another --out, or add --force to make anew what does not fit."
+            )
+        if not recut:
             others[stage] = about
-            run.failures[stage] = [
-                (int(row), str(reason))
+            run.failures[stage] = {
+                number: failures_in(
+                    shards.whole(
+                        storage.join(run.folder, *stage.split("/"), shards.file_name(number))
+                    ).facts
+                )
                 for number in range(-(-about["rows"] // about["shard_rows"]))
-                for row, reason in shards.whole(
-                    storage.join(run.folder, *stage.split("/"), shards.file_name(number))
-                ).facts["failures"]
-            ]
+            }
     return others
 
 
@@ -104,8 +113,8 @@ def training(run: Run, stage: str) -> Iterator[tuple[shards.Shard, Any]]:
 def write_failures(run: Run) -> None:
     """Write failures.csv: a line for each bad file and reason, with the stages that met it."""
     met: dict[Failure, list[str]] = {}
-    for stage in run.failures:
-        for failure in run.failures[stage]:
+    for stage, found in run.failures.items():
+        for failure in itertools.chain.from_iterable(found.values()):
             met.setdefault(failure, []).append(stage)
     text = io.StringIO(newline="")
     lines = csv.writer(text, lineterminator="\n")
@@ -134,7 +143,7 @@ def conclude(
             "kind": about.kind,
             "shard_rows": run.options.shard_rows,
             "rows": len(rows_of(run.table, about.kind)),
-            "failures": len(run.failures[stage]),
+            "failures": sum(map(len, run.failures[stage].values())),
             "failing": [*about.reads(run.options.crop), stage],
         }
     order = list(STAGES)

@@ -33,6 +33,7 @@ TYPES = {
     "U8": np.uint8,
 }
 Arrays = Mapping[str, NDArray[Any]]
+Facts = Mapping[str, Any]
 
 
 class Damaged(Exception):
@@ -44,7 +45,7 @@ def file_name(number: int) -> str:
     return f"{number:05d}{ENDING}"
 
 
-def write(place: str, arrays: Arrays, facts: Mapping[str, Any]) -> None:
+def write(place: str, arrays: Arrays, facts: Facts) -> None:
     """Write a shard as a whole or not at all; equal content gives equal bytes."""
     from safetensors.numpy import save
 
@@ -58,7 +59,7 @@ class Shard:
     """An open shard: its `facts`, and where in it the arrays are."""
 
     place: str
-    facts: Mapping[str, Any]
+    facts: Facts
     layout: Mapping[str, tuple[type, tuple[int, ...], int]]
 
     def array(self, name: str) -> NDArray[Any]:

@@ -195,6 +195,11 @@ def failing(work: Work, place: int, failures: Failures) -> Iterator[None]:
         failures.append((work.rows[place], re.sub(r" at 0x[0-9a-f]+", "", reason)))
 
 
+def failures_in(facts: shards.Facts) -> tuple[Failure, ...]:
+    """Return the failures that a shard lists."""
+    return tuple((int(row), str(reason)) for row, reason in facts.get("failures", ()))
+
+
 def failed_in(work: Work, stage: str) -> tuple[shards.Shard, frozenset[int]]:
     """Return another stage's shard of the same rows, and the places of those that failed."""
     shard = shards.whole(work.beside(stage))
@@ -202,24 +207,30 @@ def failed_in(work: Work, stage: str) -> tuple[shards.Shard, frozenset[int]]:
     return shard, frozenset(i for i, row in enumerate(work.rows) if row in bad)
 
 
-def fitting(work: Work) -> Done | None:
-    """Return what became of a shard that is there already, None if there is none to keep.
+def facts_there(work: Work) -> shards.Facts | None:
+    """Return what a shard that is there says of itself, None if none is there whole.
 
-    Raises `CorpusError` for one that was made otherwise.
+    Raises `CorpusError` for one that was made otherwise, whatever it was made of.
     """
     try:
-        found = dict(shards.read(work.place).facts)
+        found = shards.read(work.place).facts
     except shards.Damaged:
         return None
-    failures = found.pop("failures", [])
-    if found == dict(work.facts):
-        return Done(work, tuple((int(row), str(reason)) for row, reason in failures))
-    if all(found.get(name) == work.facts.get(name) for name in {*found, *work.facts} - DERIVED):
-        return None  # what it was made of was made anew, so that somebody wanted this
-    raise CorpusError(
-        f"{work.place} was made otherwise: {difference(found, work.facts)}. Choose another --out, "
-        "or add --force to make anew what does not fit."
+    given, wanted = (
+        {name: value for name, value in facts.items() if name not in {"failures", *DERIVED}}
+        for facts in (found, work.facts)
     )
+    if given != wanted:
+        raise CorpusError(
+            f"{work.place} was made otherwise: {difference(given, wanted)}. Choose another --out, "
+            "or add --force to make anew what does not fit."
+        )
+    return found
+
+
+def fits(work: Work, found: shards.Facts) -> bool:
+    """Whether a shard that says this of itself is the work's, made of what is there now."""
+    return {name: value for name, value in found.items() if name != "failures"} == work.facts
 
 
 def difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
