@@ -199,16 +199,20 @@ def test_crop_cuts_the_face_out_and_counts_landmarks_there(tmp_path: Path) -> No
     np.testing.assert_allclose(ready.embeddings[0], load(FACE)(ready.picture(0))[0], atol=1e-5)
 
 
-def test_of_several_faces_the_largest_counts(tmp_path: Path) -> None:
-    place = corpus(tmp_path / "people", pictures=1, clips=0)
+def test_of_several_faces_the_largest_counts_and_the_picture_is_listed(tmp_path: Path) -> None:
+    place = corpus(tmp_path / "people", pictures=2, clips=0)
     astronaut = Image.fromarray(image.samples()["astronaut.png"])
     both = Image.new("RGB", (448, 224))
     both.paste(astronaut.resize((150, 150)), (20, 40))
     both.paste(astronaut, (224, 0))
-    both.save(manifest.read(place).files()[0])
-    prepare(place, tmp_path / "out", Options(stages=("landmarks",), jobs=1))
+    both.save(file := manifest.read(place).files()[0])
+    told: list[str] = []
+    prepare(place, tmp_path / "out", Options(stages=("landmarks",), jobs=1), told.append)
+    listed = (tmp_path / "out" / "several_faces.csv").read_text(encoding="utf-8")
+    assert listed == f"row,path,faces\n0,{file},2\n"
+    assert told[1].startswith("several faces in 1 pictures") and told[1].endswith("faces.csv")
     shard = shards.whole(str(tmp_path / "out" / "landmarks" / "00000.safetensors"))
-    assert shard.array("faces").tolist() == [2]
+    assert shard.array("faces").tolist() == [2, 1]
     assert open_prepared(tmp_path / "out").landmarks[0][:, 0].mean() > 112
 
 

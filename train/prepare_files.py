@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vox2face.errors import CorpusError
 from vox2face.progress import Bars
 from vox2face.train import face_stages, manifest, shards, storage, voice_stages
 from vox2face.train.manifest import Manifest
 from vox2face.train.prepare_options import Options
-from vox2face.train.prepared import FILE, MEAN, STATISTICS, VERSION
+from vox2face.train.prepared import FILE, MEAN, SEVERAL, STATISTICS, VERSION
 from vox2face.train.prepared_rows import FAILURES
 from vox2face.train.stages import STAGES, Failure, failures_in, rows_of
 
@@ -88,6 +89,7 @@ def after(run: Run, stage: str) -> None:
         data = io.BytesIO()
         np.save(data, face_stages.mean_of(parts))
         storage.write_bytes(storage.join(run.folder, MEAN), data.getvalue())
+        write_several_faces(run)
     if stage == "voices":
         measured = [
             ({name: np.asarray(shard.array(name)) for name in shard.layout}, counts)
@@ -104,10 +106,16 @@ def training(run: Run, stage: str) -> Iterator[tuple[shards.Shard, Any]]:
     """
     splits = np.array([split or "" for split in run.table.column("split")], object)
     counts = splits == "train" if (splits != "").any() else np.ones(len(splits), bool)
+    for shard, rows in each_shard(run, stage):
+        yield shard, counts[rows]
+
+
+def each_shard(run: Run, stage: str) -> Iterator[tuple[shards.Shard, NDArray[np.int64]]]:
+    """Yield a stage's shards, and their rows of the manifest."""
     rows = rows_of(run.table, STAGES[stage].kind)
     for number, first in enumerate(range(0, len(rows), run.options.shard_rows)):
         place = storage.join(run.folder, stage, shards.file_name(number))
-        yield shards.whole(place), counts[rows[first : first + run.options.shard_rows]]
+        yield shards.whole(place), rows[first : first + run.options.shard_rows]
 
 
 def write_failures(run: Run) -> None:
@@ -116,13 +124,30 @@ def write_failures(run: Run) -> None:
     for stage, found in run.failures.items():
         for failure in itertools.chain.from_iterable(found.values()):
             met.setdefault(failure, []).append(stage)
+    lines = [[row, "+".join(met[row, why]), run.files[row], why] for row, why in sorted(met)]
+    write_csv(run, FAILURES, [["row", "stages", "path", "reason"], *lines])
+
+
+def write_several_faces(run: Run) -> None:
+    """Write several_faces.csv: a line for each picture in which more than one face was found."""
+    lines = [
+        [row, run.files[row], count]
+        for shard, rows in each_shard(run, "landmarks")
+        for row, count in zip(rows.tolist(), shard.array("faces").tolist(), strict=True)
+        if count > 1
+    ]
+    write_csv(run, SEVERAL, [["row", "path", "faces"], *lines])
+    if lines:
+        place = storage.join(run.folder, SEVERAL)
+        run.tell(f"several faces in {len(lines):,} pictures, of which the largest counts: {place}")
+
+
+def write_csv(run: Run, name: str, lines: Sequence[Sequence[Any]]) -> None:
+    """Write a table of the folder."""
     text = io.StringIO(newline="")
-    lines = csv.writer(text, lineterminator="\n")
-    lines.writerow(["row", "stages", "path", "reason"])
-    for row, reason in sorted(met):
-        lines.writerow([row, "+".join(met[row, reason]), run.files[row], reason])
+    csv.writer(text, lineterminator="\n").writerows(lines)
     data = text.getvalue().encode("utf-8", "surrogateescape")
-    storage.write_bytes(storage.join(run.folder, FAILURES), data)
+    storage.write_bytes(storage.join(run.folder, name), data)
 
 
 def write_json(run: Run, name: str, content: Mapping[str, Any]) -> None:

@@ -7,6 +7,7 @@ The folder holds
 | manifest.parquet                  | the manifest it was made of; rows are counted in it          |
 | prepared.json                     | stages, their settings, how many rows they have and lack     |
 | failures.csv                      | a line for each bad file: row, stages, path, reason          |
+| several_faces.csv                 | a line for each picture with several: row, path, faces       |
 | mean_landmarks.npy                | float32 (68, 2), of the train split                          |
 | statistics.json                   | of the voices of the train split                             |
 | STAGE/00000.safetensors ...       | shards of each stage                                         |
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["FAILURES", "Prepared", "Rows", "open_prepared"]
 
 FILE, MEAN, STATISTICS = "prepared.json", "mean_landmarks.npy", "statistics.json"
+SEVERAL = "several_faces.csv"
 VERSION = 1
 FULL_SCALE = 32_768  # of 16-bit samples
 

@@ -72,7 +72,8 @@ def command(manifest: str, out: str, stages: str, faces: tuple[str, ...], **chos
     """Embed, measure and warp the pictures of a corpus, and measure its voices.
 
     MANIFEST is what `vox2face data index` wrote, or the folder it is in. A run that was stopped
-    goes on when it is started again. Files that cannot be used are listed in DIR/failures.csv.
+    goes on when it is started again. Files that cannot be used are listed in DIR/failures.csv,
+    pictures with several faces, of which the largest counts, in DIR/several_faces.csv.
     """
     from vox2face.train.prepare import prepare
     from vox2face.train.prepare_options import Options
