@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import shutil
 import tracemalloc
 import wave
 from collections.abc import Callable
@@ -252,6 +253,33 @@ def test_pictures_come_with_what_was_prepared_of_them(corpus: Manifest, prepared
     with pytest.raises(IndexError):
         data[len(data)]
     assert equal(data[-1], data[len(data) - 1])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_rows_that_are_not_finite_are_left_out_and_counted(
+    corpus: Manifest, prepared: Prepared, tmp_path: Path, value: float
+) -> None:
+    folder = str(shutil.copytree(prepared.folder, tmp_path / "prepared"))
+    storage.write_bytes(f"{folder}/failures.csv", b"row,stages,path,reason\n")
+    faces = rows_of(corpus, "face").tolist()
+    broken = {"embeddings/net": "1-0.png", "landmarks": "2-3.png"}
+    for stage, path in broken.items():
+        number, place = divmod(faces.index(corpus.column("path").index(path)), 3)
+        shard = f"{folder}/{stage}/{shards.file_name(number)}"
+        name = stage.partition("/")[0]
+        values = np.array(shards.read(shard).array(name))
+        values[place].flat[-1] = value
+        shards.write(shard, {name: values}, {})
+    again = open_prepared(folder)
+    voices = VoiceEncoderDataset(corpus, again, pairing="all-to-all")
+    assert voices.identities == ["Abe", "Zoë"] and voices.left_out == 1
+    pictures = FaceDecoderDataset(corpus, again)
+    seen = paths(corpus, pictures, "row")
+    assert len(seen) == sum(PICTURES) - 2 == len({*seen} - {*broken.values()})
+    assert pictures.left_out == 2 and FaceDecoderDataset(corpus, again, None).left_out == 2
+    with pytest.raises(CorpusError, match="has no embeddings: its values are not finite"):
+        again.embeddings[corpus.column("path").index("1-0.png")]
+    assert len(again.embeddings.all()[0]) == sum(PICTURES) - 1
 
 
 def test_a_damaged_clip_is_named(corpus: Manifest, tmp_path: Path) -> None:

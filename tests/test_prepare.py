@@ -371,6 +371,21 @@ def test_bad_files_cost_a_line_each(tmp_path: Path) -> None:
         ready.waveform(3)
 
 
+def test_a_picture_without_finite_embedding_is_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = people(tmp_path / "people", {}, pictures=3, clips=0)
+    encoder = face_stages.encoder_of(FACE, "dlib", "torch", "cpu")
+    embed = encoder.embed
+    overflow = np.array([[1], [np.inf], [1]], np.float32)
+    monkeypatch.setattr(encoder, "embed", lambda batch: embed(batch) * overflow)
+    few = Options(stages=("embeddings",), jobs=1, max_failures="1")
+    prepare(place, tmp_path / "out", few)
+    (line,) = failures(tmp_path / "out")
+    assert line["row"] == "1" and "gives no finite values for" in line["reason"]
+    assert open_prepared(tmp_path / "out").embeddings.good().tolist() == [0, 2]
+
+
 def test_too_many_failures_end_the_run_with_the_reasons_and_keep_what_was_made(
     tmp_path: Path,
 ) -> None:

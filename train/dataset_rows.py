@@ -113,6 +113,16 @@ def people(
     return [names[i] for i in kept], groups
 
 
+def left_out(manifest: Manifest, split: str | None, bad: NDArray[np.int64]) -> int:
+    """Return how many of some bad rows are of a split."""
+    import pyarrow.compute as pc
+
+    if split is None:
+        return len(bad)
+    splits = manifest.table["split"].cast("string").take(bad)
+    return int(pc.sum(pc.equal(splits, split)).as_py() or 0)
+
+
 def ranked(column: Any) -> tuple[list[str], NDArray[np.int64]]:
     """Return the different words of a column, sorted, and each row's place among them."""
     import pyarrow.compute as pc

@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 from vox2face import audio
 from vox2face.errors import UsageError
 from vox2face.train import storage
-from vox2face.train.dataset_rows import Files, people, require_choice, require_same
+from vox2face.train.dataset_rows import Files, left_out, people, require_choice, require_same
 from vox2face.train.manifest import Manifest
 from vox2face.train.pairs import DRAW_CROP, Groups, Pairs, drawn
 
@@ -48,10 +48,12 @@ class VoiceEncoderDataset(Dataset[Item]):
     | picture    | int64   | ()         | row of the picture; -1 if the embedding is a mean |
 
     Only people of `split` (None: of the whole manifest) with a usable clip and a usable picture
-    are in it. `pairing` is one of `vox2face.train.pairs`; with "all-to-one", `one` says whether
-    that is the "mean" of the speaker's embeddings or the "first" picture by path. Embeddings are
-    those of the face encoder `face`, by default the first that was prepared. Without `prepared`
-    the items have none. Clips come from its stage "audio", or are decoded from their files.
+    are in it; `left_out` counts the clips and pictures of the split that failed in preparation or
+    whose embedding is not finite. `pairing` is one of `vox2face.train.pairs`; with "all-to-one",
+    `one` says whether that is the "mean" of the speaker's embeddings or the "first" picture by
+    path. Embeddings are those of the face encoder `face`, by default the first that was prepared.
+    Without `prepared` the items have none. Clips come from its stage "audio", or are decoded from
+    their files.
 
     The length is that of `preset`, a voice preset or its name, or `seconds`. Longer clips are cut:
     `crop` is "start", "center", or "random" (drawn by seed, epoch and item); shorter ones are
@@ -82,7 +84,10 @@ class VoiceEncoderDataset(Dataset[Item]):
         for name, value, known in (("crop", crop, CROPS), ("one", one, ONE)):
             require_choice(name, value, known)
         self.embeddings = prepared.faces(face) if prepared is not None else None
-        bad = () if prepared is None else unusable(prepared, manifest, prepared.faces(face))
+        bad = np.empty(0, np.int64)
+        if prepared is not None and self.embeddings is not None:
+            bad = unusable(prepared, manifest, self.embeddings)
+        self.left_out = left_out(manifest, split, bad)
         self.identities, groups = people(manifest, split, bad)
         self.pairs = Pairs(groups, pairing, seed)
         self.files, self.prepared = Files(manifest, groups.clips, on_error), prepared
@@ -164,7 +169,8 @@ class FaceDecoderDataset(Dataset[Item]):
     | row       | int64   | ()            | row of the picture in the manifest |
 
     Pictures of `split` (None: of the whole manifest) that were prepared without failure are in it,
-    ordered by name and path, whether their people have clips or not. Divide `texture` and
+    ordered by name and path, whether their people have clips or not. `left_out` counts the files
+    of the split that were not, or whose embedding or landmarks are not finite. Divide `texture` and
     `picture` by 255 on the device. `pictures=False` leaves out `picture`, and reads none. A
     picture that cannot be read raises `CorpusError`; with `on_error="skip"` the person's next
     picture takes its place, and `failed()` tells which did.
@@ -184,6 +190,7 @@ class FaceDecoderDataset(Dataset[Item]):
         self.pictures = pictures
         stages = (self.embeddings, prepared.landmarks, prepared.textures)
         bad = unusable(prepared, manifest, *stages)
+        self.left_out = left_out(manifest, split, bad)
         self.identities, self.groups = people(manifest, split, bad, voices=False)
         self.files = Files(manifest, self.groups.pictures, on_error)
 
@@ -221,7 +228,7 @@ class FaceDecoderDataset(Dataset[Item]):
 
 
 def unusable(prepared: Prepared, manifest: Manifest, *stages: Rows) -> NDArray[np.int64]:
-    """Return the rows of recordings that failed, and of pictures that a stage lacks.
+    """Return the rows of recordings that failed, and of pictures that a stage lacks, ascending.
 
     Raises `CorpusError` if another manifest was prepared; its splits may differ.
     """

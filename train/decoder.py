@@ -116,6 +116,8 @@ def train_decoder(
     shown = Space() if any_space or resume else space  # a run that goes on was let pass
     run = Run(folder, manifest, prepared, settings, face, voice, shown, facts, resume, say)
     source = run.source("train")
+    if source.left_out:
+        say(f"{source.left_out:,} files of the split train were not prepared and are left out.")
     start(network, source, settings.network)
     items = training_items(run, source)
     facts |= {"identities": len(source.identities), "pictures": len(source)}

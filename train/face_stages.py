@@ -120,6 +120,7 @@ def landmarks(work: Work) -> Made:
         with failing(work, i, failures):
             pixels = picture_at(file)
             points, score, there = largest_face(pixels, file)
+            require_finite(points, file)
             square = None
             if work.settings["crop"]:
                 cut = faces.around(points, MARGIN, faces.FOREHEAD)
@@ -151,6 +152,12 @@ def largest_face(pixels: Pixels, name: str) -> tuple[NDArray[np.float32], float,
         f"No face was found in {name}: use a picture in which a face is upright and seen from the "
         "front."
     )
+
+
+def require_finite(values: NDArray[np.float32], name: str) -> None:
+    """Raise `ImageError` for values that a network gives for a picture and nobody can use."""
+    if not np.isfinite(values).all():
+        raise ImageError(f"The network gives no finite values for {name}: use another picture.")
 
 
 def pictures(work: Work) -> Made:
@@ -214,6 +221,9 @@ def embeddings(work: Work) -> Made:
     found = np.full((len(work.rows), encoder.width), np.nan, np.float32)
     for places, batch in ahead(batches(work, encoder, failures)):
         found[places] = encoder.embed(batch)
+        for i in places:
+            with failing(work, i, failures):
+                require_finite(found[i], work.files[i])
     return {"embeddings": found}, failures
 
 

@@ -154,7 +154,7 @@ class Prepared:
 
         All are in pixels of the file's picture; NaN where the picture was taken as a whole.
         """
-        return self.rows("landmarks", "squares")
+        return self.rows("landmarks", "squares", gaps=True)
 
     @functools.cached_property
     def sizes(self) -> Rows:
@@ -213,7 +213,8 @@ class Prepared:
         """Return a decoded recording as `vox2face.audio.decode` does, not levelled.
 
         It is float32 (samples,), mono, 16 kHz, -1..1, and as loud as it was: presets differ in
-        that. Raises `CorpusError` without the stage "audio", and for a recording that failed.
+        that. Raises `CorpusError` without the stage "audio", and for a recording that failed or
+        has no samples.
         """
         shard, place = self.starts.find(row)
         if shard not in self._sound:
@@ -224,6 +225,8 @@ class Prepared:
         opened, starts, samples = self._sound[shard]
         first = int(starts[place])
         end = int(starts[place + 1]) if place + 1 < len(starts) else opened.layout["samples"][1][0]
+        if first == end:
+            raise CorpusError(f"Row {row} of the manifest has no samples in {self.folder}.")
         pcm = opened.part("samples", first, end) if samples is None else samples[first:end]
         waveform = np.asarray(pcm).astype(np.float32)
         waveform /= FULL_SCALE
@@ -257,15 +260,22 @@ class Prepared:
         found: Mapping[str, Any] = self.facts["stages"][stage]
         return found
 
-    def rows(self, stage: str, name: str) -> Rows:
-        """Return an array of a stage."""
+    def rows(self, stage: str, name: str, gaps: bool = False) -> Rows:
+        """Return an array of a stage; `gaps` says that NaN means something in it."""
         settings = self.settings(stage)
-        failing = set(settings["failing"])
-        bad = frozenset(
-            line["row"] for line in self.failures if not failing.isdisjoint(line["stages"])
-        )
-        folder = storage.join(self.folder, *stage.split("/"))
-        return Rows(folder, name, self.numbers(settings["kind"]), settings["shard_rows"], bad)
+        if (stage, name) not in self._rows:
+            failing = set(settings["failing"])
+            bad = frozenset(
+                line["row"] for line in self.failures if not failing.isdisjoint(line["stages"])
+            )
+            folder = storage.join(self.folder, *stage.split("/"))
+            numbers, size = self.numbers(settings["kind"]), settings["shard_rows"]
+            self._rows[stage, name] = Rows(folder, name, numbers, size, bad, gaps)
+        return self._rows[stage, name]
+
+    @functools.cached_property
+    def _rows(self) -> dict[tuple[str, str], Rows]:
+        return {}
 
     def numbers(self, kind: str) -> NDArray[np.int64]:
         """Return the rows of a kind, "face" or "voice"."""

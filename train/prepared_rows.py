@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,18 +19,36 @@ class Rows:
     """An array of one stage, row by row of the manifest: `rows[17]` takes constant time.
 
     `numbers` (n,) are the rows that the stage has, those of one kind. Of these some may have
-    failed; `row in rows` tells. Copies of it may be used in several processes.
+    failed, or hold values that are not finite, which counts as failed unless NaN means something
+    (`gaps`); `row in rows` tells. Copies of it may be used in several processes.
     """
 
     def __init__(
-        self, folder: str, name: str, numbers: NDArray[np.int64], size: int, bad: frozenset[int]
+        self,
+        folder: str,
+        name: str,
+        numbers: NDArray[np.int64],
+        size: int,
+        listed: frozenset[int],
+        gaps: bool = False,
     ) -> None:
-        self.folder, self.name, self.numbers, self.size, self.bad = folder, name, numbers, size, bad
+        self.folder, self.name, self.numbers, self.size = folder, name, numbers, size
+        self.listed, self.gaps = listed, gaps
         self._open: dict[int, tuple[shards.Shard, Any]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave what is mapped into memory behind: a copy opens it itself."""
         return {**self.__dict__, "_open": {}}
+
+    @functools.cached_property
+    def bad(self) -> frozenset[int]:
+        """The rows that failed, and those whose values are not finite."""
+        if self.gaps or not len(self.numbers):
+            return self.listed
+        if not np.issubdtype(self.opened(0).layout[self.name][0], np.floating):
+            return self.listed
+        finite = [np.isfinite(part).reshape(len(part), -1).all(1) for part in self.chunks()]
+        return self.listed.union(self.numbers[~np.concatenate(finite)].tolist())
 
     def __contains__(self, row: object) -> bool:
         """Whether the stage has this row, and it did not fail."""
@@ -53,7 +72,8 @@ class Rows:
     def find(self, row: int) -> tuple[int, int]:
         """Return the number of a row's shard, and its place there."""
         if row not in self:
-            why = f"see {FAILURES}" if row in self.bad else "it is no row of that kind"
+            why = "its values are not finite" if row in self.bad else "it is no row of that kind"
+            why = f"see {FAILURES}" if row in self.listed else why
             raise CorpusError(f"Row {row} of the manifest has no {self.name}: {why}.")
         return divmod(int(np.searchsorted(self.numbers, row)), self.size)
 
@@ -62,11 +82,11 @@ class Rows:
         return shards.whole(storage.join(self.folder, shards.file_name(shard)))
 
     def good(self) -> NDArray[np.int64]:
-        """Return the rows that did not fail, ascending."""
+        """Return the rows that are not bad, ascending."""
         return self.numbers[~np.isin(self.numbers, list(self.bad))]
 
     def all(self) -> tuple[NDArray[np.int64], NDArray[Any]]:
-        """Return the rows (n,) that did not fail, ascending, and their arrays (n, ...)."""
+        """Return the rows (n,) that are not bad, ascending, and their arrays (n, ...)."""
         parts = [np.asarray(part) for part in self.chunks()]
         values = np.concatenate(parts) if parts else np.empty((0,), np.float32)
         return self.good(), values[~np.isin(self.numbers, list(self.bad))]

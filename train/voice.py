@@ -90,6 +90,8 @@ def train_voice(
     preset = settings.network.preset or registry.entry(settings.network.entry).preprocess
     voices = Voices(manifest, prepared, settings.data, preset, settings.loop.seed, face)
     items = voices.items("train")
+    if items.left_out:
+        say(f"{items.left_out:,} files of the split train were not prepared and are left out.")
     width = len(items.embedding(0, 0))
     network = voice_network.build(settings.network, width, settings.loop.seed)
     for name, phase in settings.phases.items():
