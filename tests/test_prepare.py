@@ -254,14 +254,19 @@ def test_rows_of_the_other_kind_are_refused(ready: Prepared) -> None:
 
 
 def start(
-    manifest_place: Path, out: Path, jobs: int = 1, stages: tuple[str, ...] = ALL, **more: Any
+    manifest_place: Path,
+    out: Path,
+    jobs: int = 1,
+    stages: tuple[str, ...] = ALL,
+    limit: str = "5%",
+    **more: Any,
 ) -> subprocess.Popen[str]:
     """Start the command as a user does."""
     return subprocess.Popen(
         [
             str(Path(sys.executable).with_name("vox2face")),
             *("data", "prepare", str(manifest_place), "--out", str(out), "--jobs", str(jobs)),
-            *("--stages", ",".join(stages), "--shard-rows", "2"),
+            *("--stages", ",".join(stages), "--shard-rows", "2", "--max-failures", limit),
         ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -338,12 +343,56 @@ class Doomed(engines.Pool):
         return future
 
 
-def test_a_shard_that_kills_its_worker_twice_is_named_and_the_others_are_made() -> None:
+def test_a_shard_that_kills_all_its_workers_is_named_and_the_others_are_made() -> None:
     works = [Work("voices", n, "/out", (), (), {}, {}) for n in range(4)]
     done = {each.work.number: each.problem for each in Doomed(2).run(works)}
     assert sorted(done) == [0, 1, 2, 3]
     assert [number for number, problem in done.items() if problem] == [1]
-    assert "00001.safetensors ended twice without a word" in done[1]
+    assert "processes that made /out/voices/00001.safetensors ended without a word" in done[1]
+
+
+DEADLY = """
+import os, signal, sys
+def kill(event, arguments):
+    if event == "open" and str(arguments[0]).endswith("1/face.png"):
+        os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(kill)
+"""
+
+
+def test_a_file_that_kills_the_process_is_left_out_and_listed_the_next_time(tmp_path: Path) -> None:
+    place, out = corpus(tmp_path / "people", pictures=5, clips=0), tmp_path / "out"
+    (tmp_path / "sitecustomize.py").write_text(DEADLY)
+    more = {"env": {**os.environ, "PYTHONPATH": str(tmp_path)}}
+    run = start(place, out, stages=("pictures",), limit="1", **more)
+    assert run.communicate() and run.returncode == -signal.SIGKILL
+    run = start(place, out, stages=("pictures",), limit="1", **more)
+    assert run.communicate()[1] == "" and run.returncode == 0
+    (line,) = failures(out)
+    assert line["row"] == "1" and "2 processes that read it ended without a word" in line["reason"]
+    assert [row for row in range(5) if row in open_prepared(out).pictures] == [0, 2, 3, 4]
+    assert not list(out.rglob("*.making"))
+
+
+def test_a_file_that_takes_too_much_memory_once_is_tried_again(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_much(place: str) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(image, "decode", too_much)
+    prepare(shared / "people", tmp_path / "out", replace(ONE, stages=("pictures",)))
+    same = contents(shared / "one" / "pictures")
+    assert contents(tmp_path / "out" / "pictures") == same
+
+
+def test_a_note_of_a_shard_that_is_kept_is_removed(shared: Path, tmp_path: Path) -> None:
+    few = replace(ONE, stages=("audio",))
+    prepare(shared / "people", tmp_path / "out", few)
+    before = contents(tmp_path / "out")
+    (tmp_path / "out" / "audio" / "00001.making").write_text("3")
+    prepare(shared / "people", tmp_path / "out", few)
+    assert contents(tmp_path / "out") == before
 
 
 def test_bad_files_cost_a_line_each(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ written by whoever makes them. What `carry_out` raises (a full disk, say) ends t
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
 import signal
@@ -18,9 +19,11 @@ from contextlib import AbstractContextManager, contextmanager
 from vox2face.errors import UsageError
 from vox2face.extras import require
 from vox2face.train.stages import Done, Work, carry_out
+from vox2face.train.trace import left_behind
 
 Engine = Callable[[Sequence[Work]], Iterator[Done]]
 ENGINES = ("local", "ray")
+TRIES = 7  # of a shard alone; three files in it may end their processes
 
 
 def engine(name: str, jobs: int | None, device: str) -> AbstractContextManager[Engine]:
@@ -45,21 +48,30 @@ def cores() -> int:
 @contextmanager
 def local(jobs: int) -> Iterator[Engine]:
     """Work in this process, or with more than one job in a pool of processes."""
-    if jobs == 1:
-        yield lambda works: map(carry_out, works)
-        return
     pool = Pool(jobs)
     try:
-        yield pool.run
+        yield pool.run if jobs > 1 else functools.partial(here, pool)
     finally:
         pool.stop()
+
+
+def here(pool: Pool, works: Sequence[Work]) -> Iterator[Done]:
+    """Make shards in this process; from the first at which a process died, in one of the pool."""
+    for number, work in enumerate(works):
+        if left_behind(work.place):
+            yield from pool.run(works[number:])
+            return
+        try:
+            yield carry_out(work)
+        except MemoryError:
+            yield pool.again(work)
 
 
 class Pool:
     """Processes of one PyTorch thread each, replaced when one of them dies.
 
-    Who was at work when a process died is tried again one at a time, so that a second death tells
-    which shard it is; the others go on.
+    Who was at work when a process died is tried again one at a time, so that further deaths tell
+    which shard and which file it is; the others go on.
     """
 
     def __init__(self, jobs: int) -> None:
@@ -78,7 +90,7 @@ class Pool:
                 work = running.pop(future)
                 try:
                     yield future.result()
-                except BrokenProcessPool:
+                except (BrokenProcessPool, MemoryError):
                     suspects.append(work)
             if suspects and not running:
                 self.stop()
@@ -99,12 +111,13 @@ class Pool:
             return failed
 
     def again(self, work: Work) -> Done:
-        """Try a work a second time, alone."""
-        try:
-            return self.submit(work).result()
-        except BrokenProcessPool:
-            self.stop()
-            return Done(work, problem=died(work))
+        """Try a work again, alone, until files at which processes die have been left out."""
+        for _ in range(TRIES):
+            try:
+                return self.submit(work).result()
+            except (BrokenProcessPool, MemoryError):
+                self.stop()
+        return Done(work, problem=died(work))
 
     def stop(self) -> None:
         """End all processes at once; what they are writing leaves nothing behind."""
@@ -120,9 +133,9 @@ class Pool:
 
 
 def died(work: Work) -> str:
-    """Return a sentence about a shard whose worker died twice."""
+    """Return a sentence about a shard whose workers died."""
     return (
-        f"The process that made {work.place} ended twice without a word, probably for lack of "
+        f"{TRIES} processes that made {work.place} ended without a word, probably for lack of "
         "memory"
     )
 

@@ -118,7 +118,7 @@ def landmarks(work: Work) -> Made:
     }
     for i, file in enumerate(work.files):
         with failing(work, i, failures):
-            pixels = picture_at(file)
+            pixels = picture_at(work.file(i))
             points, score, there = largest_face(pixels, file)
             require_finite(points, file)
             square = None
@@ -175,12 +175,12 @@ def each_stored(work: Work, failures: Failures) -> Iterator[tuple[int, Pixels]]:
     if work.settings["crop"]:
         shard, bad = failed_in(work, "landmarks")
         squares = shard.part("squares", 0, len(work.rows))
-    for i, file in enumerate(work.files):
+    for i in range(len(work.files)):
         if i in bad:
             continue
         picture = None
         with failing(work, i, failures):
-            picture = stored(picture_at(file), None if squares is None else squares[i])
+            picture = stored(picture_at(work.file(i)), None if squares is None else squares[i])
         if picture is not None:
             yield i, picture
 
@@ -284,10 +284,10 @@ def each_given(work: Work, failures: Failures) -> Iterator[tuple[int, Pixels]]:
     if work.settings["crop"]:
         yield from each_stored(work, failures)
         return
-    for i, file in enumerate(work.files):
+    for i in range(len(work.files)):
         picture = None
         with failing(work, i, failures):
-            picture = picture_at(file)
+            picture = picture_at(work.file(i))
         if picture is not None:
             yield i, picture
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from vox2face.errors import CorpusError
 from vox2face.extras import require
-from vox2face.train import engines, manifest, shards, storage
+from vox2face.train import engines, manifest, shards, storage, trace
 from vox2face.train.manifest import Manifest
 from vox2face.train.prepare_files import Run, after, conclude, earlier, write_failures
 from vox2face.train.prepare_options import Options, allowed, checked, label, settings_of
@@ -97,11 +97,15 @@ def instances(run: Run) -> list[str]:
 
 @dataclass(frozen=True)
 class Looked:
-    """The shards of a stage: what they have to be, what those that are there say, the others."""
+    """The shards of a stage: what they have to be, what those that are there say, the others.
+
+    `notes` are those of shards that processes died of.
+    """
 
     works: list[Work]
     there: dict[int, shards.Facts]
     extra: list[str]
+    notes: list[str]
 
 
 def look(run: Run, stage: str, settings: Mapping[str, Any]) -> Looked:
@@ -127,14 +131,17 @@ def look(run: Run, stage: str, settings: Mapping[str, Any]) -> Looked:
         seen = zip(works, readers.map(facts, works), strict=True)
         there = {each.number: found for each, found in seen if found}
     run.failures[stage] = {number: failures_in(found) for number, found in there.items()}
-    extra = sorted(names - {shards.file_name(each.number) for each in works})
-    extra = [storage.join(folder, name) for name in extra if name.endswith(shards.ENDING)]
+    others = sorted(names - {shards.file_name(each.number) for each in works})
+    extra, notes = (
+        [storage.join(folder, name) for name in others if name.endswith(ending)]
+        for ending in (shards.ENDING, trace.ENDING)
+    )
     if extra and not run.options.force:
         raise CorpusError(
             f"{extra[0]} is left of another manifest or shard size: choose another --out, or add "
             "--force to remove it."
         )
-    return Looked(works, there, extra)
+    return Looked(works, there, extra, notes)
 
 
 def begin(run: Run) -> None:
@@ -150,8 +157,6 @@ def carry_through(run: Run, stage: str, looked: Looked, work: engines.Engine) ->
     Raises `CorpusError` as soon as more files failed than may, or at the end if a shard could not
     be made.
     """
-    for place in looked.extra:
-        shards.remove(place)
     works, there = derived(run, stage, looked.works), looked.there
     found = run.failures[stage]
     todo = [
@@ -162,6 +167,8 @@ def carry_through(run: Run, stage: str, looked: Looked, work: engines.Engine) ->
         or (run.options.retry and found[each.number])
     ]
     again = {each.number for each in todo}
+    for place in {*looked.extra, *looked.notes} - {trace.place_of(each.place) for each in todo}:
+        shards.remove(place)
     failed = [failure for number in found.keys() - again for failure in found[number]]
     total = sum(len(each.rows) for each in works)
     limit, problems = allowed(run.options.max_failures, total), list[str]()

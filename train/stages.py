@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from vox2face.errors import CorpusError, Vox2FaceError
 from vox2face.files import FULL_DISK, full_disk_explained
 from vox2face.train import shards, storage
 from vox2face.train.manifest import Manifest
+from vox2face.train.trace import Trace, traced
 
 Failure = tuple[int, str]  # the row of the manifest, and what was wrong with its file
 Failures = list[Failure]
@@ -83,6 +84,16 @@ class Work:
     files: tuple[str, ...]
     settings: Mapping[str, Any]
     facts: Mapping[str, Any]
+    trace: Trace | None = None
+
+    def file(self, place: int) -> str:
+        """Return the file at a place of the shard, which is going to be read.
+
+        Raises `CorpusError` for one at which processes died.
+        """
+        if self.trace is not None:
+            self.trace.at(self.rows[place], self.files[place])
+        return self.files[place]
 
     @property
     def place(self) -> str:
@@ -153,14 +164,15 @@ def digest(rows: Sequence[int], files: Sequence[str]) -> str:
 def carry_out(work: Work) -> Done:
     """Make a shard and write it. Raises `Vox2FaceError` where the shard cannot be written.
 
-    A file that cannot be used is a line among the failures.
+    A file that cannot be used is a line among the failures; so is one at which two processes died
+    that made this shard before.
     """
     module, _, name = STAGES[work.stage.partition("/")[0]].function.partition(":")
     function: Callable[[Work], tuple[shards.Arrays, Failures]] = getattr(
         import_module(module), name
     )
-    with one_thread(), full_disk_explained(Path(work.place)):
-        arrays, failures = function(work)
+    with one_thread(), full_disk_explained(Path(work.place)), traced(work.place) as trace:
+        arrays, failures = function(replace(work, trace=trace))
     failures = sorted(failures)
     shards.write(work.place, arrays, {**work.facts, "failures": failures})
     return Done(work, tuple(failures))

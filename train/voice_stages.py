@@ -68,7 +68,7 @@ def waveforms(work: Work) -> Callable[[int], NDArray[np.float32]]:
     except shards.Damaged:
         shard = None
     if shard is None or shard.facts.get("files") != work.facts["files"]:
-        return lambda i: decoded(work.files[i])
+        return lambda i: decoded(work.file(i))
     samples = shard.array("samples")
     starts = [*shard.array("starts").tolist(), samples.size]
     reasons = dict(shard.facts["failures"])
@@ -143,10 +143,10 @@ def audio(work: Work) -> Made:
 
     failures, parts = Failures(), []
     starts, total = np.zeros(len(work.rows), np.int64), 0
-    for i, file in enumerate(work.files):
+    for i in range(len(work.files)):
         starts[i] = total
         with failing(work, i, failures):
-            parts.append(sound.to_pcm(decoded(file)))
+            parts.append(sound.to_pcm(decoded(work.file(i))))
             total += parts[-1].size
     samples = np.concatenate(parts) if parts else np.empty(0, np.int16)
     return {"samples": samples, "starts": starts}, failures
