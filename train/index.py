@@ -192,6 +192,7 @@ def growing(
     people = {name for table in tables.values() for name in table.names or ()}
     for found in founds:
         mapping = read_names(found.root) if found.source == "speech-to-face" else {}
+        mapping = {names.exact(folder): name for folder, name in mapping.items()}
         yield found, Known(people, tally, mapping)
 
 
@@ -199,7 +200,8 @@ def resolve(found: Found, tables: Mapping[str, Metadata], known: Known) -> list[
     """Return who each key of a source is; None for those left out, which are counted."""
     if found.source in CORPORA:
         return resolve_ids(found, tables.get(found.part), known)
-    keys = [known.mapping.get(key, key) for key in found.keys]
+    listed = names.join(known.mapping, found.keys).names
+    keys = [known.mapping[listed[key]] if key in listed else key for key in found.keys]
     own = tables.get(found.part)
     strict = found.source == "hq-voxceleb" and bool(known.people)
     joined = names.join((own.names or ()) if own else known.people, keys)
