@@ -18,6 +18,7 @@ from vox2face.errors import Vox2FaceError
 from vox2face.train.stages import Done, Work, carry_out
 
 RETRIES = 1  # of a shard whose worker died
+TRIES = 3  # of a shard alone, each with its retries
 Row = dict[str, Any]
 
 
@@ -94,15 +95,22 @@ def run(works: Sequence[Work], jobs: int | None, device: str) -> Iterator[Done]:
         for done in spread(list(left.values()), jobs, device):
             del left[done.work.number]
             yield done
-        return
     except RayError:
-        pass
-    for work in list(left.values()):
+        for work in list(left.values()):
+            yield again(work, device)
+
+
+def again(work: Work, device: str) -> Done:
+    """Try a work again, alone, until files at which processes die have been left out."""
+    from ray.exceptions import RayError
+
+    reason = ""
+    for _ in range(TRIES):
         try:
-            yield from spread([work], 1, device)
+            return next(spread([work], 1, device))
         except RayError as error:
             reason = str(error).strip().splitlines()[-1].rstrip(".")
-            yield Done(work, problem=f"{work.place} could not be made on Ray ({reason})")
+    return Done(work, problem=f"{work.place} could not be made on Ray ({reason})")
 
 
 def spread(works: Sequence[Work], jobs: int | None, device: str) -> Iterator[Done]:
