@@ -28,7 +28,8 @@ FOLDERS = {
 # Each may import those to its left, and within itself.
 ORDER = (
     "vox2face.errors vox2face.spec vox2face.files vox2face.parity vox2face.image "
-    "vox2face.safetensors_header vox2face.safetensors_values vox2face.ffmpeg vox2face.audio "
+    "vox2face.safetensors_header vox2face.safetensors_values vox2face.ffmpeg vox2face.wav "
+    "vox2face.audible vox2face.audio "
     "vox2face.fetch vox2face.progress vox2face.extras vox2face.drawing vox2face.face "
     "vox2face.comparison | vox2face.zoo | "
     "vox2face.bundle | vox2face.labels | vox2face.converters | vox2face.hub_errors vox2face.hub | "

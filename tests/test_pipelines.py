@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from PIL import Image
 from twins import random_module
@@ -188,6 +189,27 @@ def test_embed_takes_recordings_too(
     assert done.returncode == 2 and "leave --classify out" in done.stderr
     done = inside("embed", files[0], "--model", bundle("face_decoder.cole", onnx=False))
     assert done.returncode and len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.filterwarnings("default::vox2face.errors.Vox2FaceWarning")
+def test_a_warning_is_one_line_and_ends_nothing(
+    inside: Run, bundle: Make, wav: Callable[..., Path], tmp_path: Path
+) -> None:
+    voice, decoder = bundle("ve_conv.tiny"), bundle("face_decoder.cole")
+    folder = wav("spoken/a.wav").parent
+    for name, loudest in (("b\nc.wav", 2), ("d.wav", 9_000)):
+        samples = speech() * np.float32(loudest / speech().max())
+        soundfile.write(folder / name, samples, 16_000, "FLOAT")
+    done = inside("embed", folder / "b\nc.wav", "--model", voice)
+    warning = f"Warning: {folder}/b c.wav reaches 2, but floats lie in -1..1: "
+    warning += "louder samples are clipped.\n"
+    assert (done.returncode, done.stderr) == (0, warning)
+    networks = ("--voice", voice, "--decoder", decoder)
+    done = inside("speech2face", folder, *networks, "--output", tmp_path / "out")
+    refused = f"Failed: {folder}/d.wav reaches 9000, but floats lie in -1..1: "
+    refused += "divide 16-bit samples by 32768.\n"
+    assert done.returncode == 1 and done.stderr.startswith(warning + refused)
+    assert done.stdout == "2 faces written, 1 failed.\n"
 
 
 def test_speech2face_writes_one_picture_for_one_file(

@@ -11,12 +11,13 @@ import multiprocessing
 import os
 import signal
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager
 
-from vox2face.errors import UsageError
+from vox2face.errors import UsageError, show_warning
 from vox2face.extras import require
 from vox2face.train.stages import Done, Work, carry_out
 from vox2face.train.trace import left_behind
@@ -141,7 +142,8 @@ def died(work: Work) -> str:
 
 
 def begin() -> None:
-    """Make a worker end with its parent, and leave Ctrl-C to it."""
+    """Make a worker end with its parent, leave Ctrl-C to it, and warn in one line."""
+    warnings.showwarning = show_warning
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, frame: os._exit(128 + number))
     parent = multiprocessing.parent_process()

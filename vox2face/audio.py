@@ -17,16 +17,14 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from vox2face import extras, ffmpeg
-from vox2face.errors import AudioError, UsageError, Vox2FaceError
+from vox2face import audible, extras, ffmpeg, wav
+from vox2face.errors import AudioError, UsageError, Vox2FaceError, Vox2FaceWarning
 
 RATE = ffmpeg.RATE  # Hz, of every waveform here
+FULL_SCALE = audible.FULL_SCALE  # of 16-bit samples
+SHORTEST = audible.SHORTEST  # samples
 Audio = str | os.PathLike[str] | BinaryIO | NDArray[Any]
-SHORTEST = RATE // 10  # samples; no voice shows in less than 0.1 s
-CHANNELS = 8
-FULL_SCALE = 32_768  # of 16-bit samples
-LOUDEST = 10.0  # a float array beyond it was never meant as -1..1
-BLOCK = 1 << 20  # samples handled at a time where a copy of everything would be large
+SMALLEST = 1 << 23  # peak of int32 samples; those of 24 bits or less, not shifted, stay below it
 
 
 def read(
@@ -55,16 +53,18 @@ def decode(audio: Audio, rate: int | None = None) -> NDArray[np.float32]:
     best. An array is (samples,), (samples, channels) or (channels, samples), the shorter axis
     being the channels, at most 8; its type is float (-1..1), int16, int32 or uint8 (128 is zero).
 
-    Any format FFmpeg reads is read with the extra `voice`; wav files and arrays that are mono,
-    16 kHz and, for files, 16 bit need nothing. Nothing but the file given is ever opened: no
-    address, and no other file that a playlist names.
+    Any format FFmpeg reads is read with the extra `voice`; arrays and uncompressed wav files that
+    are mono and 16 kHz need nothing. Nothing but the file given is ever opened: no address, and no
+    other file that a playlist names.
 
-    Packets that cannot be decoded are skipped, as ffmpeg does. A file that is damaged or cut off
-    raises `AudioError` where its header tells the length of the sound (wav, aiff, flac, mp4, m4a,
-    mov, webm and mka without pictures); in mp3, Ogg and other streams nothing shows a cut, and
-    what is there is decoded. `AudioError` also names recordings that are missing, empty, silent,
-    shorter than 0.1 s, longer than four hours, or no recordings; `UsageError` a missing or
-    needless `rate`, or a missing extra.
+    Floats up to 10 are clipped to -1..1 with a `Vox2FaceWarning`; beyond, samples of 16 bits were
+    stored as floats, and are refused like int32 arrays of 16 or 24 bits. Packets that cannot be
+    decoded are skipped, as ffmpeg does. A file that is damaged or cut off raises `AudioError` where
+    its header tells the length of the sound (wav, aiff, flac, mp4, m4a, mov, webm and mka without
+    pictures); in mp3, Ogg and other streams nothing shows a cut, and what is there is decoded.
+    `AudioError` also names recordings that are missing, empty, silent but for a click or noise in
+    the lowest bits, silent once their channels are mixed, shorter than 0.1 s, longer than four
+    hours, or no recordings; `UsageError` a missing or needless `rate`, or a missing extra.
     """
     if isinstance(audio, np.ndarray):
         if rate is None:
@@ -82,12 +82,6 @@ def decode(audio: Audio, rate: int | None = None) -> NDArray[np.float32]:
                 pcm = from_file(file, name)
         except OSError as error:
             raise AudioError(f"{name} cannot be read: {error.strerror or error}.") from None
-    if pcm.size < SHORTEST:
-        raise AudioError(
-            f"{name} is too short ({pcm.size / RATE:.3f} s): at least 0.1 s of voice is needed."
-        )
-    if not pcm.any():
-        raise AudioError(f"{name} is silent (every sample is zero): choose one with a voice in it.")
     waveform = pcm.astype(np.float32)
     waveform /= FULL_SCALE
     return waveform
@@ -105,7 +99,8 @@ def level(waveform: NDArray[Any], decibels: float = -23.0) -> NDArray[np.float32
     """
     if not math.isfinite(decibels):
         raise UsageError(f"{decibels} dB is no level: -23 is usual.")
-    pcm = to_pcm(checked_waveform(waveform))
+    ffmpeg.checked_peak(peak(checked_waveform(waveform)), "The waveform")
+    pcm = to_pcm(waveform)
     gain = np.float32(10 ** ((decibels - rms_level(pcm)) / 20))
     levelled = pcm.astype(np.float32)
     levelled *= gain
@@ -142,13 +137,10 @@ def checked_waveform(waveform: NDArray[Any]) -> NDArray[Any]:
 
 def rms_level(pcm: NDArray[np.int16]) -> float:
     """Return the RMS level of 16-bit samples in dB, as FFmpeg's astats prints it."""
-    # squares add up exactly in float64; a dot product would wake the threads of the BLAS
-    starts = range(0, pcm.size, BLOCK)
-    squares = (np.square(pcm[i : i + BLOCK], dtype=np.float64).sum() for i in starts)
-    power = float(sum(squares)) / pcm.size
-    if not power:
+    mean_square = audible.power(pcm)
+    if not mean_square:
         raise AudioError("The waveform is silent (zero at 16 bits): it has no level to raise.")
-    return round(10 * math.log10(power / (FULL_SCALE - 1) ** 2), 6)
+    return round(10 * math.log10(mean_square / (FULL_SCALE - 1) ** 2), 6)
 
 
 def located(audio: Any) -> Path:
@@ -173,16 +165,20 @@ def located(audio: Any) -> Path:
 def from_file(file: BinaryIO, name: str) -> NDArray[np.int16]:
     """Return the sound of an open file as mono 16 kHz 16 bit."""
     try:
-        if ffmpeg.can_seek(file):
-            if file.seek(0, 2) == 0:
-                raise AudioError(f"{name} is empty: record or copy it again.")
-            wav = ffmpeg.plain_wav(file, name)
-            if wav is not None:
-                return from_samples(*wav, name)
-            file.seek(0)
+        if not ffmpeg.can_seek(file):
+            extras.require("voice", "Decoding sound")
+            pcm = ffmpeg.pcm_of_file(file, name)
+            return audible.checked(pcm, lambda: pcm, name)
+        if file.seek(0, 2) == 0:
+            raise AudioError(f"{name} is empty: record or copy it again.")
+        linear = wav.read(file, name)
+        if linear is not None:
+            return from_samples(*linear, name)
         extras.require("voice", "Decoding sound")
-        return ffmpeg.pcm_of_file(file, name)
-    except Vox2FaceError:
+        file.seek(0)
+        pcm = ffmpeg.pcm_of_file(file, name)
+        return audible.checked(pcm, lambda: first_channel(file, name), name)
+    except (Vox2FaceError, Vox2FaceWarning):
         raise
     except Exception as error:  # decoders raise kinds of their own on damaged files
         reason = getattr(error, "strerror", None) or error
@@ -191,23 +187,40 @@ def from_file(file: BinaryIO, name: str) -> NDArray[np.int16]:
         ) from error
 
 
+def first_channel(file: BinaryIO, name: str) -> NDArray[np.int16]:
+    """Return the first channel of a file that was read before, not mixed with the others."""
+    file.seek(0)
+    return ffmpeg.pcm_of_file(file, name, first=True)
+
+
 def from_array(array: NDArray[Any], rate: Any) -> NDArray[np.int16]:
     """Return an array of samples as mono 16 kHz 16 bit."""
     array = checked_array(array)
     if isinstance(rate, bool) or not isinstance(rate, numbers.Integral):
         raise UsageError(f"A rate is a whole number of Hz, not {rate!r}.")
     ffmpeg.checked_rate(int(rate), "the array")
-    if array.shape[1] / rate > ffmpeg.LONGEST / RATE:
-        raise AudioError(ffmpeg.too_long("the array"))
-    return from_samples(array, int(rate), "the array")
+    ffmpeg.checked_duration(array.shape[1] / rate, "the array")
+    return from_samples(array, int(rate), ffmpeg.layout_of(len(array)), "the array")
 
 
-def from_samples(array: NDArray[Any], rate: int, name: str) -> NDArray[np.int16]:
+def from_samples(array: NDArray[Any], rate: int, layout: str, name: str) -> NDArray[np.int16]:
     """Return samples (channels, samples) as mono 16 kHz 16 bit."""
+    if array.dtype.kind == "f":
+        ffmpeg.checked_peak(peak(array), name)
+    step = 256 if array.dtype == np.uint8 else 1
+
+    def alone() -> NDArray[np.int16]:
+        return mixed(array[:1], rate, "mono", name)
+
+    return audible.checked(mixed(array, rate, layout, name), alone, name, step)
+
+
+def mixed(array: NDArray[Any], rate: int, layout: str, name: str) -> NDArray[np.int16]:
+    """Return samples (channels, samples) mixed and resampled."""
     if len(array) == 1 and rate == RATE:
         return to_pcm(array[0])
     extras.require("voice", "Mixing and resampling sound")
-    return ffmpeg.pcm_of_array(array, rate, name)
+    return ffmpeg.pcm_of_array(array, rate, name, layout)
 
 
 def checked_array(array: NDArray[Any]) -> NDArray[Any]:
@@ -219,24 +232,27 @@ def checked_array(array: NDArray[Any]) -> NDArray[Any]:
         )
     array = np.atleast_2d(array)
     array = array.T if array.shape[0] > array.shape[1] else array
-    if len(array) > CHANNELS:
-        raise AudioError(f"The array has {len(array)} channels: at most {CHANNELS} can be mixed.")
+    if len(array) > ffmpeg.CHANNELS:
+        raise AudioError(
+            f"The array has {len(array)} channels: at most {ffmpeg.CHANNELS} can be mixed."
+        )
     kind = np.dtype(np.float32) if array.dtype == np.float16 else array.dtype.newbyteorder("=")
     array = array.astype(kind, copy=False)
     if array.dtype.name not in ffmpeg.FORMATS:
         raise AudioError(
             f"The array is {array.dtype}: convert it to float (-1..1), int16, int32 or uint8."
         )
-    if kind.kind == "f":
-        loudest = float(max(array.max(), -array.min()))
-        if not math.isfinite(loudest):
-            raise AudioError("The array holds NaN or infinity: repair what made it.")
-        if loudest > LOUDEST:
-            raise AudioError(
-                f"The array reaches {loudest:g}, but floats lie in -1..1: "
-                f"divide 16-bit samples by {FULL_SCALE}."
-            )
+    if kind == np.int32 and 0 < peak(array) < SMALLEST:
+        raise AudioError(
+            f"The array is int32, whose full scale is 2147483648, but reaches only {peak(array)}: "
+            "multiply 16-bit samples by 65536 and 24-bit ones by 256, or convert to float (-1..1)."
+        )
     return array
+
+
+def peak(array: NDArray[Any]) -> Any:
+    """Return the largest absolute value of an array; NaN if it holds one."""
+    return max(array.max(initial=0).item(), -array.min(initial=0).item())
 
 
 def to_pcm(samples: NDArray[Any]) -> NDArray[np.int16]:
@@ -249,7 +265,7 @@ def to_pcm(samples: NDArray[Any]) -> NDArray[np.int16]:
         return (samples.astype(np.int16) - 128) << 8
     scale = np.promote_types(samples.dtype, np.float32).type(FULL_SCALE)
     pcm = np.empty(samples.shape, np.int16)
-    for i in range(0, samples.size, BLOCK):
-        scaled = np.rint(samples[i : i + BLOCK] * scale)
-        pcm[i : i + BLOCK] = np.clip(scaled, -FULL_SCALE, FULL_SCALE - 1)
+    for i in range(0, samples.size, audible.BLOCK):
+        scaled = np.rint(samples[i : i + audible.BLOCK] * scale)
+        pcm[i : i + audible.BLOCK] = np.clip(scaled, -FULL_SCALE, FULL_SCALE - 1)
     return pcm

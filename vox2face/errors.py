@@ -5,16 +5,32 @@ Each message says what was given, what was expected and what to do.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vox2face.parity import Report
+
+
+def one_line(message: object) -> str:
+    """Return a message as one line, without the control characters of a foreign file's name."""
+    line = " ".join(str(message).split())
+    return "".join(c if c.isprintable() else "?" for c in line)
+
+
+def show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    """Print a warning as one line, where the command puts this into `warnings.showwarning`."""
+    print(f"Warning: {one_line(message)}", file=sys.stderr)
 
 
 class Vox2FaceError(Exception):
     """Something the caller can act on went wrong; the command line exits with 1."""
 
     exit_code = 1
+
+
+class Vox2FaceWarning(UserWarning):
+    """Something was done that the caller may not have meant; the command prints one line."""
 
 
 class UsageError(Vox2FaceError):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import struct
+import itertools
+import math
+import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from vox2face.errors import AudioError
+from vox2face.errors import AudioError, Vox2FaceWarning
 
 if TYPE_CHECKING:
     from av.audio.frame import AudioFrame
@@ -25,12 +27,16 @@ LONGEST = 4 * 3600 * RATE  # samples, 0.9 GB as float32
 FRAME = 1 << 16  # samples of an array handed over at a time
 BATCH = 64  # frames between two looks at what has been resampled; looking costs more than they do
 LAYOUTS = {1: "mono", 2: "stereo"}
+CHANNELS = 8
+LOUDEST = 10.0  # floats beyond it were never meant as -1..1
+FLOATS = ("flt", "fltp", "dbl", "dblp")
 FORMATS = {"uint8": "u8", "int16": "s16", "int32": "s32", "float32": "flt", "float64": "dbl"}
 # Containers whose headers tell how long the sound is; elsewhere FFmpeg only estimates.
 DECLARING = ("wav", "aiff", "flac", "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
 SLACK = 0.3  # seconds that encoders add or drop at the ends
 # Programs that write into a pipe put a size of 0 or of nearly 2 or 4 GiB into a wav header.
 PLACEHOLDERS = (0, 0x7FFF0000)
+PAUSING = ("amrnb", "amrwb")  # FFmpeg's decoders of these take a pause for damage
 
 
 class Stream:
@@ -41,7 +47,14 @@ class Stream:
         self.name = Path(name).name if isinstance(name, str) else "recording"
         self.read = file.read
         if can_seek(file):
-            self.seek, self.tell = file.seek, file.tell
+            self.file, self.seek, self.tell = file, self.moved, file.tell
+
+    def moved(self, offset: int, whence: int = 0) -> int:
+        """Seek; -1 for a place that no file has, since PyAV would print what is raised here."""
+        try:
+            return self.file.seek(offset, whence)
+        except (OSError, OverflowError, ValueError):
+            return -1
 
 
 def can_seek(file: BinaryIO) -> bool:
@@ -60,8 +73,11 @@ def is_wav(file: BinaryIO) -> bool:
     return head[:4] == b"RIFF" and head[8:] == b"WAVE"
 
 
-def pcm_of_file(file: BinaryIO, name: str) -> NDArray[np.int16]:
-    """Return the sound of a media file as mono 16 kHz 16 bit; see `vox2face.audio.decode`."""
+def pcm_of_file(file: BinaryIO, name: str, first: bool = False) -> NDArray[np.int16]:
+    """Return the sound of a media file as mono 16 kHz 16 bit; see `vox2face.audio.decode`.
+
+    With `first` it is that of the first channel alone, and not a mixture.
+    """
     import av
     from av.audio.stream import AudioStream
 
@@ -76,51 +92,60 @@ def pcm_of_file(file: BinaryIO, name: str) -> NDArray[np.int16]:
         stream = container.streams.best("audio")
         if not (isinstance(stream, AudioStream) and stream.codec_context):
             raise AudioError(f"{name} has no sound track that can be decoded: choose another file.")
-        pcm = collected(converted(frames(container, stream, name), name), name)
-        checked_length(pcm.size / RATE, container, stream, name)
-    return pcm
+        return collected(converted(frames(container, stream, name), name, first), name)
 
 
-def pcm_of_array(array: NDArray[Any], rate: int, name: str) -> NDArray[np.int16]:
+def pcm_of_array(array: NDArray[Any], rate: int, name: str, layout: str = "") -> NDArray[np.int16]:
     """Return samples (channels, samples), of a type in `FORMATS`, as mono 16 kHz 16 bit."""
-    return collected(converted(frames_of_array(array, rate), name), name)
+    return collected(converted(frames_of_array(array, rate, layout), name), name)
 
 
 def frames(container: InputContainer, stream: AudioStream, name: str) -> Iterator[AudioFrame]:
-    """Yield what can be decoded; raise `AudioError` where most packets cannot."""
-    from av.error import InvalidDataError
+    """Yield what can be decoded, as ffmpeg does; raise `AudioError` where most packets cannot."""
+    from av.error import FFmpegError
 
     good = bad = 0
-    is_float = stream.codec_context.name.startswith("pcm_f")
+    seconds, peaks = 0.0, [0.0]
+    codec = stream.codec_context.codec
     for packet in container.demux(stream):
         try:
             decoded = packet.decode()
-        except InvalidDataError:
-            bad += 1
+        except FFmpegError:
+            bad += codec.name not in PAUSING
+            seconds += float((packet.duration or 0) * (packet.time_base or 0))
             continue
         good += 1
         for frame in decoded:
-            if is_float and not np.isfinite(frame.to_ndarray()).all():
-                raise AudioError(f"{name} holds NaN or infinity: repair what made it.")
+            # lossless formats keep floats as they were given; decoders of others may overshoot
+            if codec.lossless and frame.format.name in FLOATS:
+                peaks.append(np.abs(frame.to_ndarray()).max())
             yield frame
+            seconds += frame.samples / frame.sample_rate
     if bad > good:
         raise AudioError(f"{name} is damaged: {bad} of {bad + good} packets cannot be decoded.")
+    checked_length(seconds, container, stream, name)
+    checked_peak(float(np.max(peaks)), name)
 
 
-def frames_of_array(array: NDArray[Any], rate: int) -> Iterator[AudioFrame]:
+def layout_of(channels: int) -> str:
+    """Return FFmpeg's name for so many channels of which nothing else is known."""
+    return LAYOUTS.get(channels, f"{channels} channels")
+
+
+def frames_of_array(array: NDArray[Any], rate: int, layout: str = "") -> Iterator[AudioFrame]:
     """Yield the samples of an array (channels, samples)."""
     from av import AudioFrame
 
-    layout = LAYOUTS.get(len(array), f"{len(array)} channels")
+    layout = layout or layout_of(len(array))
     for start in range(0, array.shape[1], FRAME):
         # one plane of interleaved channels, since PyAV miscounts planes from eight on
-        block = array[:, start : start + FRAME].T.reshape(1, -1)
+        block = np.ascontiguousarray(array[:, start : start + FRAME].T).reshape(1, -1)
         frame = AudioFrame.from_ndarray(block, format=FORMATS[array.dtype.name], layout=layout)
         frame.sample_rate = rate
         yield frame
 
 
-def converted(frames: Iterable[AudioFrame], name: str) -> Iterator[AudioFrame]:
+def converted(frames: Iterable[AudioFrame], name: str, first: bool = False) -> Iterator[AudioFrame]:
     """Mix and resample frames to mono 16 kHz 16 bit as `ffmpeg -ac 1 -ar 16000` does.
 
     A stream may change its rate or channels midway; like ffmpeg, start afresh there.
@@ -130,7 +155,7 @@ def converted(frames: Iterable[AudioFrame], name: str) -> Iterator[AudioFrame]:
         if kind != (kind := (frame.format.name, frame.layout.name, frame.sample_rate)):
             yield from flushed(graph)
             checked_rate(frame.sample_rate, name)
-            graph = mixer(*kind)
+            graph = mixer(*kind, first)
         assert graph
         graph.push(frame)
         if number % BATCH == 0:
@@ -138,18 +163,20 @@ def converted(frames: Iterable[AudioFrame], name: str) -> Iterator[AudioFrame]:
     yield from flushed(graph)
 
 
-def mixer(sample_format: str, layout: str, rate: int) -> Graph:
-    """Return a filter graph that mixes and resamples with libswresample."""
+def mixer(sample_format: str, layout: str, rate: int, first: bool) -> Graph:
+    """Return a filter graph that mixes, or takes the first channel, and resamples."""
     from av.filter import Graph
 
     graph = Graph()
     settings = f"sample_fmt={sample_format}:channel_layout={layout}:sample_rate={rate}"
-    source = graph.add("abuffer", f"{settings}:time_base=1/{rate}")
-    # FFmpeg puts its converter in between, with the settings it has in the program ffmpeg
-    wanted = graph.add("aformat", f"sample_fmts=s16:channel_layouts=mono:sample_rates={RATE}")
-    sink = graph.add("abuffersink")
-    source.link_to(wanted)
-    wanted.link_to(sink)
+    nodes = [graph.add("abuffer", f"{settings}:time_base=1/{rate}")]
+    if first:
+        nodes.append(graph.add("pan", "mono|c0=c0"))
+    # FFmpeg puts libswresample in between, with the settings it has in the program ffmpeg
+    nodes.append(graph.add("aformat", f"sample_fmts=s16:channel_layouts=mono:sample_rates={RATE}"))
+    nodes.append(graph.add("abuffersink"))
+    for node, following in itertools.pairwise(nodes):
+        node.link_to(following)
     graph.configure()
     return graph
 
@@ -185,6 +212,25 @@ def checked_rate(rate: int, name: str) -> None:
         raise AudioError(f"{name} has a rate of {rate} Hz: {low} to {high} Hz can be read.")
 
 
+def checked_duration(seconds: float, name: str) -> None:
+    """Raise `AudioError` for a recording longer than `LONGEST`."""
+    if seconds > LONGEST / RATE:
+        raise AudioError(too_long(name))
+
+
+def checked_peak(loudest: float, name: str) -> None:
+    """Raise `AudioError` for floats that were not meant as -1..1; warn if they will be clipped."""
+    if not math.isfinite(loudest):
+        raise AudioError(f"{name} holds NaN or infinity: repair what made it.")
+    if loudest > LOUDEST:
+        raise AudioError(
+            f"{name} reaches {loudest:g}, but floats lie in -1..1: divide 16-bit samples by 32768."
+        )
+    if loudest > 1:
+        words = f"{name} reaches {loudest:g}, but floats lie in -1..1: louder samples are clipped."
+        warnings.warn(words, Vox2FaceWarning, stacklevel=2)
+
+
 def too_long(name: str) -> str:
     """What to say of a recording longer than `LONGEST`."""
     return f"{name} is longer than {LONGEST / RATE / 3600:g} hours: cut out the voice you want."
@@ -193,7 +239,7 @@ def too_long(name: str) -> str:
 def checked_length(
     seconds: float, container: InputContainer, stream: AudioStream, name: str
 ) -> None:
-    """Raise `AudioError` if a good part of what the header declares could not be decoded."""
+    """Raise `AudioError` if a good part of what the header declares is not there."""
     declared = 0.0
     if stream.duration and stream.time_base:
         declared = float(stream.duration * stream.time_base)
@@ -210,38 +256,3 @@ def cut_off(name: str, seconds: float, declared: float) -> str:
         f"{name} is damaged or cut off: {seconds:.2f} of its {declared:.2f} seconds can be "
         "decoded; get the whole file."
     )
-
-
-def plain_wav(file: BinaryIO, name: str) -> tuple[NDArray[np.int16], int] | None:
-    """Return samples (channels, samples) and rate of a 16-bit wav file, mono or stereo.
-
-    None for any other file. Needs no FFmpeg, which would hand over a wav file in small pieces.
-    Raises `AudioError` for any wav file that ends before its header says, since FFmpeg would take
-    it as shorter.
-    """
-    if not is_wav(file):
-        return None
-    file.seek(12)
-    head, kind = b"", b""
-    while len(chunk := file.read(8)) == 8:
-        kind, size = struct.unpack("<4sI", chunk)
-        if kind == b"data":
-            break
-        head = file.read(size) if kind == b"fmt " else head
-        file.seek(size % 2 if kind == b"fmt " else size + size % 2, 1)
-    if kind != b"data" or len(head) < 16:
-        return None
-    code, channels, rate, per_second, _, bits = struct.unpack("<HHIIHH", head[:16])
-    start = file.tell()
-    present = file.seek(0, 2) - start
-    if present < size and PLACEHOLDERS[0] < size < PLACEHOLDERS[1] and per_second:
-        raise AudioError(cut_off(name, present / per_second, size / per_second))
-    if (code, bits) != (1, 16) or channels not in LAYOUTS or not 0 < size <= present:
-        return None
-    checked_rate(rate, name)
-    width = 2 * channels
-    if size / width / rate > LONGEST / RATE:
-        raise AudioError(too_long(name))
-    file.seek(start)
-    samples = np.frombuffer(file.read(size // width * width), "<i2").astype(np.int16, copy=False)
-    return samples.reshape(-1, channels).T, rate

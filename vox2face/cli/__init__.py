@@ -7,13 +7,14 @@ import io
 import os
 import signal
 import sys
+import warnings
 from importlib import import_module
 from typing import Any
 
 import click
 
 from vox2face import __version__
-from vox2face.errors import ParityError, Vox2FaceError
+from vox2face.errors import ParityError, Vox2FaceError, one_line, show_warning
 
 COMMANDS = {
     "check": "check",
@@ -59,7 +60,9 @@ class Main(LazyGroup):
     def invoke(self, ctx: click.Context) -> Any:
         """Run a subcommand; every expected failure becomes one line and an exit code."""
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                warnings.showwarning = show_warning
+                return super().invoke(ctx)
         except Vox2FaceError as error:
             if isinstance(error, ParityError):
                 from vox2face.cli.report import print_report
@@ -96,8 +99,7 @@ def ended(error: BaseException | None) -> SystemExit | KeyboardInterrupt | None:
 
 def fail(message: str, code: int) -> None:
     """Print an error as one line and exit."""
-    line = " ".join(message.split())  # and no control characters out of a foreign file
-    click.echo(f"Error: {''.join(c if c.isprintable() else '?' for c in line)}", err=True)
+    click.echo(f"Error: {one_line(message)}", err=True)
     sys.exit(code)
 
 
