@@ -775,6 +775,14 @@ def test_a_seek_to_nowhere_prints_nothing(capfd: pytest.CaptureFixture[str]) -> 
     assert capfd.readouterr() == ("", "")
 
 
+def test_mutants_end_in_sound_or_in_a_sentence(tmp_path: Path) -> None:
+    seed = str(int.from_bytes(os.urandom(4)))
+    script = [sys.executable, str(Path(__file__).with_name("fuzz_media.py")), "sound"]
+    options = ["--minutes", "0.1", "--seed", seed, "--failures", str(tmp_path)]
+    done = subprocess.run([*script, *options], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"seed {seed}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
+
+
 def test_titles_in_unknown_encodings_do_not_matter(tmp_path: Path) -> None:
     path = encode(tmp_path / "a.wav", rate=8_000)
     title = b"INAM" + (6).to_bytes(4, "little") + b"Gr\xfc\xdfe\0"
