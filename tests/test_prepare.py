@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from PIL import Image
 from prepare_corpus import contents, corpus
@@ -272,6 +273,16 @@ def start(
         stderr=subprocess.PIPE,
         text=True,
         **more,
+    )
+
+
+def test_a_worker_warns_in_one_line(tmp_path: Path) -> None:
+    place = corpus(tmp_path / "people", pictures=0, clips=1)
+    (clip,) = place.parent.rglob("*.wav")
+    soundfile.write(clip, np.linspace(-2, 2, 20_000), 16_000, "FLOAT")
+    run = start(place, tmp_path / "out", jobs=2, stages=("voices",))
+    assert run.communicate()[1] == (
+        f"Warning: {clip} reaches 2, but floats lie in -1..1: louder samples are clipped.\n"
     )
 
 
