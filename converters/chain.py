@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from vox2face import bundle, extras
 from vox2face.converters.tasks import Task
 from vox2face.errors import MappingError, UsageError, WeightFileError
-from vox2face.files import require_absent, require_weight_file
+from vox2face.files import require_absent, require_weight_file, text_of
 from vox2face.spec import Entry, Source, Space
 
 if TYPE_CHECKING:
@@ -186,4 +186,7 @@ def decide(
         extras.require("onnx", "--onnx")
     if onnx is None and not extras.has("onnx"):
         feedback.say("No ONNX file is written: pip install 'vox2face[onnx]' brings what it needs.")
-    return extras.has("onnx") if onnx is None else onnx
+    written = extras.has("onnx") if onnx is None else onnx
+    if written:
+        text_of(target.resolve())
+    return written

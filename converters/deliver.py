@@ -14,7 +14,7 @@ from vox2face.converters import export, run_onnx
 from vox2face.converters.ops import Array
 from vox2face.converters.probes import pair
 from vox2face.errors import ParityError, UsageError
-from vox2face.files import atomic_file
+from vox2face.files import atomic_file, text_of
 from vox2face.parity import MIN_COSINE, Report, compare
 from vox2face.safetensors_header import shapes
 from vox2face.spec import Entry, Space
@@ -113,6 +113,7 @@ def require_exportable(path: Path) -> Path:
     if path.is_dir():
         raise UsageError(f"{path} is a folder: name the file to write, as FILE.onnx.")
     extras.require("onnx", "ONNX export")
+    text_of(path)
     return place_for_export(path)
 
 

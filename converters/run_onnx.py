@@ -18,6 +18,7 @@ from vox2face.converters.export import model_without_weights, nbytes
 from vox2face.converters.graphs.graph import Graph
 from vox2face.converters.ops import Array
 from vox2face.errors import BundleError, UsageError, Vox2FaceError
+from vox2face.files import text_of
 from vox2face.safetensors_header import layout
 from vox2face.spec import TensorSpec
 
@@ -48,7 +49,7 @@ def run_taps(graph: Graph, weights: Path, source: TensorSpec, x: Array) -> dict[
     weights = weights.resolve()  # ONNX Runtime follows no link out of the folder
     # Folder of external weights for a model given as bytes
     options.add_session_config_entry(
-        "session.model_external_initializers_file_folder_path", str(weights.parent)
+        "session.model_external_initializers_file_folder_path", text_of(weights.parent)
     )
     model = tap_model(graph, weights, source)
     session = onnxruntime.InferenceSession(
@@ -114,7 +115,7 @@ def session(path: Path, device: str = "cpu") -> onnxruntime.InferenceSession:
     try:
         with starting() if names else contextlib.nullcontext():
             made = onnxruntime.InferenceSession(
-                str(path), session_options("all"), providers=providers, enable_fallback=0
+                text_of(path), session_options("all"), providers=providers, enable_fallback=0
             )
     except Exception as error:  # ONNX Runtime's own exceptions share no base class
         if reason := fault(names, str(error)):

@@ -6,7 +6,6 @@ import errno
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -171,9 +170,9 @@ def test_leftovers_of_running_processes_are_not_swept(tmp_path: Path) -> None:
 
 
 def test_a_bundle_retired_by_a_killed_run_comes_back(tmp_path: Path) -> None:
-    from vox2face.files import sweep
+    from vox2face.files import machine_mark, sweep
 
-    old = tmp_path / f".out.partial-{socket.gethostname()}-999999999-00-old"
+    old = tmp_path / f"{machine_mark(tmp_path / 'out')}999999999-00-old"
     old.mkdir()
     (old / "config.json").write_text("{}")
     sweep(tmp_path / "out")

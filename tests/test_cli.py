@@ -21,6 +21,7 @@ from vox2face import runtime
 from vox2face.cli import main
 from vox2face.converters.chain import convert
 from vox2face.errors import ParityError
+from vox2face.face_encoder import FaceEncoder
 from vox2face.image import samples
 from vox2face.parity import Report, compare
 from vox2face.spec import Entry
@@ -137,7 +138,7 @@ def test_zoo_show_tells_terms_hash_and_shapes(vox2face: Run) -> None:
         (["convert", "serengil", "--weights", "nowhere.h5"], 1, "no file nowhere.h5"),
         (["convert", "serengil"], 1, "VOX2FACE_OFFLINE"),
         (["embed", "--model", NAME], 2, "FILE"),
-        (["embed", "nowhere.png", "--model", NAME], 1, "no picture nowhere.png"),
+        (["embed", "nowhere.png", "--model", NAME], 2, "There is no nowhere.png"),
         (["embed", str(ASSETS / "head.png"), "--model", NAME], 1, "vox2face convert serengil"),
         (["embed", "a.png", "--model", NAME, "--output", "a.txt"], 2, ".npz or .csv"),
         (["export", NAME, "--output", "a.onnx"], 1, "vox2face convert serengil"),
@@ -154,7 +155,7 @@ def test_zoo_show_tells_terms_hash_and_shapes(vox2face: Run) -> None:
         (["export", NAME, "--format", "keras", "--output", "a.onnx"], 2, "FILE.h5"),
         (["export", NAME, "--format", "keras", "--output", "a.h5", "--logits"], 2, "--logits"),
         (["export", NAME, "--output", "a.onnx", "--preset", "x"], 2, "no preset"),
-        (["embed", "/dev/zero", "--model", NAME], 1, "a pipe or a device"),
+        (["embed", "/dev/zero", "--model", FREE], 1, "a pipe or a device"),
         (["nonsense"], 2, "nonsense"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
@@ -212,14 +213,40 @@ def test_embed_writes_csv_npz_and_prints(bundle: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(lengths, 1, rtol=1e-5)
 
 
-def test_a_bad_picture_among_good_ones_writes_nothing(bundle: Path, tmp_path: Path) -> None:
-    bad = tmp_path / "bad.png"
-    bad.write_bytes(b"no picture")
-    good, output = str(ASSETS / "head.png"), tmp_path / "e.npz"
-    command = ["embed", good, str(bad), "--model", str(bundle), "--output", str(output)]
+@pytest.mark.parametrize("more", [[], ["--classify", "--top", "1", "--labels", "names.txt"]])
+def test_a_bad_picture_among_good_ones_costs_a_line(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("names.txt").write_text("".join(f"person {i}\n" for i in range(classes_of(bundle))))
+    Path("bad.png").write_bytes(b"no picture")
+    Image.new("RGB", (1, 1000)).save("thin.png")
+    good = [str(ASSETS / name) for name in samples()]
+    command = ["embed", good[0], "bad.png", good[1], "thin.png", "--model", str(bundle), *more]
+    alone = CliRunner().invoke(main, ["embed", *good, "--model", str(bundle), *more])
+    assert alone.exit_code == 0, alone.stderr
     done = CliRunner().invoke(main, command)
-    assert done.exit_code == 1 and "bad.png" in done.output
-    assert not output.exists()
+    assert done.exit_code == 1 and done.stdout == alone.stdout
+    failed = done.stderr.splitlines()
+    assert failed[0].startswith("Failed: bad.png is no picture")
+    assert failed[1].startswith("Failed: thin.png: A picture of 1 x 1000")
+    assert failed[2:] == ["Error: 2 of 4 files could not be used and are left out."]
+    assert CliRunner().invoke(main, [*command, "--output", "e.csv"]).exit_code == 1
+    assert Path("e.csv").read_text() == done.stdout
+    assert CliRunner().invoke(main, [*command, "--output", "e.npz"]).exit_code == 1
+    with np.load("e.npz") as stored:
+        assert list(stored["images"]) == good
+    before = Path("e.csv").read_bytes()
+    only = ["embed", "bad.png", "thin.png", "--model", str(bundle), *more, "--output", "e.csv"]
+    done = CliRunner().invoke(main, only)
+    assert done.exit_code == 1 and "None of the 2 files can be used" in done.stderr
+    assert Path("e.csv").read_bytes() == before
+
+
+def classes_of(bundle: Path) -> int:
+    encoder = runtime.load(bundle)
+    assert isinstance(encoder, FaceEncoder)
+    return encoder.classes
 
 
 def test_export_and_check_print_what_was_proven(bundle: Path, tmp_path: Path) -> None:
@@ -249,11 +276,9 @@ def test_a_failed_proof_prints_the_table_and_exits_1(
     assert "FAILED at fc6" in done.output and "Error: It failed." in done.output
 
 
-def test_pictures_are_read_before_a_model_is_loaded(vox2face: Run, tmp_path: Path) -> None:
-    path = tmp_path / "tall.png"
-    Image.new("RGB", (1, 1)).save(path)
-    done = vox2face("embed", path, tmp_path / "gone.png", "--model", NAME)
-    assert "gone.png" in done.stderr
+def test_a_file_that_is_not_there_is_told_before_a_model_is_loaded(inside: Run) -> None:
+    done = inside("embed", ASSETS / "head.png", "gone.png", "--model", NAME)
+    assert done.returncode == 2 and "There is no gone.png" in done.stderr
 
 
 def test_what_comes_with_vox2face_is_checked_without_being_asked_for(vox2face: Run) -> None:

@@ -185,6 +185,9 @@ def test_embed_takes_recordings_too(
     with np.load(out) as stored:
         assert stored["embeddings"].shape == (2, 48)
         assert np.array_equal(stored["embeddings"], package.load(voice)(files))
+        assert stored["audio"].tolist() == list(map(str, files)) and "images" not in stored
+    done = inside("embed", *files, "--model", voice)
+    assert done.stdout.startswith("audio,e0,") and len(done.stdout.splitlines()) == 3
     done = inside("embed", *files, "--model", voice, "--classify")
     assert done.returncode == 2 and "leave --classify out" in done.stderr
     done = inside("embed", files[0], "--model", bundle("face_decoder.cole", onnx=False))

@@ -7,20 +7,17 @@ written by whoever makes them. What `carry_out` raises (a full disk, say) ends t
 from __future__ import annotations
 
 import functools
-import multiprocessing
 import os
-import signal
-import threading
-import warnings
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager
 
-from vox2face.errors import UsageError, show_warning
+from vox2face.errors import UsageError
 from vox2face.extras import require
 from vox2face.train.stages import Done, Work, carry_out
 from vox2face.train.trace import left_behind
+from vox2face.train.workers import Workers
 
 Engine = Callable[[Sequence[Work]], Iterator[Done]]
 ENGINES = ("local", "ray")
@@ -77,7 +74,7 @@ class Pool:
 
     def __init__(self, jobs: int) -> None:
         self.jobs = jobs
-        self.workers: ProcessPoolExecutor | None = None
+        self.workers: Workers | None = None
 
     def run(self, works: Sequence[Work]) -> Iterator[Done]:
         """Yield what became of each work."""
@@ -102,8 +99,7 @@ class Pool:
     def submit(self, work: Work) -> Future[Done]:
         """Give a work to a process that is free."""
         if self.workers is None:
-            spawn = multiprocessing.get_context("spawn")  # forked threads of PyTorch would hang
-            self.workers = ProcessPoolExecutor(self.jobs, spawn, begin)
+            self.workers = Workers(self.jobs)
         try:
             return self.workers.submit(carry_out, work)
         except BrokenProcessPool as error:
@@ -123,14 +119,8 @@ class Pool:
     def stop(self) -> None:
         """End all processes at once; what they are writing leaves nothing behind."""
         workers, self.workers = self.workers, None
-        if workers is None:
-            return
-        processes = list((workers._processes or {}).values())
-        workers.shutdown(wait=False, cancel_futures=True)
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            process.join()
+        if workers is not None:
+            workers.stop()
 
 
 def died(work: Work) -> str:
@@ -139,18 +129,3 @@ def died(work: Work) -> str:
         f"{TRIES} processes that made {work.place} ended without a word, probably for lack of "
         "memory"
     )
-
-
-def begin() -> None:
-    """Make a worker end with its parent, leave Ctrl-C to it, and warn in one line."""
-    warnings.showwarning = show_warning
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda number, frame: os._exit(128 + number))
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def follow() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from vox2face.errors import CorpusError, UsageError, Vox2FaceError
+from vox2face.train.workers import deaf
 
 Item = dict[str, Any]
 Batch = dict[str, Any]
@@ -136,7 +137,9 @@ def batches(data: Drawn, shares: Shares, first: int, total: int, workers: int) -
         worker_init_fn=unmoved,
         generator=torch.Generator(),  # of its own, so that loading draws no number of the training
     )
-    for batch in loader:
+    with deaf():  # the workers start here
+        loaded = iter(loader)
+    for batch in loaded:
         if HOPELESS in batch:
             raise CorpusError(
                 f"{ATTEMPTS} items drawn one after the other could not be read, the last because: "

@@ -119,9 +119,10 @@ def write(manifest: Manifest, place: storage.Place) -> None:
     info = {**manifest.info, "vox2face": __version__}
     marks = {MARK: VERSION, b"info": json.dumps(info, ensure_ascii=False, sort_keys=True)}
     table = manifest.table.select(list(COLUMNS)).unify_dictionaries()
-    with storage.atomic(place) as partial:
+    # PyArrow itself opens no name that is not UTF-8
+    with storage.atomic(place) as partial, partial.open("wb") as file:
         ready = table.replace_schema_metadata(marks)
-        pq.write_table(ready, partial, compression="zstd", write_page_checksum=True)
+        pq.write_table(ready, file, compression="zstd", write_page_checksum=True)
 
 
 def read(place: storage.Place) -> Manifest:

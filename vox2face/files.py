@@ -197,6 +197,34 @@ def require_writable(folder: Path, option: str = "--out") -> None:
         ) from error
 
 
+def require_possible(path: Path) -> None:
+    """Raise `UsageError` for a path with a name that is longer than its file system takes.
+
+    Of folders that there are not, the names are tried in the first folder above that there is.
+    """
+    above = next(p for p in (path.absolute(), *path.absolute().parents) if os.path.lexists(p))
+    for place in (path, *(above / part for part in path.parts)):
+        try:
+            os.lstat(place)
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                raise UsageError(
+                    f"{path} has a longer name than the file system takes: choose a shorter one."
+                ) from None
+
+
+def text_of(path: Path) -> str:
+    """Return a path as text for ONNX Runtime; raise `UsageError` if its name is no Unicode."""
+    text = os.fspath(path)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UsageError(
+            f"{path} has a name that is no Unicode, which ONNX Runtime cannot open: choose another."
+        ) from None
+    return text
+
+
 def size_text(count: int) -> str:
     """Format a byte count for people: 580086408 -> "580.1 MB", 1552 -> "1.6 kB"."""
     return f"{count / 1e6:,.1f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"
@@ -245,7 +273,7 @@ def bring_back(target: Path) -> None:
     if os.path.lexists(target):
         return
     for retired in target.parent.glob(f".*.partial-*{RETIRED}"):
-        if retired.name.startswith(f".{target.name}.partial-"):
+        if retired.name.startswith(partial_mark(target)):
             with contextlib.suppress(OSError):  # another process may have been faster
                 os.replace(retired, target)
 
@@ -253,21 +281,26 @@ def bring_back(target: Path) -> None:
 def sweep(target: Path) -> None:
     """Remove what killed runs left behind while they were writing `target`."""
     bring_back(target)
-    mark = f".{target.name}.partial-{platform.node()}-"
-    for stale in target.parent.glob(".*.partial-*"):
-        if not stale.name.startswith(mark):
-            continue
-        owner = stale.name[len(mark) :].partition("-")[0]
-        if stale in ACTIVE or not owner.isdigit():
-            continue
-        if int(owner) != os.getpid() and process_runs(int(owner)):
-            continue
+    for stale in left_behind(target):
         with contextlib.suppress(OSError):  # another process may sweep too
             doomed = stale.replace(partial_path(target))  # what is half gone never comes back
             if doomed.is_dir() and not doomed.is_symlink():
                 shutil.rmtree(doomed)
             else:
                 doomed.unlink()
+
+
+def left_behind(target: Path) -> Iterator[Path]:
+    """Yield what processes of this machine that are no more had at `partial_path(target)`."""
+    mark = machine_mark(target)
+    for stale in list(target.parent.glob(".*.partial-*")):
+        if not stale.name.startswith(mark):
+            continue
+        owner = stale.name[len(mark) :].partition("-")[0]
+        if stale in ACTIVE or not owner.isdigit():
+            continue
+        if int(owner) == os.getpid() or not process_runs(int(owner)):
+            yield stale
 
 
 def process_runs(pid: int) -> bool:
@@ -285,8 +318,23 @@ def process_runs(pid: int) -> bool:
 
 def partial_path(target: Path) -> Path:
     """Return the hidden sibling that this process writes before it becomes `target`."""
-    owner = f"{platform.node()}-{os.getpid()}-{os.urandom(4).hex()}"
-    return target.with_name(f".{target.name}.partial-{owner}")
+    return target.with_name(f"{machine_mark(target)}{os.getpid()}-{os.urandom(4).hex()}")
+
+
+def partial_mark(target: Path) -> str:
+    """Return how the names of all siblings begin that are written before they become `target`.
+
+    A name may be as long as the file system lets names be, so the mark holds its beginning only,
+    and a digest of the whole.
+    """
+    digest = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:12]
+    return f".{target.name[:20]}.partial-{digest}-"
+
+
+def machine_mark(target: Path) -> str:
+    """Return how those of this machine's processes begin."""
+    machine = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+    return f"{partial_mark(target)}{machine}-"
 
 
 @contextmanager

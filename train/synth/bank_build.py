@@ -8,16 +8,11 @@ it stopped, and its result is that of one run, byte for byte.
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
-import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib import metadata
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +33,7 @@ from vox2face.train.synth.bank import (
     read_bank,
 )
 from vox2face.train.synth.bank_flac import flac
+from vox2face.train.workers import Workers
 
 DECIBELS = -23.0  # RMS
 FRAME = 0.01  # s
@@ -210,7 +206,7 @@ def produced(
             make(recording, say)
             yield
         return
-    with pool(jobs, place) as workers:
+    with Workers(jobs, start_worker, place) as workers:
         for future in as_completed([workers.submit(make_in_worker, r) for r in missing]):
             try:
                 future.result()
@@ -222,30 +218,11 @@ def produced(
             yield
 
 
-@contextmanager
-def pool(jobs: int, place: Path | None) -> Iterator[ProcessPoolExecutor]:
-    """Yield processes that hold the network; on any failure the waiting work is dropped."""
-    spawn = multiprocessing.get_context("spawn")
-    workers = ProcessPoolExecutor(jobs, spawn, start_worker, (place,))
-    try:
-        yield workers
-    finally:
-        workers.shutdown(cancel_futures=True)
-
-
 WORKER: list[Any] = []  # what a worker process loaded when it started
 
 
 def start_worker(place: Path | None) -> None:
-    """Load the network in a worker, which ends when its parent is gone."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:  # a killed parent cannot tell its children
-
-        def watch() -> None:
-            wait([parent.sentinel])
-            os._exit(1)
-
-        threading.Thread(target=watch, daemon=True).start()
+    """Load the network in a worker."""
     WORKER.append(kokoro.speaker(kokoro.model(place)))
 
 

@@ -17,10 +17,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +34,7 @@ from vox2face.train.synth import media
 from vox2face.train.synth.bank import Bank, open_bank
 from vox2face.train.synth.card import write_tables
 from vox2face.train.synth.person import Person, sample_person, split_of
+from vox2face.train.workers import Workers
 
 VERSION = 1
 SETTINGS = "corpus.json"
@@ -106,22 +106,18 @@ def made(out: Path, settings: Settings, bank: str, todo: list[int], jobs: int) -
             yield done
         return
     done = 0
-    pool = ProcessPoolExecutor(
-        min(jobs, len(groups)), get_context("spawn"), initializer=begin, initargs=(settings, bank)
-    )
     try:
-        waiting = {pool.submit(make_group, out, group) for group in groups}
-        while waiting:
-            ready, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-            done += sum(task.result() for task in ready)
-            yield done
+        with Workers(min(jobs, len(groups)), begin, settings, bank) as pool:
+            waiting = {pool.submit(make_group, out, group) for group in groups}
+            while waiting:
+                ready, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                done += sum(task.result() for task in ready)
+                yield done
     except BrokenProcessPool as error:
         raise CorpusError(
             "A process that made people was killed, perhaps because memory ran out: run the same "
             "command again to go on, with fewer --jobs."
         ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 # What a process works with; set once by `begin`, because a bank keeps analysed recordings.

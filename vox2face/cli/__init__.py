@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
 import signal
@@ -14,8 +13,10 @@ from typing import Any
 import click
 
 from vox2face import __version__
+from vox2face.cli.program import program
 from vox2face.errors import ParityError, Vox2FaceError, one_line, show_warning
 
+INTERRUPTED = 128 + signal.SIGINT  # what a shell says of a program that Ctrl-C ended
 COMMANDS = {
     "check": "check",
     "convert": "convert",
@@ -57,6 +58,11 @@ class LazyGroup(click.Group):
 class Main(LazyGroup):
     """The whole command: where errors become messages."""
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run as a program, which this process is for."""
+        with program():
+            return super().__call__(*args, **kwargs)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run a subcommand; every expected failure becomes one line and an exit code."""
         try:
@@ -69,9 +75,8 @@ class Main(LazyGroup):
 
                 print_report(error.report)
             fail(str(error), error.exit_code)
-        except BrokenPipeError:
-            sys.stderr.close()
-            sys.exit(1)
+        except KeyboardInterrupt:
+            sys.exit(INTERRUPTED)
         except OSError as error:
             fail(f"{error.filename or 'The system'}: {error.strerror or error}.", 1)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
@@ -88,11 +93,13 @@ class Main(LazyGroup):
             )
 
 
-def ended(error: BaseException | None) -> SystemExit | KeyboardInterrupt | None:
+def ended(error: BaseException | None) -> SystemExit | None:
     """Return the signal behind an error, as where one came while a package was imported."""
     while error is not None:
-        if isinstance(error, SystemExit | KeyboardInterrupt):
+        if isinstance(error, SystemExit):
             return error
+        if isinstance(error, KeyboardInterrupt):
+            return SystemExit(INTERRUPTED)
         error = error.__cause__ or error.__context__
     return None
 
@@ -118,5 +125,3 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # names of files need not be Unicode
             stream.reconfigure(errors="backslashreplace")
-    with contextlib.suppress(ValueError):  # only the main thread may set a handler
-        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))

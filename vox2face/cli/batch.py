@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vox2face.cli.paths import Place
+from vox2face.cli.reading import Reading
 from vox2face.errors import UsageError, Vox2FaceError
-from vox2face.files import sha256
+from vox2face.files import require_possible, sha256
 
 if TYPE_CHECKING:
     from vox2face.face import Face
@@ -93,7 +94,12 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
             ),
             any_space,
             click.option("--batch-size", type=click.IntRange(min=1), default=8, show_default=True),
-            click.option("--force", is_flag=True, help="Replace pictures that are there already."),
+            click.option(
+                "--force",
+                is_flag=True,
+                help="Replace pictures that are there already, and try files again at which an "
+                "earlier run was killed or crashed.",
+            ),
         )
     ):
         function = option(function)
@@ -101,12 +107,16 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def plan(
-    given: Sequence[Path], output: Path | None, suffixes: Sequence[str], together: bool = False
+    given: Sequence[Path],
+    output: Path | None,
+    suffixes: Sequence[str],
+    together: bool = False,
+    sheets: bool = False,
 ) -> list[Item]:
     """Return what becomes of files and folders; folders are walked and mirrored.
 
-    With `together` everything below one argument becomes one picture. Raises `UsageError` for what
-    does not exist or cannot be meant.
+    With `together` everything below one argument becomes one picture, with `sheets` there are
+    comparisons too. Raises `UsageError` for what does not exist or cannot be meant.
     """
     if output is not None and output.suffix.lower() in PICTURES:
         raise UsageError(f"--output {output}: faces are saved as PNG, so name FILE.png.")
@@ -115,7 +125,7 @@ def plan(
     if output is not None and output.suffix.lower() == ".png":
         if not alone:
             raise UsageError(f"--output {output} is one picture: name a folder for several.")
-        return checked([Item(tuple(source for _, source in found), output)])
+        return checked([Item(tuple(source for _, source in found), output)], sheets)
     folder = output or Path("." if alone else FOLDER)
     if folder.is_file():
         raise UsageError(f"--output {folder} is a file: name a folder, or FILE.png.")
@@ -126,7 +136,7 @@ def plan(
         ]
     else:
         items = distinct([Item((s,), folder / mirrored(r, s, len(given) > 1)) for r, s in found])
-    return checked(items)
+    return checked(items, sheets)
 
 
 def walked(root: Path, suffixes: Sequence[str]) -> Iterator[Path]:
@@ -162,11 +172,16 @@ def distinct(items: Sequence[Item]) -> list[Item]:
     return done
 
 
-def checked(items: list[Item]) -> list[Item]:
-    """Return the items; raise if two share a target, or one would replace what it is made from."""
+def checked(items: list[Item], sheets: bool) -> list[Item]:
+    """Return the items.
+
+    Raises `UsageError` if two share a target, one would replace what it is made from, or the file
+    system does not take its name.
+    """
     sources = {path.resolve() for item in items for path in item.sources}
     for item in items:
-        for place in (item.target, item.sheet):
+        for place in (item.target, item.sheet) if sheets else (item.target,):
+            require_possible(place)
             if place.resolve() in sources:
                 raise UsageError(f"{place} is one of the files given: choose another --output.")
     if doubled := [t for t, n in Counter(item.target for item in items).items() if n > 1]:
@@ -232,9 +247,7 @@ def tell(outcome: Outcome, items: Sequence[Item]) -> None:
     """Print what was done; raise if anything failed."""
     if len(items) == 1 and outcome.failures:
         raise Vox2FaceError(outcome.failures[0][1])
-    for path, reason in outcome.failures:
-        words = reason if str(path) in reason else f"{path}: {reason}"
-        click.echo(f"Failed: {' '.join(words.split())}", err=True)
+    list_failures(outcome.failures)
     if len(items) == 1:
         done = "Written to" if outcome.written else "Already there:"
         click.echo(f"{done} {items[0].target}")
@@ -246,3 +259,15 @@ def tell(outcome: Outcome, items: Sequence[Item]) -> None:
             f"{len(outcome.failures)} of {len(items)} could not be made; run the same command "
             "again to try only those."
         )
+
+
+def list_failures(failures: Sequence[tuple[Path, str]]) -> None:
+    """Print a line for each file that failed."""
+    for path, reason in failures:
+        words = reason if str(path) in reason else f"{path}: {reason}"
+        click.echo(f"Failed: {' '.join(words.split())}", err=True)
+
+
+def reading(items: Sequence[Item], output: Path | None, force: bool) -> Reading:
+    """Return what notes which file is read, in the folder that several pictures go into."""
+    return Reading((output or Path(FOLDER)) if len(items) > 1 else None, force)

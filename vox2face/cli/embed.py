@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import csv
 import io
-import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from vox2face.cli.batch import list_failures
 from vox2face.cli.paths import Place
-from vox2face.errors import UsageError
+from vox2face.cli.reading import Reading
+from vox2face.errors import UsageError, Vox2FaceError
+from vox2face.files import require_writable
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from vox2face.labels import Named
     from vox2face.loaded import Embeddings
 
-
-Images = tuple[Path, ...]
+STANDARD = Path("-")  # standard output
 TOP = 5  # names a picture, unless --top says otherwise
 
 
 @click.command(name="embed")
-@click.argument("images", nargs=-1, required=True, metavar="FILE...", type=Place())
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=Place())
 @click.option(
     "--model",
     required=True,
@@ -57,12 +61,13 @@ TOP = 5  # names a picture, unless --top says otherwise
 @click.option(
     "--output",
     default="-",
+    type=Place(),
     metavar="FILE.npz|.csv|-",
     show_default=True,
     help="Where to write; - prints CSV.",
 )
 def command(
-    images: Images,
+    files: tuple[Path, ...],
     model: str,
     backend: str,
     device: str,
@@ -72,83 +77,151 @@ def command(
     classify: bool,
     top: int | None,
     labels: Path | None,
-    output: str,
+    output: Path,
 ) -> None:
     """Embed cropped faces or recordings of speech, one vector each.
 
-    With --classify, name faces instead.
+    With --classify, name faces instead. A file that cannot be used costs a line; the others are
+    written, and the exit code is 1.
     """
-    require_possible(output, normalize, classify, top, labels)
+    require_possible(files, output, normalize, classify, top, labels)
     from vox2face.face_encoder import FaceEncoder
-    from vox2face.image import decode
-    from vox2face.labels import read_labels
+    from vox2face.labels import checked_top, decode_predictions, names_for, read_labels
+    from vox2face.loaded import normalized
     from vox2face.locate import kind_of
     from vox2face.runtime import load_kind
     from vox2face.voice_encoder import VoiceEncoder
 
-    names = None if labels is None else read_labels(labels)
+    names: Sequence[str] | None = None if labels is None else read_labels(labels)
     where = {"backend": backend, "device": device, "preset": preset}
     voice = kind_of(model) == "voice-encoder"
-    if not voice:
-        for image in images:  # a bad picture is reported before a model is loaded
-            decode(image)
     if classify and voice:
         raise UsageError(f"{model} hears voices, which have no names: leave --classify out.")
     encoder: Any = load_kind(VoiceEncoder if voice else FaceEncoder, model, **where)
+    if classify:
+        encoder.require_classes()
+        wanted = checked_top(TOP if top is None else top, encoder.classes)
+        names = names_for(encoder.entry.labels, encoder.classes, names)
+    failures: list[tuple[Path, str]] = []
+    reading = Reading(output.parent if len(files) > 1 and output != STANDARD else None)
+    run = encoder.score if classify else lambda x: encoder.run(x)[0]
+    used, values = computed(run, prepared(encoder, files, reading, failures), batch_size)
+    if len(files) == 1 and failures:
+        raise Vox2FaceError(failures[0][1])
+    list_failures(failures)
+    if not used:
+        raise Vox2FaceError(f"None of the {len(files)} files can be used: nothing was written.")
     facts = {"model": encoder.entry.name, "preset": encoder.preset}
     if classify:
-        found = encoder.classify(images, TOP if top is None else top, names, batch_size)
-        arrays: dict[str, Any] = {**named_arrays(found), **facts}
-        deliver(output, images, lambda: named_text(images, found), arrays)
-        done = f"{len(images)} pictures with {len(found[0])} names each"
+        found = decode_predictions(values, wanted, names)
+        content = {"images": as_text(used), **named_arrays(found), **facts}
+        deliver(output, lambda: named_text(used, found), content)
+        done = f"{len(used)} pictures with {wanted} names each"
     else:
-        embeddings = encoder(images, normalize=normalize, batch_size=batch_size)
-        arrays = {"embeddings": embeddings, **facts}
-        deliver(output, images, lambda: embedded_text(images, embeddings), arrays)
-        done = f"{len(images)} embeddings of {encoder.width} values"
-    if output != "-":
+        embeddings = normalized(values) if normalize else values
+        content = {"audio" if voice else "images": as_text(used), "embeddings": embeddings, **facts}
+        column = "audio" if voice else "image"
+        deliver(output, lambda: embedded_text(column, used, embeddings), content)
+        done = f"{len(used)} embeddings of {encoder.width} values"
+    if output != STANDARD:
         click.echo(f"{done} written to {output}.")
+    if failures:
+        raise Vox2FaceError(
+            f"{len(failures)} of {len(files)} files could not be used and are left out."
+        )
 
 
 def require_possible(
-    output: str, normalize: bool, classify: bool, top: int | None, labels: Path | None
+    files: Sequence[Path],
+    output: Path,
+    normalize: bool,
+    classify: bool,
+    top: int | None,
+    labels: Path | None,
 ) -> None:
-    """Raise `UsageError` for options that cannot be meant, before any work."""
-    if output != "-" and Path(output).suffix not in (".csv", ".npz"):
-        raise UsageError(f"--output {output}: the name must end in .npz or .csv, or be -.")
-    if Path(output).is_dir():
-        raise UsageError(f"--output {output} is a folder: name the file to write.")
+    """Raise `UsageError` for what cannot be meant, before any work."""
+    if output != STANDARD:
+        if output.suffix not in (".csv", ".npz"):
+            raise UsageError(f"--output {output}: the name must end in .npz or .csv, or be -.")
+        if output.is_dir():
+            raise UsageError(f"--output {output} is a folder: name the file to write.")
+        require_writable(output.parent, "the folder of --output:")
     if classify and normalize:
         raise UsageError("--normalize is for embeddings and --classify gives names: leave out one.")
     if not classify and (top is not None or labels is not None):
         option = "--labels" if top is None else "--top"
         raise UsageError(f"{option} is for class names: add --classify or leave it out.")
+    for file in files:
+        if not file.exists():
+            raise UsageError(f"There is no {file}: check the path.")
 
 
-def deliver(output: str, images: Images, text: Callable[[], str], arrays: dict[str, Any]) -> None:
-    """Print CSV text, or write it as UTF-8, or write arrays together with the `images` (n,)."""
-    if output == "-":
-        sys.stdout.write(text())
+def prepared(
+    encoder: Any, files: Iterable[Path], reading: Reading, failures: list[tuple[Path, str]]
+) -> Iterator[tuple[Path, Tensor]]:
+    """Yield each file with what the network takes for it; append those that cannot be used."""
+    for file in files:
+        try:
+            with reading.of(file):
+                x = encoder.preprocess(file)
+        except Vox2FaceError as error:
+            failures.append((file, str(error)))
+        else:
+            yield file, x
+
+
+def computed(
+    run: Callable[[Tensor], Embeddings], inputs: Iterable[tuple[Path, Tensor]], size: int
+) -> tuple[list[Path], Embeddings]:
+    """Return files and what the network makes of them, (n, width); `size` of one shape at once."""
+    import numpy as np
+    import torch
+
+    used: list[Path] = []
+    values = [np.empty((0, 0), np.float32)]
+    for _, alike in groupby(inputs, lambda pair: pair[1].shape):
+        while some := list(islice(alike, size)):
+            used += [file for file, _ in some]
+            values.append(run(torch.cat([x for _, x in some])))
+    return used, np.concatenate(values[1:] or values)
+
+
+def deliver(output: Path, text: Callable[[], str], arrays: dict[str, Any]) -> None:
+    """Write CSV text or arrays."""
+    if output == STANDARD:
+        click.echo(as_bytes(text()), nl=False)
         return
     import numpy as np
 
     from vox2face.files import atomic_file
 
-    with atomic_file(Path(output)) as partial, partial.open("wb") as file:
-        if Path(output).suffix == ".csv":
-            file.write(text().encode("utf-8", "surrogateescape"))
+    with atomic_file(output) as partial, partial.open("wb") as file:
+        if output.suffix == ".csv":
+            file.write(as_bytes(text()))
         else:
-            np.savez(file, images=np.array([str(image) for image in images]), **arrays)
+            np.savez(file, **arrays)
 
 
-def embedded_text(images: Images, embeddings: Embeddings) -> str:
-    """Return one line for each picture: its path and its values, exact to float32."""
-    header = ["image", *(f"e{i}" for i in range(embeddings.shape[1]))]
-    rows = zip(images, embeddings, strict=True)
-    return csv_text(header, ([str(image), *(f"{v:.9g}" for v in row)] for image, row in rows))
+def as_bytes(text: str) -> bytes:
+    """Return text as UTF-8; names of files that are none keep their bytes."""
+    return text.encode("utf-8", "surrogateescape")
 
 
-def named_text(images: Images, found: list[list[Named]]) -> str:
+def as_text(files: Iterable[Path]) -> Any:
+    """Return paths as an array of text (n,)."""
+    import numpy as np
+
+    return np.array([str(file) for file in files])
+
+
+def embedded_text(column: str, files: Sequence[Path], embeddings: Embeddings) -> str:
+    """Return one line for each file: its path and its values, exact to float32."""
+    header = [column, *(f"e{i}" for i in range(embeddings.shape[1]))]
+    rows = zip(files, embeddings, strict=True)
+    return csv_text(header, ([str(file), *(f"{v:.9g}" for v in row)] for file, row in rows))
+
+
+def named_text(images: Sequence[Path], found: list[list[Named]]) -> str:
     """Return a line for each name of each picture, the most probable first."""
     rows = (
         [str(image), str(rank), name, f"{probability:.9g}"]

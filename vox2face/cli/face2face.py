@@ -12,6 +12,7 @@ import click
 from vox2face.cli import batch
 from vox2face.cli.batch import MODEL, Item
 from vox2face.cli.paths import Place
+from vox2face.cli.reading import Reading
 from vox2face.errors import UsageError, Vox2FaceError
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def command(images: tuple[Path, ...], **arguments: Any) -> None:
     pictures that are there already are not made again. Pictures are marked as synthetic.
     """
     cut = cutter(arguments["crop"], arguments["align"], arguments["face_choice"])
-    items = batch.plan(images, arguments["output"], SUFFIXES)
+    items = batch.plan(images, arguments["output"], SUFFIXES, sheets=arguments["compare"])
     from vox2face.pipelines import FaceToFace, identity
 
     where = {name: arguments[name] for name in ("backend", "device", "any_space")}
@@ -66,7 +67,12 @@ def command(images: tuple[Path, ...], **arguments: Any) -> None:
             compare(item.sheet, cut(item.sources[0]), face, None)
         face.save(item.target, arguments["landmarks"], not arguments["no_marks"])
 
-    outcome = batch.carry_out(items, facts, arguments, lambda some: made(pipeline, some, cut), save)
+    reading = batch.reading(items, arguments["output"], arguments["force"])
+
+    def make(some: Sequence[Item]) -> Iterator[tuple[Item, Face | Vox2FaceError]]:
+        return made(pipeline, some, cut, reading)
+
+    outcome = batch.carry_out(items, facts, arguments, make, save)
     batch.tell(outcome, items)
 
 
@@ -96,13 +102,14 @@ def cutter(crop: bool, align: bool, choice: str | None) -> Any:
 
 
 def made(
-    pipeline: FaceToFace, items: Sequence[Item], cut: Any
+    pipeline: FaceToFace, items: Sequence[Item], cut: Any, reading: Reading
 ) -> Iterator[tuple[Item, Face | Vox2FaceError]]:
     """Yield each item with its face, or with what is wrong with its picture."""
     ready, pictures = [], []
     for item in items:
         try:
-            pictures.append(pipeline.face.preprocess(cut(item.sources[0])))
+            with reading.of(item.sources[0]):
+                pictures.append(pipeline.face.preprocess(cut(item.sources[0])))
             ready.append(item)
         except Vox2FaceError as error:
             yield item, error

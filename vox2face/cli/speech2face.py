@@ -11,6 +11,7 @@ import click
 from vox2face.cli import batch
 from vox2face.cli.batch import MODEL, Item
 from vox2face.cli.paths import Place
+from vox2face.cli.reading import Reading
 from vox2face.errors import AudioError, UsageError, Vox2FaceError
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ def command(audio: tuple[Path, ...], compare: Path | None, **arguments: Any) -> 
     Any file FFmpeg reads will do. Folders are walked and mirrored; pictures that are there already
     are not made again. Pictures are marked as synthetic.
     """
-    items = batch.plan(audio, arguments["output"], SUFFIXES, arguments["fuse"])
+    output, fuse = arguments["output"], arguments["fuse"]
+    items = batch.plan(audio, output, SUFFIXES, fuse, sheets=compare is not None)
     original = comparison(compare, arguments["face"], len(items))
     from vox2face.pipelines import FaceToFace, SpeechToFace, identity
 
@@ -73,7 +75,12 @@ def command(audio: tuple[Path, ...], compare: Path | None, **arguments: Any) -> 
         face.save(item.target, arguments["landmarks"], not arguments["no_marks"])
 
     given = {**arguments, "compare": compare is not None}
-    outcome = batch.carry_out(items, facts, given, lambda some: made(pipeline, some), save)
+    reading = batch.reading(items, output, arguments["force"])
+
+    def make(some: Sequence[Item]) -> Iterator[tuple[Item, Face | Vox2FaceError]]:
+        return made(pipeline, some, reading)
+
+    outcome = batch.carry_out(items, facts, given, make, save)
     batch.tell(outcome, items)
 
 
@@ -93,7 +100,7 @@ def comparison(compare: Path | None, face: str | None, count: int) -> Any:
 
 
 def made(
-    pipeline: SpeechToFace, items: Sequence[Item]
+    pipeline: SpeechToFace, items: Sequence[Item], reading: Reading
 ) -> Iterator[tuple[Item, Face | Vox2FaceError]]:
     """Yield each item with its face, or with what is wrong with its recordings."""
     import numpy as np
@@ -103,7 +110,7 @@ def made(
     ready, embeddings = [], []
     for item in items:
         try:
-            values = heard(pipeline, item.sources)
+            values = heard(pipeline, item.sources, reading)
             embeddings.append(fused(values) if len(item.sources) > 1 else values)
             ready.append(item)
         except Vox2FaceError as error:
@@ -113,14 +120,15 @@ def made(
         yield from zip(ready, faces, strict=True)
 
 
-def heard(pipeline: SpeechToFace, sources: Sequence[Path]) -> Embeddings:
+def heard(pipeline: SpeechToFace, sources: Sequence[Path], reading: Reading) -> Embeddings:
     """Return the embeddings of one picture's recordings; of several, bad ones are left out."""
     import numpy as np
 
     found = []
     for source in sources:
         try:
-            found.append(pipeline.voice(source))
+            with reading.of(source):
+                found.append(pipeline.voice(source))
         except Vox2FaceError as error:
             if len(sources) == 1:
                 raise

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from vox2face.cli.paths import Address
+from vox2face.files import require_possible
 
 if TYPE_CHECKING:
     from vox2face.train.index import Index
@@ -15,7 +19,12 @@ SPLIT_FILE = "split.csv"
 
 @click.command(name="index")
 @click.argument("folder", required=False, metavar="[DIR|ADDRESS]")
-@click.option("--out", metavar="FILE.parquet|DIR", help="Default: manifest.parquet in FOLDER.")
+@click.option(
+    "--out",
+    type=Address(),
+    metavar="FILE.parquet|DIR",
+    help="Default: manifest.parquet in FOLDER.",
+)
 @click.option("--voxceleb1", metavar=PLACE, help="VoxCeleb1 as it unpacks.")
 @click.option("--voxceleb2", metavar=PLACE, help="VoxCeleb2 as it unpacks.")
 @click.option("--hq-voxceleb", metavar=PLACE, help="HQ-VoxCeleb, or SF2F's folder of faces.")
@@ -69,9 +78,11 @@ def command(folder: str | None, out: str | None, force: bool, **given: Any) -> N
         target = storage.join(target, manifest.FILE)
     if storage.exists(target) and not force:
         raise UsageError(f"{target} exists already: add --force to replace it, or name --out.")
+    told = f"{target.removesuffix('.parquet')}.summary.json"
+    if not storage.is_remote(told):
+        require_possible(Path(told))
     made = index.index(index.Sources(**given), index.Options(split=split, **options))
     manifest.write(made.manifest, target)
-    told = f"{target.removesuffix('.parquet')}.summary.json"
     full = {**made.manifest.info, "dropped": made.tally.full(), "no split": made.without_split}
     text = json.dumps(full, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
     storage.write_bytes(told, text.encode())

@@ -6,10 +6,18 @@ from typing import Any
 
 import click
 
+from vox2face.cli.paths import Address
+
 
 @click.command(name="prepare")
 @click.argument("manifest")
-@click.option("--out", required=True, metavar="DIR", help="A folder, or an address such as s3://.")
+@click.option(
+    "--out",
+    required=True,
+    type=Address(),
+    metavar="DIR",
+    help="A folder, or an address such as s3://.",
+)
 @click.option(
     "--stages",
     default="landmarks,embeddings,textures,voices",

@@ -1,0 +1,73 @@
+"""Pools of processes that leave Ctrl-C to their parent and end with it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+from vox2face.errors import show_warning
+
+
+class Workers(ProcessPoolExecutor):
+    """A pool of new processes, since forked threads of PyTorch would hang.
+
+    `begin` is called with its arguments in each of them. In a `with` block all end at its end,
+    whatever they do: what they are writing leaves nothing behind.
+    """
+
+    def __init__(self, jobs: int, begin: Callable[..., None] | None = None, *given: Any) -> None:
+        super().__init__(jobs, multiprocessing.get_context("spawn"), start, (begin, given))
+
+    def __exit__(self, *reason: Any) -> None:
+        self.stop()
+
+    def submit(self, call: Callable[..., Any], /, *given: Any, **named: Any) -> Future[Any]:
+        """Give work to a process; the first call starts them."""
+        with deaf():
+            return super().submit(call, *given, **named)
+
+    def stop(self) -> None:
+        """End all processes at once."""
+        processes = list((self._processes or {}).values())
+        self.shutdown(wait=False, cancel_futures=True)
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.join()
+
+
+@contextmanager
+def deaf() -> Iterator[None]:
+    """Let processes that start inside never hear Ctrl-C, which waits for the end of the block."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def start(begin: Callable[..., None] | None, given: tuple[Any, ...]) -> None:
+    """Make a worker end with its parent, leave Ctrl-C to it, and warn in one line."""
+    warnings.showwarning = show_warning
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, frame: os._exit(128 + number))
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def follow() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+    if begin is not None:
+        begin(*given)
