@@ -14,7 +14,9 @@ from vox2face.cli import main
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+ROOMS = ("vox2face", "converters", "train", "zoo")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
+TROUBLE = (ROOT / "docs/troubleshooting.md").read_text()
 SHELL = [
     shlex.split(line, comments=True)
     for language, block in BLOCKS
@@ -87,3 +89,36 @@ def test_files_the_readme_links_to_exist() -> None:
 def test_the_readme_states_what_people_must_know() -> None:
     assert "non-commercial research" in README
     assert "unrelated to the paper of 2026" in README
+
+
+def test_the_pool_of_processes_of_the_troubleshooting_page_runs(
+    python: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import PIL.Image
+
+    from vox2face.image import samples
+
+    (code,) = re.findall(r"```python\n(.*?)```", TROUBLE, re.DOTALL)
+    (tmp_path / "pool.py").write_text(code)
+    for name, pixels in zip(("a.png", "b.png"), samples().values(), strict=True):
+        PIL.Image.fromarray(pixels).save(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    run = "import runpy, sys; sys.argv = ['pool.py']; runpy.run_path('pool.py', {}, '__main__')"
+    assert python(run).strip() == "[128, 128]"
+
+
+def test_the_troubleshooting_page_names_all_variables_that_are_read() -> None:
+    code = [path.read_text() for room in ROOMS for path in (ROOT / room).rglob("*.py")]
+    read = set(re.findall(r"environ\.get\(\"(VOX2FACE_\w+)\"", "".join(code)))
+    assert read == set(re.findall(r"`(VOX2FACE_\w+)=", TROUBLE)) and len(read) == 4
+
+
+def test_a_model_of_onnx_runtime_cannot_be_pickled_and_one_of_torch_can() -> None:
+    import pickle
+
+    from vox2face.runtime import load
+
+    name = "dlib_resnet128.dlib"
+    with pytest.raises(TypeError, match=r"cannot pickle .*InferenceSession"):
+        pickle.dumps(load(name, backend="onnx"))
+    assert pickle.loads(pickle.dumps(load(name))).width == 128

@@ -117,3 +117,15 @@ def test_onnx_files_where_onnx_runtime_cannot_open_them_are_refused_before_the_w
 def test_an_empty_path_is_none() -> None:
     with pytest.raises(Exception, match="is no path"):
         Place().convert(" ", None, None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "recipe"), [("voice", "tiny-ve_conv"), ("decoder", "tiny-decoder")]
+)
+def test_a_run_whose_checkpoints_could_not_be_opened_is_refused_before_the_work(
+    inside: Run, tmp_path: Path, kind: str, recipe: str
+) -> None:
+    run = tmp_path / os.fsdecode(b"caf\xe9")
+    line = ("train", kind, "people", "--prepared", "nowhere", "--recipe", recipe)
+    done = inside(*line, "--out", run)
+    assert done.returncode == 2 and "no Unicode" in done.stderr

@@ -214,13 +214,14 @@ def require_possible(path: Path) -> None:
 
 
 def text_of(path: Path) -> str:
-    """Return a path as text for ONNX Runtime; raise `UsageError` if its name is no Unicode."""
+    """Return a path as text for other libraries; raise `UsageError` if it is no Unicode."""
     text = os.fspath(path)
     try:
         text.encode()
     except UnicodeEncodeError:
         raise UsageError(
-            f"{path} has a name that is no Unicode, which ONNX Runtime cannot open: choose another."
+            f"{path} has a name that is no Unicode, which other libraries cannot open: "
+            "choose another."
         ) from None
     return text
 

@@ -11,7 +11,7 @@ from vox2face.cli import batch
 from vox2face.cli.numbers import Number
 from vox2face.cli.paths import Place
 from vox2face.errors import UsageError
-from vox2face.files import require_writable
+from vox2face.files import require_writable, text_of
 
 FOLDER = Place()
 
@@ -70,6 +70,7 @@ def command(
 
     require("train", "Training")
     require_writable(out)
+    text_of(out)
     from vox2face.train import manifest as manifests
     from vox2face.train.prepared import open_prepared
     from vox2face.train.voice import train_voice
