@@ -18,7 +18,7 @@ from vox2face import bundle as bundles
 from vox2face.converters import write as writing
 from vox2face.converters.chain import Feedback, convert
 from vox2face.errors import ParityError, UsageError, Vox2FaceError
-from vox2face.files import atomic_directory
+from vox2face.files import atomic_directory, partial_mark
 from vox2face.spec import Entry
 
 Twin = Callable[[str], Entry]
@@ -180,7 +180,7 @@ def test_a_bundle_retired_by_a_killed_run_comes_back(tmp_path: Path) -> None:
 
 
 def test_a_bundle_retired_on_another_machine_comes_back_to_who_reads_it(tmp_path: Path) -> None:
-    old = tmp_path / ".out.partial-elsewhere-1-00-old"
+    old = tmp_path / f"{partial_mark(tmp_path / 'out')}elsewhere-1-00-old"
     old.mkdir()
     (old / "config.json").write_text("{}")
     (tmp_path / "link").symlink_to(tmp_path / "out")
