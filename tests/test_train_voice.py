@@ -350,13 +350,16 @@ def test_a_head_starts_with_standardised_inputs_and_what_lies_below_it_has_a_has
     assert voice_network.body_hash(network) != known
 
 
-def test_distillation_and_decoder_say_why_they_are_off(tmp_path: Path) -> None:
-    said: list[str] = []
+def test_losses_that_are_off_and_files_that_were_not_prepared_are_told(tmp_path: Path) -> None:
+    said, corpus = list[str](), Corpus()
+    corpus.failed_rows = frozenset(corpus.numbers("voice")[:1].tolist())
+    del corpus.rows[min(corpus.rows)]
     chosen = settings("tiny-ve_conv", "loss.distill_weight=1", "loss.decoder_weight=1",
                       "phases.train.steps=1")  # fmt: skip
-    trained(tmp_path / "run", chosen, say=said.append)
+    trained(tmp_path / "run", chosen, corpus, say=said.append)
     assert "The distillation loss is off: toy has no class scores." in said
     assert "The decoder's loss is off: no --decoder is given." in said
+    assert "2 files of the split train were not prepared and are left out." in said
 
 
 def test_a_decoder_of_another_width_is_refused(tmp_path: Path, bundle: Make) -> None:
