@@ -27,17 +27,11 @@ def heard(source: storage.Place) -> NDArray[np.float32]:
 
 def seen(source: storage.Place) -> NDArray[np.uint8]:
     """Return a picture as RGB uint8 (h, w, 3)."""
-    from PIL import Image, UnidentifiedImageError
-
-    from vox2face.errors import ImageError
-    from vox2face.image import decode
+    from vox2face.image import decode, decode_file
 
     if not storage.is_remote(source):
         return decode(source)
-    try:
-        return decode(Image.open(io.BytesIO(storage.read_bytes(source))))
-    except (UnidentifiedImageError, OSError) as error:
-        raise ImageError(f"{source} is no picture that Pillow can read: {error}.") from error
+    return decode_file(io.BytesIO(storage.read_bytes(source)), str(source))
 
 
 def spectrograms(preset: str) -> Callable[[storage.Place], NDArray[np.float32]]:

@@ -166,7 +166,7 @@ def write_recording(made: Export, row: int, source: str, base: Path) -> list[Pat
 def write_photograph(made: Export, row: int, source: str, base: Path) -> list[Path]:
     """Copy a JPEG file, or convert another picture to JPEG."""
     target = base.with_suffix(".jpg")
-    if os.path.splitext(source)[1].lower() in (".jpg", ".jpeg"):
+    if os.path.splitext(source)[1].lower() in (".jpg", ".jpeg", ".jpe", ".jfif"):
         return [copied(made, source, target)]
     return [fresh(made, target, lambda path: save_jpeg(path, seen(source)))]
 

@@ -31,22 +31,7 @@ def picture_at(place: str) -> Pixels:
     """Return the picture at a path or an address, RGB uint8 (height, width, 3)."""
     if not storage.is_remote(place):
         return image.decode(place)
-    from PIL import Image, UnidentifiedImageError
-
-    data = storage.read_bytes(place)
-    if not data:
-        raise ImageError(f"{place} is empty: copy it again.")
-    try:
-        with Image.open(io.BytesIO(data), formats=image.FORMATS) as opened:
-            return image.decode(opened)
-    except ImageError:
-        raise
-    except UnidentifiedImageError as error:
-        raise ImageError(
-            f"{place} is no picture that Pillow can read: convert it to PNG."
-        ) from error
-    except Exception as error:  # decoders raise kinds of their own on damaged files
-        raise ImageError(f"{place} cannot be decoded ({error}): the file is damaged.") from error
+    return image.decode_file(io.BytesIO(storage.read_bytes(place)), place)
 
 
 def stored(pixels: Pixels, square: NDArray[np.float64] | None) -> Pixels:
@@ -54,15 +39,12 @@ def stored(pixels: Pixels, square: NDArray[np.float64] | None) -> Pixels:
 
     That is a `square` (4,) of it, or the whole, resized as Pillow's bilinear filter does it.
     """
-    from PIL import Image
-
     if square is not None:
         cut: Pixels = as_square(square).cut(pixels, SIZE)
         return cut
     if pixels.shape[:2] == (SIZE, SIZE):
         return pixels
-    whole = Image.fromarray(pixels).resize((SIZE, SIZE), Image.Resampling.BILINEAR)
-    return np.array(whole)
+    return image.resized(pixels, (SIZE, SIZE))
 
 
 def as_square(square: NDArray[np.float64]) -> Any:

@@ -6,9 +6,8 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from vox2face.errors import CorpusError, Vox2FaceError
+from vox2face.files import PICTURES
 from vox2face.progress import Bars
 from vox2face.train.claim import claim
 from vox2face.train.export_files import save_jpeg, write_csv
@@ -16,7 +15,6 @@ from vox2face.train.tally import Tally
 from vox2face.train.trees import open_tree
 
 SETTINGS, FAILURES = "resize.json", "failures.csv"
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
 
 @dataclass
@@ -57,10 +55,8 @@ def resize(folder: Path, out: Path, size: int = 224, crop: bool = False) -> Resi
 
 def one(source: Path, target: Path, size: int, crop: bool, done: Resized) -> None:
     """Resize one picture, unless it is there."""
-    from PIL import Image
-
     from vox2face import faces
-    from vox2face.image import decode
+    from vox2face.image import decode, resized
 
     if target.exists():
         done.kept += 1
@@ -69,9 +65,9 @@ def one(source: Path, target: Path, size: int, crop: bool, done: Resized) -> Non
         pixels = decode(source)
         if crop:
             pixels, _ = faces.crop(pixels, faces.the_face(pixels), size)
-        small = Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR)
+        small = resized(pixels, (size, size))
     except Vox2FaceError as error:
         done.failures.append((str(source), " ".join(str(error).split())))
         return
-    save_jpeg(target, np.asarray(small))
+    save_jpeg(target, small)
     done.written += 1

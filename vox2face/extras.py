@@ -10,6 +10,7 @@ from vox2face.errors import UsageError
 EXTRAS: dict[str, tuple[str, ...]] = {
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
     "hub": ("huggingface_hub",),
+    "heic": ("pillow_heif",),
     "keras": ("tensorflow",),
     "voice": ("av",),
     "data": ("av", "fsspec", "matplotlib", "pyarrow"),

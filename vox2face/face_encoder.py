@@ -158,7 +158,8 @@ class FaceEncoder(Loaded):
             raise ImageError(
                 f"A picture of {width} x {height} pixels is too narrow to be a face: crop the face."
             )
-        pixels = torch.from_numpy(np.array(picture, order="C")).to(self.frontend.mean.device)
+        whole = np.require(picture, requirements=["C", "W"])  # a copy only where there must be one
+        pixels = torch.from_numpy(whole).to(self.frontend.mean.device)
         prepared: torch.Tensor = self.frontend(pixels.unsqueeze(0))
         return prepared
 

@@ -18,7 +18,7 @@ from PIL import Image
 
 from vox2face.converters.face_nets import networks
 from vox2face.errors import ImageError, UsageError
-from vox2face.image import Picture, decode
+from vox2face.image import BLOCK, Picture, decode, resized
 
 if TYPE_CHECKING:
     import torch
@@ -93,14 +93,31 @@ class Square:
         Large squares are sampled as finely as the picture and then averaged.
         """
         fine = max(1, math.ceil(self.side / size))
+        step = max(1, BLOCK // (size * fine**2))
+        bands = [
+            self._band(pixels, size, fine, top, min(top + step, size))
+            for top in range(0, size, step)
+        ]
+        return np.concatenate(bands)
+
+    def _band(self, pixels: Pixels, size: int, fine: int, top: int, bottom: int) -> Pixels:
+        """Return the rows from `top` to `bottom` of the cut, from the part of the picture below."""
         matrix = self.turned() * (self.side / (size * fine))
+        width, height = size * fine, (bottom - top) * fine
         # Pillow counts from the corner of the first pixel
-        start = np.array([self.x + 0.5, self.y + 0.5]) - matrix @ np.full(2, size * fine / 2)
-        data = (*matrix[0], start[0], *matrix[1], start[1])
-        whole = Image.fromarray(pixels).transform(
-            (size * fine, size * fine), Image.Transform.AFFINE, data, Image.Resampling.BILINEAR
+        start = [self.x + 0.5, self.y + 0.5] + matrix @ [-width / 2, top * fine - width / 2]
+        edges = np.array([(0, 0), (width, 0), (0, height), (width, height)])
+        corners = start + edges @ matrix.T
+        limits = [pixels.shape[1], pixels.shape[0]]
+        # bilinear sampling looks one pixel further; at least one pixel is there, seen or not
+        low = np.clip(np.floor(corners.min(0)) - 2, 0, np.subtract(limits, 1)).astype(int)
+        high = np.clip(np.ceil(corners.max(0)) + 2, low + 1, limits).astype(int)
+        part = Image.fromarray(pixels[low[1] : high[1], low[0] : high[0]])
+        data = (*matrix[0], start[0] - low[0], *matrix[1], start[1] - low[1])
+        band = part.transform(
+            (width, height), Image.Transform.AFFINE, data, Image.Resampling.BILINEAR
         )
-        return np.array(whole.reduce(fine) if fine > 1 else whole)
+        return np.array(band.reduce(fine) if fine > 1 else band)
 
     def outward(self, points: NDArray[Any], size: int) -> Points:
         """Return points of the cut as points of the picture."""
@@ -217,7 +234,7 @@ def detected(pixels: Pixels, size: int) -> tuple[Points, Points]:
     side = max(height, width)
     fitted = max(1, round(width * size / side)), max(1, round(height * size / side))
     canvas = Image.new("RGB", (size, size))
-    canvas.paste(Image.fromarray(pixels).resize(fitted, Image.Resampling.BILINEAR))
+    canvas.paste(Image.fromarray(resized(pixels, fitted)))
     with torch.inference_mode():
         scores, boxes = networks()[0](as_tensor([np.array(canvas)]))
     likely = scores[0] > LEAST_SCORE

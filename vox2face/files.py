@@ -43,6 +43,24 @@ SIGNATURES: tuple[tuple[bytes, str], ...] = (
     *((b"\x80" + bytes([protocol]), "a Python pickle") for protocol in range(2, 6)),
     (b"\x93NUMPY", "a NumPy array"),
 )
+# How the names of pictures end, in lower case, whoever looks for them.
+PICTURES = (
+    *(
+        ".png",
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".webp",
+        ".avif",
+        ".avifs",
+        ".heic",
+        ".heif",
+        ".hif",
+    ),
+    *(".bmp", ".gif", ".tif", ".tiff", ".apng", ".mpo", ".tga", ".ppm", ".pgm", ".pbm", ".pnm"),
+    *(".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
+)
 TAR_MAGIC = b"ustar"  # at byte 257
 CHECKPOINT_MAGIC = bytes.fromhex("57fb808b247547db")  # the last bytes of a .index file
 # What is read as weights, in the words an error message uses.
@@ -126,7 +144,9 @@ def identify_bytes(head: bytes) -> str:
     for magic, words in SIGNATURES:
         if head.startswith(magic):
             return words
-    start = head.lstrip().lower()
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if start.startswith(b"<svg") or (start.startswith(b"<?xml") and b"<svg" in start):
+        return "an SVG drawing"
     if start.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
         return "a web page (HTML)"
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 100_000_000:

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from vox2face.audio import FULL_SCALE, RATE, SHORTEST
 from vox2face.errors import UsageError
+from vox2face.image import bands
 from vox2face.zoo.presets import FacePreset
 from vox2face.zoo.spectra import (
     FFT,
@@ -58,12 +59,22 @@ class FaceInput(nn.Module):
         rows, columns = self.fitted(height, width, x.device)
         horizontal = self.matrix(width, columns, x.device)
         vertical = self.matrix(height, rows, x.device)
-        y = torch.einsum("nhwc,ow->ncho", x.to(horizontal.dtype), horizontal)
-        y = torch.einsum("nchw,oh->ncow", self.rounded(y), vertical)
+        y = torch.einsum("nchw,oh->ncow", self.rounded(self.narrowed(x, horizontal)), vertical)
         y = self.rounded(y).float()
         if self.preset.color == "BGR":
             y = y.flip(1)
         return (y - self.mean) * self.preset.scale
+
+    def narrowed(self, x: Tensor, weights: Tensor) -> Tensor:
+        """Resample the columns, some rows at a time: a large picture as floats takes gigabytes."""
+        if torch.compiler.is_compiling():  # also while a graph is exported
+            return torch.einsum("nhwc,ow->ncho", x.to(weights.dtype), weights)
+        count, height, width, channels = x.shape
+        y = weights.new_empty((count, channels, height, len(weights)))
+        for top, bottom in bands(width, height):
+            band = x[:, top:bottom].to(weights.dtype)
+            y[:, :, top:bottom] = torch.einsum("nhwc,ow->ncho", band, weights)
+        return y
 
     def rounded(self, y: Tensor) -> Tensor:
         """Pillow rounds to whole grey levels after each axis; OpenCV on floats does not.

@@ -14,16 +14,13 @@ import click
 from vox2face.cli.paths import Place
 from vox2face.cli.reading import Reading
 from vox2face.errors import UsageError, Vox2FaceError
-from vox2face.files import require_possible, sha256
+from vox2face.files import PICTURES, require_possible, sha256
 
 if TYPE_CHECKING:
     from vox2face.face import Face
 
 FOLDER = "faces"
 MODEL = "NAME|DIR|hf:USER/REPO"
-
-
-PICTURES = (".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
 
 
 @dataclass(frozen=True)
@@ -118,7 +115,7 @@ def plan(
     With `together` everything below one argument becomes one picture, with `sheets` there are
     comparisons too. Raises `UsageError` for what does not exist or cannot be meant.
     """
-    if output is not None and output.suffix.lower() in PICTURES:
+    if output is not None and output.suffix.lower() in set(PICTURES) - {".png"}:
         raise UsageError(f"--output {output}: faces are saved as PNG, so name FILE.png.")
     found = [(root, source) for root in given for source in walked(root, suffixes)]
     alone = len(given) == 1 and (together or not given[0].is_dir())

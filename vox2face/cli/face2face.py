@@ -14,6 +14,7 @@ from vox2face.cli.batch import MODEL, Item
 from vox2face.cli.paths import Place
 from vox2face.cli.reading import Reading
 from vox2face.errors import UsageError, Vox2FaceError
+from vox2face.files import PICTURES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
     from vox2face.face import Face
     from vox2face.pipelines import FaceToFace
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
 
 
 @click.command(name="face2face")
@@ -46,7 +45,7 @@ def command(images: tuple[Path, ...], **arguments: Any) -> None:
     pictures that are there already are not made again. Pictures are marked as synthetic.
     """
     cut = cutter(arguments["crop"], arguments["align"], arguments["face_choice"])
-    items = batch.plan(images, arguments["output"], SUFFIXES, sheets=arguments["compare"])
+    items = batch.plan(images, arguments["output"], PICTURES, sheets=arguments["compare"])
     from vox2face.pipelines import FaceToFace, identity
 
     where = {name: arguments[name] for name in ("backend", "device", "any_space")}
