@@ -182,10 +182,14 @@ def test_choices_that_cannot_be_meant_are_refused(astronaut: Pixels, choice: Any
 
 
 def test_boxes_of_one_face_become_one() -> None:
-    boxes = np.array([(0, 0, 9, 9), (100, 0, 110, 9), (1, 0, 10, 9), (0, 0, 10, 3)], np.float32)
+    boxes = np.array([(0, 0, 9, 9), (100, 0, 110, 9), (1, 0, 10, 9), (8, 0, 17, 9)], np.float32)
     scores = np.array([0.6, 0.7, 0.9, 0.8], np.float32)
-    # the third covers most of the first, and less than 0.4 of what it and the last have together
+    # the third covers most of the first, and less than 0.3 of the last
     assert [*faces.separate(scores, boxes)] == [2, 3, 1]
+    # halves and parts of a face, as the detector sees them in rendered people
+    boxes = np.array([(2, 52, 187, 201), (29, -2, 227, 149), (54, 54, 109, 109)], np.float32)
+    scores = np.array([0.95, 0.7, 0.55], np.float32)
+    assert [*faces.separate(scores, boxes)] == [0]
     assert not [*faces.separate(scores[:0], boxes[:0])]
 
 
