@@ -133,13 +133,11 @@ def with_onnx(name: str, batch: int, path: Path) -> Run:
 
 
 def with_torch(name: str, batch: int, path: Path) -> Run:
-    """Return a run of the torch module, with PyTorch's own convolutions."""
+    """Return a run of the torch module."""
     import torch
 
     import vox2face
-    from vox2face.zoo import winograd
 
-    winograd.NARROWEST = 1 << 30  # channels
     torch.set_num_threads(THREADS)
     module, x = vox2face.load(path).module, torch.from_numpy(input_of(name, batch))
 

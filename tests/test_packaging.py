@@ -150,7 +150,6 @@ def test_heavy_packages_are_imported_late_outside_the_networks(package: str) -> 
                 "spectra",
                 "tapped",
                 "warp",
-                "winograd",
                 "face_tail",
                 "face_api",
                 "ast_patches",

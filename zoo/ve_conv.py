@@ -12,7 +12,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from vox2face.zoo import winograd
 from vox2face.zoo.tapped import Tapped, output_layer
 
 CHANNELS = (64, 64, 128, 128, 128, 256, 512, 512, 512)
@@ -56,7 +55,7 @@ class VEConv(Tapped):
         before, left = 2, bins
         for number, after in enumerate(channels, start=1):
             stride = 2 if number in STRIDED else 1
-            conv, norm = winograd.Conv2d(before, after, stride), nn.BatchNorm2d(after)
+            conv, norm = nn.Conv2d(before, after, 4, stride), nn.BatchNorm2d(after)
             layers: list[nn.Module] = [conv, nn.ReLU(inplace=True), norm]
             if number in POOLED:
                 layers.append(nn.MaxPool2d((1, 2)))
