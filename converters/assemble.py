@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
+from math import prod
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from vox2face import bundle
 from vox2face.converters.card import model_card
@@ -16,7 +21,6 @@ from vox2face.converters.chain import Converted, Job
 from vox2face.converters.mapping import Rule, StoredArray, WeightMap, bare
 from vox2face.converters.ops import Array
 from vox2face.converters.read import LEGACY, WeightFile, open_weights
-from vox2face.converters.tasks import Task
 from vox2face.converters.write import Move, write
 from vox2face.errors import (
     MappingError,
@@ -27,22 +31,23 @@ from vox2face.errors import (
 )
 from vox2face.files import Progress, atomic_directory, require_space, sha256, signature
 from vox2face.parity import Report
-from vox2face.safetensors_header import embedding_digest, shapes
+from vox2face.safetensors_header import described, shapes
 from vox2face.spec import OUTPUT_ACTIVATIONS, Entry, Space, resolve
 from vox2face.zoo.catalog import ENTRIES
 from vox2face.zoo.registry import sized
 
 
-def assemble(job: Job, digest: Task[str], expected: str | None) -> Converted:
-    """Carry out a conversion; `digest` is the source's sha256 to come, `expected` a fetched one's.
+def assemble(job: Job, expected: str | None) -> Converted:
+    """Carry out a conversion; `expected` is the sha256 of a source that was fetched.
 
     Everything is written to a hidden folder that becomes the bundle at the end.
     """
     entry = job.entry
-    with contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack, ThreadPoolExecutor() as pool:
         file = stack.enter_context(open_weights(job.source, job.state))
         require_keras_reads(job, file)
         rules, arrays = zip(*paired(entry, file, job.feedback.say), strict=True)
+        digest = pool.submit(sha256, job.source)
         for sentence in file.told:
             job.feedback.say(f"{printable(job.source)}: {sentence}")
         size = sum(array.nbytes for array in arrays)
@@ -75,8 +80,7 @@ def assemble(job: Job, digest: Task[str], expected: str | None) -> Converted:
             from vox2face.converters.deliver import write_onnx
 
             write_onnx(entry, weights, onnx, config)
-            exported = Task(sha256, onnx)
-            stack.callback(exported.wait)
+            exported = pool.submit(sha256, onnx)
         report = proven(job, entry, moves, weights, onnx if job.onnx else None)
         if job.onnx:
             bundle.add_file(config, onnx, exported.result())
@@ -163,6 +167,21 @@ def space_of(job: Job, file: WeightFile) -> Space:
         return Space(**json.loads(file.stamp["space"]))
     except (ValueError, TypeError) as error:
         raise WeightFileError(f"{file.path} says in an unknown form what its space is.") from error
+
+
+def embedding_digest(path: Path, classifier: str) -> str:
+    """Return the sha256 of all tensors of a safetensors file but those of the classifier.
+
+    It covers names, shapes and values, in the order of the names, and so is that of the network up
+    to its embedding, whatever file the weights came from.
+    """
+    held, values, digest = described(path), np.memmap(path, np.uint8, "r"), hashlib.sha256()
+    for name in sorted(held):
+        if not classifier or not name.startswith(f"{classifier}."):
+            shape, start = held[name].shape, held[name].start
+            digest.update(f"{name} {shape}\n".encode())
+            digest.update(values[start : start + 4 * prod(shape)])
+    return digest.hexdigest()
 
 
 def tensor_metadata(entry: Entry, preset: str, space: Space) -> dict[str, str]:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vox2face import bundle, extras
-from vox2face.converters.tasks import Task
 from vox2face.errors import MappingError, UsageError, WeightFileError
 from vox2face.files import require_absent, require_weight_file, text_of
 from vox2face.spec import Entry, Source, Space
@@ -19,7 +16,6 @@ if TYPE_CHECKING:
     from vox2face.fetch import Fetched
     from vox2face.parity import Report
 
-WINDOW = 1 << 25  # bytes that are hashed at once
 VERIFICATIONS = ("auto", "reference", "keras", "none")
 
 
@@ -104,14 +100,12 @@ def convert(
             feedback.say(f"No hash is published; pinned sha256 {fetched.sha256}.")
     path = weights or (fetched.path if fetched else Path())
     require_weight_file(path)
-    stop = threading.Event()
-    digest = Task(hashed, path, stop)  # beside the work
-    try:
-        from vox2face.converters.assemble import assemble  # imports while the hash runs
+    from vox2face.converters.assemble import assemble
 
-        chosen = (output_activation, state, space)
-        job = Job(entry, published, path, target, onnx, verify, force, feedback, *chosen)
-        return assemble(job, digest, fetched.sha256 if fetched else None)
+    chosen = (output_activation, state, space)
+    job = Job(entry, published, path, target, onnx, verify, force, feedback, *chosen)
+    try:
+        return assemble(job, fetched.sha256 if fetched else None)
     except (WeightFileError, MappingError) as error:
         if not fetched:
             raise
@@ -119,9 +113,6 @@ def convert(
 
         discard(fetched)
         raise type(error)(f"{error} The download was discarded: try again.") from error
-    finally:
-        stop.set()
-        digest.wait()
 
 
 def download(published: Source, feedback: Feedback) -> Fetched:
@@ -129,21 +120,6 @@ def download(published: Source, feedback: Feedback) -> Fetched:
     from vox2face.fetch import fetch
 
     return fetch(published, feedback.progress("download"))
-
-
-def hashed(path: Path, stop: threading.Event) -> str:
-    """Return the sha256 of a file that is read beside other work, or "" once `stop` is set.
-
-    It is read in large pieces, since a thread waits after each call until another one lets it go
-    on, and not mapped, since another program may shorten it.
-    """
-    digest, piece = hashlib.sha256(), memoryview(bytearray(WINDOW))
-    with path.open("rb", buffering=0) as file:
-        while count := file.readinto(piece):
-            if stop.is_set():
-                return ""
-            digest.update(piece[:count])
-    return digest.hexdigest()
 
 
 def choose(entry: Entry, weights: Path | None, top: bool) -> Source:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +14,11 @@ from vox2face.converters.mapping import WeightMap
 from vox2face.converters.ops import Array
 from vox2face.converters.prove import prove
 from vox2face.converters.read import open_weights
-from vox2face.converters.sandbox import mapped
 from vox2face.converters.write import Move, compare
 from vox2face.errors import BundleError
 from vox2face.files import Progress
 from vox2face.parity import Report
-from vox2face.safetensors_header import layout, shapes
+from vox2face.safetensors_header import described
 from vox2face.spec import resolve
 
 
@@ -57,10 +55,9 @@ def check(
 
 def stored(weights: Path) -> dict[str, Array]:
     """Return the tensors of a safetensors file as memory maps."""
-    places, memory = layout(weights), mapped(weights)
     return {
-        name: np.frombuffer(memory, "<f4", prod(shape), places[name]).reshape(shape)
-        for name, shape in shapes(weights).items()
+        name: np.memmap(weights, "<f4", "r", tensor.start, tensor.shape)
+        for name, tensor in described(weights).items()
     }
 
 

@@ -10,7 +10,6 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,10 @@ import numpy as np
 
 from vox2face.converters.mapping import StoredArray
 from vox2face.converters.readers.base import LEGACY, Values, row_blocks
-from vox2face.converters.sandbox import Child, mapped
+from vox2face.converters.sandbox import Child
 from vox2face.errors import WeightFileError
 from vox2face.files import ACCEPTED, full_disk_explained, identify, require_weight_file
-from vox2face.safetensors_header import layout
+from vox2face.safetensors_header import described
 
 __all__ = ["LEGACY", "WeightFile", "open_weights", "row_blocks"]
 
@@ -81,11 +80,11 @@ class WeightFile:
         ):
             spool = Path(place) / "values.safetensors"
             self.child.ask(spool, asked)
-            memory, starts = mapped(spool), layout(spool)
-        return [
-            np.frombuffer(memory, "<f4", prod(a.shape), starts[str(number)]).reshape(a.shape)
-            for a, number in zip(arrays, asked, strict=True)
-        ]
+            held = described(spool)
+            return [
+                np.memmap(spool, "<f4", "r", held[str(number)].start, array.shape)
+                for array, number in zip(arrays, asked, strict=True)
+            ]
 
 
 @contextmanager

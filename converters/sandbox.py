@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import mmap
 import os
 import queue
 import signal
@@ -122,9 +121,3 @@ class Child:
         self.listener.join()
         self.process.stdout.close()
         self.errors.close()
-
-
-def mapped(path: Path) -> mmap.mmap:
-    """Return a read-only memory map of a whole file of ours."""
-    with path.open("rb") as file:
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

@@ -10,27 +10,23 @@ import json
 import mmap
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vox2face.converters.mapping import Rule
 from vox2face.converters.ops import OPS, Array, fill
-from vox2face.converters.sandbox import mapped
-from vox2face.converters.tasks import Task
 from vox2face.errors import Vox2FaceError, WeightFileError
 from vox2face.files import Progress
-from vox2face.safetensors_header import layout, shapes
+from vox2face.safetensors_header import FLOAT32, described
 
 BLOCK = 1 << 23  # bytes of a block, of which there are a few in memory
-BATCH = 1 << 22  # bytes of blocks that a thread takes at once
-AHEAD = 1  # batches that wait for being read back while all cores fill others
-PIECE = 1 << 20  # bytes compared and hashed at a time
+THREADS = min(4, os.cpu_count() or 1)
 ALIGNMENT = 64  # where the values begin, so that a memory map of them is aligned
 
 
@@ -47,92 +43,51 @@ class Move:
         return OPS[self.rule.op].forward(self.array)
 
 
+@dataclass(frozen=True)
 class Block:
-    """Rows `start` to `stop` of a tensor, `offset` bytes from the start of the file.
+    """Rows of a tensor from `start` on, as a view of the source array."""
 
-    `source` is a view of these rows, `nbytes` their bytes.
-    """
-
-    def __init__(self, move: Move, start: int, stop: int, offset: int) -> None:
-        self.move, self.start, self.stop, self.offset = move, start, stop, offset
-        self.source = move.view[start:stop]
-        self.nbytes = self.source.nbytes
-
-
-class Batch:
-    """Blocks that follow each other in the file, `offset` bytes from its start."""
-
-    def __init__(self, blocks: Sequence[Block]) -> None:
-        self.blocks, self.offset = blocks, blocks[0].offset
-        self.nbytes = sum(block.nbytes for block in blocks)
-
-    def split(self, values: Array) -> Iterator[tuple[Block, Array]]:
-        """Yield every block with its part of the values of all, in its shape."""
-        start = 0
-        for block in self.blocks:
-            stop = start + block.nbytes // 4
-            yield block, values[start:stop].reshape(block.source.shape)
-            start = stop
+    move: Move
+    start: int
+    source: Array
 
 
 def write(moves: Sequence[Move], path: Path, metadata: dict[str, str], progress: Progress) -> str:
     """Write the tensors of `moves`, in their order, as one safetensors file; return its sha256.
 
-    Every block is read back from the file, compared bit for bit and hashed while it is still in
-    the cache; at the end the safetensors library reads the names, shapes and places. Raises
+    Every block is read back from the file, compared bit for bit and hashed. Raises
     `WeightFileError` if a value is NaN or infinite, and `Vox2FaceError` if the file differs.
     `progress` gets bytes done and total.
     """
     head = header(moves, metadata)
-    with path.open("wb") as file:
-        file.write(head)
-        file.truncate(len(head) + total_bytes(moves))
-
-    def job(batch: Batch, values: Array) -> None:
-        fill_finite(batch, values)
-        write_at(path, values, batch.offset)
-
     digest = hashlib.sha256(head)
-    batches = list(batched(cut(moves, len(head))))
-    written = mapped(path)
-    for batch, values in each(job, batches, progress):
-        for block, part in batch.split(values):
-            require_equal(path, written, block, part, block.offset, digest.update)
-        drop(written, batch.offset, batch.nbytes)
-    check_layout(moves, path)
+    with path.open("w+b") as file:
+        file.write(head)
+        for block, values in copies(moves, progress):
+            place = file.tell()
+            file.write(values.data)
+            file.seek(place)
+            digest.update(read_back(path, file, block, values))
+    require_tensors(moves, path)
     return digest.hexdigest()
-
-
-def fill_finite(batch: Batch, values: Array) -> None:
-    """Copy the values of blocks, or raise `WeightFileError` at the first NaN or infinite one."""
-    for block, part in batch.split(values):
-        fill(part, block.source)
-        if not (np.isfinite(part.min()) and np.isfinite(part.max())):
-            raise WeightFileError(non_finite(block, part))
-
-
-def check_layout(moves: Sequence[Move], path: Path) -> None:
-    """Raise unless a safetensors file lists exactly the tensors of `moves`."""
-    if shapes(path) != {move.rule.target: move.view.shape for move in moves}:
-        raise Vox2FaceError(f"{path} lists other tensors than its source has.")
 
 
 def compare(moves: Sequence[Move], path: Path, progress: Progress) -> None:
     """Compare every value of a safetensors file with its source, bit for bit."""
-    check_layout(moves, path)
-    places = layout(path)
+    require_tensors(moves, path)
+    held = described(path)
+    with path.open("rb") as file:
+        for block, values in copies(moves, progress):
+            if block.start == 0:
+                file.seek(held[block.move.rule.target].start)
+            read_back(path, file, block, values)
 
-    def job(batch: Batch, values: Array) -> None:
-        for block, part in batch.split(values):
-            fill(part, block.source)
 
-    written = mapped(path)
-    for batch, values in each(job, list(batched(cut(moves, 0))), progress):
-        for block, part in batch.split(values):
-            row = block.nbytes // len(part)
-            place = places[block.move.rule.target] + block.start * row
-            require_equal(path, written, block, part, place)
-            drop(written, place, block.nbytes)
+def require_tensors(moves: Sequence[Move], path: Path) -> None:
+    """Raise unless a safetensors file lists exactly the tensors of `moves`."""
+    held = {name: (tensor.dtype, tensor.shape) for name, tensor in described(path).items()}
+    if held != {move.rule.target: (FLOAT32, move.view.shape) for move in moves}:
+        raise Vox2FaceError(f"{path} lists other tensors than its source has.")
 
 
 def header(moves: Sequence[Move], metadata: dict[str, str]) -> bytes:
@@ -149,132 +104,66 @@ def header(moves: Sequence[Move], metadata: dict[str, str]) -> bytes:
     return len(text).to_bytes(8, "little") + text
 
 
-def total_bytes(moves: Sequence[Move]) -> int:
-    """Return how many bytes the values of all tensors take."""
-    return sum(move.array.nbytes for move in moves)
-
-
-def cut(moves: Sequence[Move], offset: int) -> Iterator[Block]:
-    """Yield all tensors as blocks of whole rows; `offset` is where the first value lies."""
+def blocks(moves: Sequence[Move]) -> Iterator[Block]:
+    """Yield all tensors in blocks of whole rows."""
     for move in moves:
-        rows, row = len(move.view), move.array.nbytes // len(move.view)
-        step = max(1, BLOCK // row)
-        for start in range(0, rows, step):
-            stop = min(start + step, rows)
-            yield Block(move, start, stop, offset + start * row)
-        offset += move.array.nbytes
+        rows = max(1, BLOCK * len(move.view) // move.array.nbytes)
+        for start in range(0, len(move.view), rows):
+            yield Block(move, start, move.view[start : start + rows])
 
 
-def each(
-    job: Callable[[Batch, Array], None], batches: Sequence[Batch], progress: Progress
-) -> Iterator[tuple[Batch, Array]]:
-    """Run a job for every batch beside each other; yield (batch, values) in order as they are done.
-
-    The job gets room for the values of its batch, which is used again after they were yielded.
-    """
-    total, done = sum(batch.nbytes for batch in batches), 0
-    rest, running = iter(batches), deque[tuple[Batch, Array, Array, Task[None]]]()
-
-    def start(room: Array) -> None:
-        if (batch := next(rest, None)) is not None:
-            size = batch.nbytes // 4
-            values = (room if size <= room.size else np.empty(size, np.float32))[:size]
-            running.append((batch, values, room, Task(job, batch, values)))
-
-    try:
-        for _ in range(min(4, os.cpu_count() or 1) + AHEAD):
-            start(np.empty(BLOCK // 4, np.float32))
-        while running:
-            batch, values, room, task = running[0]
-            task.result()
-            yield batch, values
-            running.popleft()
-            start(room)
-            done += batch.nbytes
-            progress(done, total)
-            for block in batch.blocks:
-                if block.stop == len(block.move.view) and block.move.array.nbytes >= PIECE:
-                    release(block.move.array)
-    finally:
-        for *_, task in running:
-            task.wait()
+def copies(moves: Sequence[Move], progress: Progress) -> Iterator[tuple[Block, Array]]:
+    """Yield (block, its values in the tensor's layout) in order; threads copy a few ahead."""
+    done, total = 0, sum(move.array.nbytes for move in moves)
+    for block, copy in ahead(moves):
+        values = copy.result()
+        yield block, values
+        done += values.nbytes
+        progress(done, total)
+        if block.start + len(values) == len(block.move.view):
+            release(block.move.array)
 
 
-def batched(blocks: Iterable[Block]) -> Iterator[Batch]:
-    """Yield the blocks in order, small ones together: handing one over has a cost."""
-    together: list[Block] = []
-    size = 0
-    for block in blocks:
-        if together and size + block.nbytes > BATCH:
-            yield Batch(together)
-            together, size = [], 0
-        together.append(block)
-        size += block.nbytes
-    if together:
-        yield Batch(together)
+def ahead(moves: Sequence[Move]) -> Iterator[tuple[Block, Future[Array]]]:
+    """Yield the blocks in order, as many being copied at any time as there are threads."""
+    running: deque[tuple[Block, Future[Array]]] = deque()
+    with ThreadPoolExecutor(THREADS) as pool:
+        for block in blocks(moves):
+            running.append((block, pool.submit(copied, block)))
+            if len(running) > THREADS:
+                yield running.popleft()
+        yield from running
 
 
 def release(array: Array) -> None:
-    """Let the system drop the pages of a memory-mapped array; they are read again if needed."""
-    memory = memory_of(array)
-    if isinstance(memory, mmap.mmap):
-        start = address(array) - address(np.frombuffer(memory, np.uint8))
-        drop(memory, start, array.nbytes)
+    """Let the system drop the pages of a memory map; they are read again if needed."""
+    if isinstance(array.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        array.base.madvise(mmap.MADV_DONTNEED)
 
 
-def drop(memory: mmap.mmap, start: int, count: int) -> None:
-    """Let the system drop some pages of a memory map."""
-    if (advice := getattr(mmap, "MADV_DONTNEED", None)) is not None:
-        first = start - start % mmap.PAGESIZE
-        memory.madvise(advice, first, start + count - first)
+def copied(block: Block) -> Array:
+    """Return the values of a block; raise `WeightFileError` if one is NaN or infinite."""
+    values = np.empty(block.source.shape, np.float32)
+    fill(values, block.source)
+    if not (np.isfinite(values.min()) and np.isfinite(values.max())):
+        raise WeightFileError(non_finite(block, values))
+    return values
 
 
-def address(array: NDArray[Any]) -> int:
-    """Return where in memory an array begins."""
-    place: int = array.__array_interface__["data"][0]
-    return place
+def read_back(path: Path, file: BinaryIO, block: Block, values: Array) -> Array:
+    """Return what a file holds at its position; raise unless it is these values, bit for bit."""
+    held = np.empty_like(values)
+    count = file.readinto(held.data)  # type: ignore[attr-defined]
+    if count != held.nbytes or not np.array_equal(held.view(np.uint32), values.view(np.uint32)):
+        raise Vox2FaceError(
+            f"{path} reads back other values in {block.move.rule.target} than its source has."
+        )
+    return held
 
 
-def memory_of(array: Array) -> object:
-    """Return what holds an array's values, such as a memory map."""
-    base: object = array
-    while isinstance(base, np.ndarray):
-        base = base.base
-    return base.obj if isinstance(base, memoryview) else base
-
-
-def write_at(path: Path, buffer: Array, offset: int) -> None:
-    """Write a whole buffer at a place in a file."""
-    with path.open("r+b", buffering=0) as file:
-        file.seek(offset)
-        rest = buffer.reshape(-1).view(np.uint8).data
-        while rest:
-            rest = rest[file.write(rest) :]
-
-
-def require_equal(
-    path: Path,
-    written: mmap.mmap,
-    block: Block,
-    values: Array,
-    offset: int,
-    seen: Callable[[memoryview], object] = lambda piece: None,
-) -> None:
-    """Raise unless a mapped file holds exactly these bits at a place; show `seen` what it holds."""
-    expected = values.reshape(-1).view(np.uint32)
-    held = np.frombuffer(written, np.uint32, expected.size, offset)
-    for start in range(0, held.size, PIECE // 4):
-        piece = held[start : start + PIECE // 4]
-        if not np.array_equal(piece, expected[start : start + PIECE // 4]):
-            raise Vox2FaceError(
-                f"{path} reads back other values in {block.move.rule.target} than its source has."
-            )
-        seen(piece.data)
-
-
-def non_finite(block: Block, buffer: Array) -> str:
+def non_finite(block: Block, values: Array) -> str:
     """Say which source array holds NaN or infinite values, and where the first one is."""
-    bad = np.argwhere(~np.isfinite(buffer))[0]
+    bad = np.argwhere(~np.isfinite(values))[0]
     bad[0] += block.start
     place = ", ".join(str(i) for i in bad)
     return (

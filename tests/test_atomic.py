@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import pytest
 
 from vox2face import bundle as bundles
-from vox2face.converters import write as writing
+from vox2face.converters import assemble
 from vox2face.converters.chain import Feedback, convert
 from vox2face.errors import ParityError, UsageError, Vox2FaceError
 from vox2face.files import atomic_directory, partial_mark
@@ -62,10 +62,10 @@ def test_a_failed_replacement_keeps_the_old_bundle(
 def test_a_full_disk_gives_one_sentence_and_keeps_nothing(
     twin: Twin, twin_file: TwinFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(path: Path, buffer: object, offset: int) -> None:
+    def full(*given: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(writing, "write_at", full)
+    monkeypatch.setattr(assemble, "write", full)
     with pytest.raises(Vox2FaceError, match="the disk is full"):
         convert(twin("vggface.serengil"), twin_file("vggface.serengil"), tmp_path / "made" / "out")
     assert list((tmp_path / "made").iterdir()) == []

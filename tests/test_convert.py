@@ -13,10 +13,10 @@ import torch
 from vox2face import bundle as bundles
 from vox2face import extras
 from vox2face.converters import assemble, deliver, prove, run_onnx
-from vox2face.converters import write as writing
 from vox2face.converters.chain import Feedback, convert
 from vox2face.converters.check import check
 from vox2face.errors import BundleError, MappingError, ParityError, UsageError, Vox2FaceError
+from vox2face.safetensors_header import shapes
 from vox2face.spec import Entry, resolve
 
 Twin = Callable[[str], Entry]
@@ -68,7 +68,7 @@ def test_a_file_keras_wrote_computes_what_keras_computes(
     module = prove.load_module(entry, done.path / bundles.WEIGHTS)
     with torch.inference_mode():
         taps = dict(module.taps(torch.from_numpy(x)))
-    graph = resolve(entry.graph)(writing.shapes(done.path / bundles.WEIGHTS))
+    graph = resolve(entry.graph)(shapes(done.path / bundles.WEIGHTS))
     ran = run_onnx.run_taps(graph, done.path / bundles.WEIGHTS, entry.input, x)
     with np.load(f"{file}.npz") as stored:
         theirs = dict(stored)

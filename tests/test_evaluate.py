@@ -640,7 +640,7 @@ def test_the_command_prints_the_tables_and_writes_the_files(
         (("--pool", "x"), "give a number of people"),
         (("--pool", 5000 * "9"), "give a number of people"),
         (("--pool", "100"), "too few for a pool of 100"),
-        (("--max-failures", "nan"), "'nan' is not a number"),
+        (("--max-failures", "nan"), "give a part of the clips"),
         (("--face", "other"), "no embeddings of other"),
         (("--pool", "all", "--pools", "2"), "is one pool"),
         (("--pool", "all", "--split", "val"), "no rows of the split 'val'"),

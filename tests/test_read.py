@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 import pickle
 import zipfile
@@ -14,7 +13,6 @@ import numpy as np
 import pytest
 
 from vox2face.converters.read import open_weights, row_blocks
-from vox2face.converters.write import memory_of
 from vox2face.errors import WeightFileError
 
 Make = Callable[..., Path]
@@ -115,7 +113,7 @@ def test_values_are_maps_of_a_file_of_ours_that_a_change_of_the_source_does_not_
     folder.mkdir()
     with open_weights(path) as file:
         array = file.values(file.arrays[:1], folder)[0]
-        assert isinstance(memory_of(array), mmap.mmap) and not array.flags.writeable
+        assert isinstance(array, np.memmap) and not array.flags.writeable
         os.truncate(path, 100)
         assert np.array_equal(array, KERNEL) and not list(folder.iterdir())
         with pytest.raises(WeightFileError, match="shorter"):

@@ -343,6 +343,8 @@ def test_time_that_is_up_stops_the_run_resumably(tmp_path: Path) -> None:
     trained(tmp_path / "b")
     last = [checkpoint.read(tmp_path / run / "last.safetensors")[0] for run in "ab"]
     assert all(torch.equal(last[0][k], last[1][k]) for k in last[0])
+    with pytest.raises(UsageError, match="give a number of minutes"):
+        loop.deadline_in(float("nan"))
 
 
 def test_an_unknown_metric_names_those_there_are(tmp_path: Path) -> None:

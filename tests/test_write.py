@@ -61,7 +61,7 @@ def test_blocks_of_the_full_network_stay_below_16_mb() -> None:
     from vox2face.converters.maps.serengil import RULES
 
     empty = [Move(rule, np.broadcast_to(np.float32(0), rule.shape)) for rule in RULES]
-    sizes = [block.nbytes for block in writing.cut(empty, 0)]
+    sizes = [block.source.nbytes for block in writing.blocks(empty)]
     assert max(sizes) <= 16 << 20
     assert sum(sizes) == 4 * 145_002_878
 

@@ -73,7 +73,7 @@ def train(
     data = Drawn(items, loop.seed, task.augment())
     parts = batches(data, shares, state.step, total, loop.workers)
     history = History(run, state.step, total, machine.is_main_process, say)
-    sums, deadline = Sums(machine), time.monotonic() + 60 * minutes
+    sums, deadline = Sums(machine), deadline_in(minutes)
     state.finished = state.step >= total or state.best.exhausted(loop.patience)
     with history, interruption() as interrupted:
         while not state.finished:
@@ -112,6 +112,13 @@ def train(
                 break
     keeper.tell(state, say)
     return state
+
+
+def deadline_in(minutes: float) -> float:
+    """Return when `minutes` from now are over, by the monotonic clock; refuse NaN."""
+    if math.isnan(minutes):
+        raise UsageError(f"--minutes {minutes}: give a number of minutes.")
+    return time.monotonic() + 60 * minutes
 
 
 def update(

@@ -80,7 +80,7 @@ def train_voice(
     names that it began with. After `minutes` the best weights so far become the bundle. Raises
     `Vox2FaceError` in one sentence for what cannot be trained.
     """
-    deadline = time.monotonic() + 60 * minutes
+    deadline = loop.deadline_in(minutes)
     machine = loop.accelerator(settings.loop)
     main = machine.is_main_process
     say = say if main else lambda line: None

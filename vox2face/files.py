@@ -17,7 +17,6 @@ from pathlib import Path
 
 from vox2face.errors import UsageError, Vox2FaceError, WeightFileError
 
-BLOCK = 1 << 20
 Progress = Callable[[int, int], None]
 
 # What a bundle may hold; a folder with anything else in it is never replaced.
@@ -88,17 +87,10 @@ def offline() -> bool:
     return os.environ.get("VOX2FACE_OFFLINE", "").lower() not in ("", "0", "false", "no")
 
 
-def sha256(path: Path, progress: Progress | None = None) -> str:
-    """Return the hex sha256 of a file, reading it once in blocks of 1 MiB."""
-    digest, buffer = hashlib.sha256(), bytearray(BLOCK)
-    view, done, total = memoryview(buffer), 0, path.stat().st_size
+def sha256(path: Path) -> str:
+    """Return the hex sha256 of a file."""
     with path.open("rb", buffering=0) as file:
-        while count := file.readinto(buffer):
-            digest.update(view[:count])
-            done += count
-            if progress:
-                progress(done, total)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def require_weight_file(path: Path) -> None:

@@ -214,16 +214,12 @@ def run(
     state: str = "",
 ) -> Any:
     """Convert and print what was proven and written; return the `Converted`."""
-    import atexit
-    import gc
-
     from vox2face.converters.chain import Feedback, convert
     from vox2face.files import size_text
     from vox2face.progress import Bars
     from vox2face.zoo.registry import entry
 
     bars = Bars()
-    atexit.register(gc.freeze)  # then nothing is looked through for garbage at the exit
 
     def say(text: str) -> None:
         bars.close()

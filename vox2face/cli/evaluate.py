@@ -9,7 +9,6 @@ from typing import Any
 import click
 
 from vox2face.cli import batch
-from vox2face.cli.numbers import Number
 from vox2face.cli.paths import Place
 from vox2face.errors import UsageError
 from vox2face.files import require_writable
@@ -65,7 +64,7 @@ MODEL = "NAME|DIR|hf:USER/REPO"
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option(
     "--max-failures",
-    type=Number(0, 1),
+    type=click.FloatRange(0, 1),
     default=0.05,
     show_default=True,
     metavar="PART",

@@ -8,7 +8,6 @@ from pathlib import Path
 import click
 
 from vox2face.cli import batch
-from vox2face.cli.numbers import Number
 from vox2face.cli.paths import Place
 from vox2face.errors import UsageError
 from vox2face.files import require_writable, text_of
@@ -31,7 +30,7 @@ FOLDER = Place()
 @click.option("--resume", is_flag=True, help="Go on where the run in --out stopped.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Of each phase.")
 @click.option("--steps", type=click.IntRange(min=1), help="Of each phase, instead of epochs.")
-@click.option("--minutes", type=Number(min=0, min_open=True), help="Stop after that.")
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Stop after that.")
 @click.option("--show", is_flag=True, help="Print the recipe, after --set, and do nothing.")
 def command(
     manifest: Path | None,
