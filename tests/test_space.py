@@ -256,15 +256,16 @@ def test_a_checkpoint_may_be_of_another_face_encoder(
     assert done.returncode == 2 and "--decoder-output is for another network" in done.stderr
     from vox2face.cli.convert import space_of
 
+    entry = registry.entry(name)
     with pytest.raises(UsageError, match="gives 128 values, and face_decoder"):
-        space_of("face_decoder", "dlib_resnet128.dlib")
+        space_of(entry, "dlib_resnet128.dlib")
     with pytest.raises(UsageError, match="--face  is empty"):
-        space_of("face_decoder", "")
-    assert space_of("face_decoder", "unknown") == Space()
-    made = space_of("face_decoder", str(encoder))
+        space_of(entry, "")
+    assert space_of(entry, "unknown") == Space()
+    made = space_of(entry, str(encoder))
     assert (made.encoder, made.preset) == ("vggface.rcmalli", "speech-to-face")
     assert made.digest == bundles.read(encoder).space.digest
-    assert space_of("face_decoder", "vggface.serengil") == OWNERS
+    assert space_of(entry, "vggface.serengil") == OWNERS
 
 
 def test_bundles_of_0_1_are_read_as_their_entry_implies(decoder: Make, tmp_path: Path) -> None:

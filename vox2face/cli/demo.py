@@ -41,6 +41,7 @@ def command(weights: Path | None, out: Path) -> None:
     on both backends; then does the same with a small network whose weights are real.
     """
     from vox2face.cli import convert
+    from vox2face.zoo.registry import entry
 
     start = time.perf_counter()
     if weights is None:
@@ -52,7 +53,7 @@ def command(weights: Path | None, out: Path) -> None:
         click.echo(f"1. Keras file: {weights}, your own copy")
     bundle = out / "vggface.serengil"
     with step("2. Convert to safetensors and ONNX; prove every layer against NumPy"):
-        convert.run("vggface.serengil", weights, bundle, True, "auto", True)
+        convert.run(entry("vggface.serengil"), weights, bundle, onnx=True, force=True)
     pixels = out / "vggface.serengil.pixels.onnx"
     with step("3. Export an ONNX file that starts at the pixels"):
         click.echo(f"{pixels}: within {export(bundle, pixels):.1e} of torch")
