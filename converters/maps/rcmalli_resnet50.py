@@ -1,130 +1,24 @@
-"""rcmalli/keras-vggface, rcmalli_vggface_tf_resnet50.h5 and ..._notop_resnet50.h5.
-
-Names decide, never positions: increase/bn and proj/bn have equal shapes. The order is that in which
-Keras lists the layers of the owner's graph, by depth, and in which it loads a file without names.
-Source: keras_vggface/models.py, RESNET50().
-"""
+"""rcmalli/keras-vggface, rcmalli_vggface_tf_resnet50.h5 and ..._notop_resnet50.h5."""
 
 from __future__ import annotations
 
-from vox2face.converters.layers import rules_of
-from vox2face.converters.mapping import WeightMap
+from vox2face.converters.maps.rcmalli_resnet import Layer, table
+
 
 # fmt: off
-LAYERS = (
-    ("conv1/7x7_s2",             "conv",       (7, 7, 3, 64)),
-    ("conv1/7x7_s2/bn",          "batch_norm", (64,)),
-    ("conv2_1_1x1_reduce",       "conv",       (1, 1, 64, 64)),
-    ("conv2_1_1x1_reduce/bn",    "batch_norm", (64,)),
-    ("conv2_1_3x3",              "conv",       (3, 3, 64, 64)),
-    ("conv2_1_3x3/bn",           "batch_norm", (64,)),
-    ("conv2_1_1x1_increase",     "conv",       (1, 1, 64, 256)),
-    ("conv2_1_1x1_proj",         "conv",       (1, 1, 64, 256)),
-    ("conv2_1_1x1_increase/bn",  "batch_norm", (256,)),
-    ("conv2_1_1x1_proj/bn",      "batch_norm", (256,)),
-    ("conv2_2_1x1_reduce",       "conv",       (1, 1, 256, 64)),
-    ("conv2_2_1x1_reduce/bn",    "batch_norm", (64,)),
-    ("conv2_2_3x3",              "conv",       (3, 3, 64, 64)),
-    ("conv2_2_3x3/bn",           "batch_norm", (64,)),
-    ("conv2_2_1x1_increase",     "conv",       (1, 1, 64, 256)),
-    ("conv2_2_1x1_increase/bn",  "batch_norm", (256,)),
-    ("conv2_3_1x1_reduce",       "conv",       (1, 1, 256, 64)),
-    ("conv2_3_1x1_reduce/bn",    "batch_norm", (64,)),
-    ("conv2_3_3x3",              "conv",       (3, 3, 64, 64)),
-    ("conv2_3_3x3/bn",           "batch_norm", (64,)),
-    ("conv2_3_1x1_increase",     "conv",       (1, 1, 64, 256)),
-    ("conv2_3_1x1_increase/bn",  "batch_norm", (256,)),
-    ("conv3_1_1x1_reduce",       "conv",       (1, 1, 256, 128)),
-    ("conv3_1_1x1_reduce/bn",    "batch_norm", (128,)),
-    ("conv3_1_3x3",              "conv",       (3, 3, 128, 128)),
-    ("conv3_1_3x3/bn",           "batch_norm", (128,)),
-    ("conv3_1_1x1_increase",     "conv",       (1, 1, 128, 512)),
-    ("conv3_1_1x1_proj",         "conv",       (1, 1, 256, 512)),
-    ("conv3_1_1x1_increase/bn",  "batch_norm", (512,)),
-    ("conv3_1_1x1_proj/bn",      "batch_norm", (512,)),
-    ("conv3_2_1x1_reduce",       "conv",       (1, 1, 512, 128)),
-    ("conv3_2_1x1_reduce/bn",    "batch_norm", (128,)),
-    ("conv3_2_3x3",              "conv",       (3, 3, 128, 128)),
-    ("conv3_2_3x3/bn",           "batch_norm", (128,)),
-    ("conv3_2_1x1_increase",     "conv",       (1, 1, 128, 512)),
-    ("conv3_2_1x1_increase/bn",  "batch_norm", (512,)),
-    ("conv3_3_1x1_reduce",       "conv",       (1, 1, 512, 128)),
-    ("conv3_3_1x1_reduce/bn",    "batch_norm", (128,)),
-    ("conv3_3_3x3",              "conv",       (3, 3, 128, 128)),
-    ("conv3_3_3x3/bn",           "batch_norm", (128,)),
-    ("conv3_3_1x1_increase",     "conv",       (1, 1, 128, 512)),
-    ("conv3_3_1x1_increase/bn",  "batch_norm", (512,)),
-    ("conv3_4_1x1_reduce",       "conv",       (1, 1, 512, 128)),
-    ("conv3_4_1x1_reduce/bn",    "batch_norm", (128,)),
-    ("conv3_4_3x3",              "conv",       (3, 3, 128, 128)),
-    ("conv3_4_3x3/bn",           "batch_norm", (128,)),
-    ("conv3_4_1x1_increase",     "conv",       (1, 1, 128, 512)),
-    ("conv3_4_1x1_increase/bn",  "batch_norm", (512,)),
-    ("conv4_1_1x1_reduce",       "conv",       (1, 1, 512, 256)),
-    ("conv4_1_1x1_reduce/bn",    "batch_norm", (256,)),
-    ("conv4_1_3x3",              "conv",       (3, 3, 256, 256)),
-    ("conv4_1_3x3/bn",           "batch_norm", (256,)),
-    ("conv4_1_1x1_increase",     "conv",       (1, 1, 256, 1024)),
-    ("conv4_1_1x1_proj",         "conv",       (1, 1, 512, 1024)),
-    ("conv4_1_1x1_increase/bn",  "batch_norm", (1024,)),
-    ("conv4_1_1x1_proj/bn",      "batch_norm", (1024,)),
-    ("conv4_2_1x1_reduce",       "conv",       (1, 1, 1024, 256)),
-    ("conv4_2_1x1_reduce/bn",    "batch_norm", (256,)),
-    ("conv4_2_3x3",              "conv",       (3, 3, 256, 256)),
-    ("conv4_2_3x3/bn",           "batch_norm", (256,)),
-    ("conv4_2_1x1_increase",     "conv",       (1, 1, 256, 1024)),
-    ("conv4_2_1x1_increase/bn",  "batch_norm", (1024,)),
-    ("conv4_3_1x1_reduce",       "conv",       (1, 1, 1024, 256)),
-    ("conv4_3_1x1_reduce/bn",    "batch_norm", (256,)),
-    ("conv4_3_3x3",              "conv",       (3, 3, 256, 256)),
-    ("conv4_3_3x3/bn",           "batch_norm", (256,)),
-    ("conv4_3_1x1_increase",     "conv",       (1, 1, 256, 1024)),
-    ("conv4_3_1x1_increase/bn",  "batch_norm", (1024,)),
-    ("conv4_4_1x1_reduce",       "conv",       (1, 1, 1024, 256)),
-    ("conv4_4_1x1_reduce/bn",    "batch_norm", (256,)),
-    ("conv4_4_3x3",              "conv",       (3, 3, 256, 256)),
-    ("conv4_4_3x3/bn",           "batch_norm", (256,)),
-    ("conv4_4_1x1_increase",     "conv",       (1, 1, 256, 1024)),
-    ("conv4_4_1x1_increase/bn",  "batch_norm", (1024,)),
-    ("conv4_5_1x1_reduce",       "conv",       (1, 1, 1024, 256)),
-    ("conv4_5_1x1_reduce/bn",    "batch_norm", (256,)),
-    ("conv4_5_3x3",              "conv",       (3, 3, 256, 256)),
-    ("conv4_5_3x3/bn",           "batch_norm", (256,)),
-    ("conv4_5_1x1_increase",     "conv",       (1, 1, 256, 1024)),
-    ("conv4_5_1x1_increase/bn",  "batch_norm", (1024,)),
-    ("conv4_6_1x1_reduce",       "conv",       (1, 1, 1024, 256)),
-    ("conv4_6_1x1_reduce/bn",    "batch_norm", (256,)),
-    ("conv4_6_3x3",              "conv",       (3, 3, 256, 256)),
-    ("conv4_6_3x3/bn",           "batch_norm", (256,)),
-    ("conv4_6_1x1_increase",     "conv",       (1, 1, 256, 1024)),
-    ("conv4_6_1x1_increase/bn",  "batch_norm", (1024,)),
-    ("conv5_1_1x1_reduce",       "conv",       (1, 1, 1024, 512)),
-    ("conv5_1_1x1_reduce/bn",    "batch_norm", (512,)),
-    ("conv5_1_3x3",              "conv",       (3, 3, 512, 512)),
-    ("conv5_1_3x3/bn",           "batch_norm", (512,)),
-    ("conv5_1_1x1_increase",     "conv",       (1, 1, 512, 2048)),
-    ("conv5_1_1x1_proj",         "conv",       (1, 1, 1024, 2048)),
-    ("conv5_1_1x1_increase/bn",  "batch_norm", (2048,)),
-    ("conv5_1_1x1_proj/bn",      "batch_norm", (2048,)),
-    ("conv5_2_1x1_reduce",       "conv",       (1, 1, 2048, 512)),
-    ("conv5_2_1x1_reduce/bn",    "batch_norm", (512,)),
-    ("conv5_2_3x3",              "conv",       (3, 3, 512, 512)),
-    ("conv5_2_3x3/bn",           "batch_norm", (512,)),
-    ("conv5_2_1x1_increase",     "conv",       (1, 1, 512, 2048)),
-    ("conv5_2_1x1_increase/bn",  "batch_norm", (2048,)),
-    ("conv5_3_1x1_reduce",       "conv",       (1, 1, 2048, 512)),
-    ("conv5_3_1x1_reduce/bn",    "batch_norm", (512,)),
-    ("conv5_3_3x3",              "conv",       (3, 3, 512, 512)),
-    ("conv5_3_3x3/bn",           "batch_norm", (512,)),
-    ("conv5_3_1x1_increase",     "conv",       (1, 1, 512, 2048)),
-    ("conv5_3_1x1_increase/bn",  "batch_norm", (2048,)),
-    ("classifier",               "dense",      (2048, 8631)),
-)
+def block(name: str, before: int, inside: int, behind: int) -> tuple[Layer, ...]:
+    """Return the layers of a block."""
+    return (
+        (f"{name}_1x1_reduce",      "conv",       (1, 1, before, inside)),
+        (f"{name}_1x1_reduce/bn",   "batch_norm", (inside,)),
+        (f"{name}_3x3",             "conv",       (3, 3, inside, inside)),
+        (f"{name}_3x3/bn",          "batch_norm", (inside,)),
+        (f"{name}_1x1_increase",    "conv",       (1, 1, inside, behind)),
+        (f"{name}_1x1_proj",        "conv",       (1, 1, before, behind)),
+        (f"{name}_1x1_increase/bn", "batch_norm", (behind,)),
+        (f"{name}_1x1_proj/bn",     "batch_norm", (behind,)),
+    )
 # fmt: on
 
-TABLE = WeightMap(
-    like="rcmalli/keras-vggface resnet50",
-    match="name",
-    rules=rules_of(LAYERS),
-    optional=frozenset({"classifier"}),
-)
+
+TABLE = table("rcmalli/keras-vggface resnet50", block)
