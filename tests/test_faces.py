@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vox2face import faces
-from vox2face.converters import face_nets
 from vox2face.errors import ImageError, UsageError
 from vox2face.faces import Face68, Square, crop, find, the_face
 from vox2face.image import samples
+from vox2face.zoo import face_api
 
 Pixels = NDArray[np.uint8]
 
@@ -69,7 +69,7 @@ def test_the_landmarks_of_a_photograph_are_where_eyes_nose_and_mouth_are(face: F
 
 def test_the_networks_compute_what_face_api_computes(astronaut: Pixels) -> None:
     """The numbers are those of @vladmandic/face-api 1.7.15 itself, on TensorFlow.js."""
-    detector, landmark_net = face_nets.networks()
+    detector, landmark_net = face_api.networks()
     with torch.inference_mode():
         scores, boxes = detector(faces.as_tensor([astronaut]))
         marks = landmark_net(faces.as_tensor([astronaut[74:186, 55:167]]))[0]
@@ -260,10 +260,10 @@ def test_files_grey_and_transparent_pictures_are_read_as_everywhere(
 
 
 def test_the_networks_come_with_their_licence_and_a_notice() -> None:
-    assert "MIT" in (face_nets.ASSETS / "LICENSE").read_text()
-    notice = (face_nets.ASSETS.parent / "NOTICE.md").read_text()
-    for manifest in (face_nets.DETECTOR, face_nets.LANDMARKS):
-        assert f"`{manifest.partition('_model')[0]}`" in notice
-    detector, landmark_net = face_nets.networks()
+    assert "MIT" in (face_api.ASSETS / "LICENSE").read_text()
+    notice = (face_api.ASSETS.parent / "NOTICE.md").read_text()
+    for file in (face_api.DETECTOR, face_api.LANDMARKS):
+        assert f"`{file.removesuffix('.safetensors')}`" in notice
+    detector, landmark_net = face_api.networks()
     assert not detector.training and not landmark_net.training
-    assert face_nets.networks()[0] is detector
+    assert face_api.networks()[0] is detector

@@ -87,7 +87,7 @@ def landmarks(work: Work) -> Made:
     (width, height) of the file's picture, `scores` float32, and `faces` int32, how many there were.
     """
     from vox2face import faces
-    from vox2face.converters.face_nets import networks
+    from vox2face.zoo.face_api import networks
 
     networks()  # what is wrong with them is not the files' fault
     count, failures = len(work.rows), Failures()

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vox2face.converters.face_nets import networks
 from vox2face.errors import ImageError, UsageError
 from vox2face.image import BLOCK, Picture, decode, resized
+from vox2face.zoo.face_api import networks
 
 if TYPE_CHECKING:
     import torch

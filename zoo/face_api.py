@@ -2,16 +2,24 @@
 
 Architectures: npm package @vladmandic/face-api 1.7.15, src/tinyYolov2, src/tinyFaceDetector,
 src/faceFeatureExtractor and src/faceLandmarkNet. The detector is a YOLO v2 of separable
-convolutions.
+convolutions. Their weights come with vox2face; `scripts/convert_face_nets.py` made the files.
 """
 
 from __future__ import annotations
+
+from functools import cache
+from importlib import resources
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vox2face.safetensors_values import read_tensors
 from vox2face.zoo.presets import MEAN_DLIB_RGB
+
+ASSETS = Path(str(resources.files("vox2face"))) / "assets" / "face-api"
+DETECTOR, LANDMARKS = "tiny_face_detector.safetensors", "face_landmark_68.safetensors"
 
 # Width and height in cells of the boxes that the detector stretches
 ANCHORS = (
@@ -135,3 +143,12 @@ class LandmarkNet(nn.Module):
             x = self.get_submodule(f"dense{number}")(x)
         points: Tensor = self.fc(x.mean((2, 3)))
         return points.reshape(-1, 68, 2)
+
+
+@cache
+def networks() -> tuple[FaceDetector, LandmarkNet]:
+    """Return the two networks with the weights that come with vox2face; they are read once."""
+    detector, landmark_net = FaceDetector(), LandmarkNet()
+    detector.load_state_dict(read_tensors(ASSETS / DETECTOR))
+    landmark_net.load_state_dict(read_tensors(ASSETS / LANDMARKS))
+    return detector.eval(), landmark_net.eval()
