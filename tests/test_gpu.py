@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import onnxruntime
@@ -35,179 +36,71 @@ Run = Callable[..., CompletedProcess[str]]
 Make = Callable[..., Path]
 
 
-class Fake:
-    """Stands for ONNX Runtime with a GPU: keeps what it is asked for, starts what it is told."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.starts = [TENSORRT, CUDA, CPU]
-        self.error: Exception | None = None
-        self.asked: list[Any] = []
-        self.kept: dict[str, Any] = {}
-        self.severities: list[int] = []
-        offered = [TENSORRT, CUDA, CPU]
-        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: offered)
-        monkeypatch.setattr(onnxruntime, "InferenceSession", self.session)
-        monkeypatch.setattr(onnxruntime, "set_default_logger_severity", self.severities.append)
-        monkeypatch.setattr(onnxruntime, "preload_dlls", self.preload, raising=False)
-
-    def preload(self) -> None:
-        print("Failed to load libcublas.so")
-
-    def session(self, path: str, options: Any, providers: Any, **more: Any) -> Fake:
-        self.asked, self.kept = providers, more
-        assert self.severities == ([4] if len(providers) > 1 else [])
-        if self.error:
-            raise self.error
-        return self
-
-    def get_providers(self) -> list[str]:
-        names = [name for name, _ in self.asked]
-        return [name for name in self.starts if name in names]
-
-
-@pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
-    return Fake(monkeypatch)
-
-
 @pytest.mark.parametrize(
     ("device", "asked"),
     [
         ("cpu", [(CPU, {})]),
-        ("cpu:0", [(CPU, {})]),
-        ("cuda", [(CUDA, {"device_id": 0, "use_tf32": "0"}), (CPU, {})]),
         ("cuda:3", [(CUDA, {"device_id": 3, "use_tf32": "0"}), (CPU, {})]),
         (
-            "tensorrt:1",
-            [
-                (TENSORRT, {"device_id": 1}),
-                (CUDA, {"device_id": 1, "use_tf32": "0"}),
-                (CPU, {}),
-            ],
+            "tensorrt",
+            [(TENSORRT, {"device_id": 0}), (CUDA, {"device_id": 0, "use_tf32": "0"}), (CPU, {})],
         ),
     ],
 )
-def test_a_device_asks_for_its_providers_in_order(
-    device: str, asked: list[Any], fake: Fake, capfd: pytest.CaptureFixture[str]
-) -> None:
-    assert run_onnx.session(Path("a.onnx"), device) is fake
-    assert fake.asked == asked
-    assert fake.kept == {"enable_fallback": 0}  # neither at the start nor when it runs
-    assert fake.severities == ([] if device.startswith("cpu") else [4, 2])
-    assert capfd.readouterr() == ("", "")
+def test_a_device_asks_for_its_providers_in_order(device: str, asked: list[Any]) -> None:
+    assert run_onnx.providers_for(device) == asked
 
 
 @pytest.mark.parametrize(
-    "device",
-    [
-        *(
-            "cuda:x",
-            "cuda:-1",
-            "cuda:",
-            "cuda:01",
-            "cuda:0:0",
-            "cuda 0",
-            "CUDA",
-            "gpu",
-            "",
-            "cuda:²",
-        ),
-        *("cpu:1", "tensorrt:", "tensorrt:a", "None", "cuda:0\n", "cuda:99999999999999999999"),
-    ],
+    "device", ["cuda:-1", "cuda:01", "CUDA", "", "cuda:²", "cpu:1", "cuda:0\n"]
 )
-def test_malformed_devices_get_one_sentence(device: str, fake: Fake) -> None:
+def test_malformed_devices_get_one_sentence(device: str) -> None:
     with pytest.raises(UsageError, match=r"There is no device .*use 'cpu', 'cuda' or") as caught:
         run_onnx.session(Path("a.onnx"), device)
     assert repr(device) in str(caught.value) and "\n" not in str(caught.value)
-    assert not fake.asked and not fake.severities
 
 
-@pytest.mark.parametrize(
-    ("device", "offered", "label"),
-    [
-        ("cuda", [CPU], "CUDA"),
-        ("tensorrt", [CUDA, CPU], "TensorRT"),
-        ("tensorrt:2", [TENSORRT, CPU], "CUDA"),
-    ],
-)
-def test_a_provider_that_is_not_installed_names_what_to_install(
-    device: str, offered: list[str], label: str, fake: Fake, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("error", [None, "CUDA failure 35: driver too old ; hostname=secret"])
+def test_a_provider_that_does_not_start_is_refused(
+    error: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: offered)
-    with pytest.raises(UsageError, match=rf"no {label}: run pip uninstall onnxruntime") as caught:
-        run_onnx.session(Path("a.onnx"), device)
-    assert repr(device) in str(caught.value)
-    assert "pip install 'vox2face[onnx-gpu]'" in str(caught.value)
-    assert not fake.asked
+    started = MagicMock(get_providers=lambda: [CPU])
+    session = MagicMock(return_value=started, side_effect=error and RuntimeError(error))
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [TENSORRT, CUDA, CPU])
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    reason = "it gave no reason" if error is None else "CUDA failure 35: driver too old"
+    with pytest.raises(Vox2FaceError, match=rf"'cuda' was .* could not start CUDA \({reason}\)"):
+        run_onnx.session(Path("a.onnx"), "cuda")
+    assert session.call_args.kwargs["enable_fallback"] == 0
 
 
 @pytest.mark.parametrize(
-    ("device", "starts", "label"),
-    [
-        ("cuda", [CPU], "CUDA"),
-        ("cuda:1", [], "CUDA"),
-        ("tensorrt", [CPU], "TensorRT"),
-        ("tensorrt", [CUDA, CPU], "TensorRT"),
-        ("tensorrt", [TENSORRT, CPU], "TensorRT"),
-    ],
-)
-def test_a_session_that_came_back_without_its_provider_is_refused(
-    device: str, starts: list[str], label: str, fake: Fake
-) -> None:
-    fake.starts = starts
-    with pytest.raises(Vox2FaceError, match=f"could not start {label} ") as caught:
-        run_onnx.session(Path("a.onnx"), device)
-    assert caught.value.exit_code == 1 and repr(device) in str(caught.value)
-    assert fake.severities == [4, 2]
-
-
-@pytest.mark.parametrize(
-    ("device", "error", "words"),
+    ("error", "reason"),
     [
         (
-            "cuda",
-            'x.cc:63 Parse Failed to parse provider option "device_id": CUDA failure 35: CUDA '
-            "driver version is insufficient ; GPU=-1 ; hostname=secret ; expr=cudaGetDevice();\n",
-            r"start CUDA \(CUDA failure 35: CUDA driver version is insufficient\): check",
+            'Parse Failed to parse provider option "device_id": CUDA failure 100: no CUDA-capable '
+            "device is detected ; GPU=-1 ; hostname=secret ; expr=cudaGetDevice();\n",
+            "CUDA failure 100: no CUDA-capable device is detected",
         ),
         (
-            "tensorrt:7",
             'Failed to parse provider option "device_id": Invalid device ID: 7, must be between 0 '
             "(inclusive) and 1 (exclusive).\n",
-            "TensorRT .Invalid device ID: 7, must be .*: check the NVIDIA driver .* and TensorRT",
+            "Invalid device ID: 7, must be between 0 (inclusive) and 1 (exclusive).",
         ),
-        (
-            "cuda",
-            "cuda_call.cc:129 void CudaCall() CUDA failure 100: no CUDA-capable device is detected "
-            "; GPU=0",
-            r"\(CUDA failure 100: no CUDA-capable device is detected\)",
-        ),
-        ("cuda", "Protobuf parsing failed.", r"cannot load a\.onnx: Protobuf parsing failed"),
-        ("cpu", "Protobuf parsing failed.", r"cannot load a\.onnx: Protobuf parsing failed"),
+        ("Protobuf parsing failed.", ""),
     ],
 )
-def test_what_onnx_runtime_raises_becomes_one_sentence(
-    device: str, error: str, words: str, fake: Fake
-) -> None:
-    fake.error = RuntimeError(error)
-    with pytest.raises(Vox2FaceError, match=words) as caught:
-        run_onnx.session(Path("a.onnx"), device)
-    assert caught.value.exit_code == 1
-    assert "hostname" not in str(caught.value) and "\n" not in str(caught.value)
-    assert fake.severities in ([], [4, 2])
+def test_what_onnx_runtime_raises_tells_why_a_gpu_did_not_start(error: str, reason: str) -> None:
+    assert run_onnx.fault([CUDA], error) == reason
 
 
 @pytest.mark.parametrize(
     ("device", "words"),
     [
         ("tensorrt", "device='tensorrt' is for ONNX Runtime: use it with backend='onnx'"),
-        ("tensorrt:1", "device='tensorrt:1' is for ONNX Runtime"),
         ("foo", "no device 'foo': use 'cpu', 'cuda', or 'cuda:N'"),
-        ("cuda:x", "no device 'cuda:x'"),
-        ("cuda:-1", "no device 'cuda:-1'"),
         ("", "no device ''"),
         ("hpu", "device='hpu' cannot be used by this torch"),
-        ("lazy", "device='lazy' cannot be used by this torch"),
         ("meta", "holds no values"),
     ],
 )
@@ -277,34 +170,6 @@ def test_outputs_outlive_the_session_and_keep_nothing_else_alive(bundle: Make) -
     assert np.array_equal(value, want)
 
 
-class Bound:
-    """A session on a GPU, and its binding, as far as run_bound touches them."""
-
-    def __init__(self, providers: dict[str, dict[str, str]]) -> None:
-        self.options, self.places = providers, [("", 0)]
-
-    def get_provider_options(self) -> dict[str, dict[str, str]]:
-        return self.options
-
-    def get_inputs(self) -> list[Any]:
-        return [type("Node", (), {"name": "x"})]
-
-    def get_outputs(self) -> list[Any]:
-        return self.get_inputs()
-
-    def io_binding(self) -> Bound:
-        return self
-
-    def bind_cpu_input(self, name: str, x: Any) -> None:
-        pass
-
-    def bind_output(self, name: str, kind: str, number: int) -> None:
-        self.places = [(kind, number)]
-
-    def run_with_iobinding(self, binding: Any) -> None:
-        assert binding is self
-
-
 def test_outputs_stay_on_the_gpu_of_the_session() -> None:
     options = {"device_id": "1", "use_tf32": "0"}
     for providers, place in (
@@ -312,9 +177,10 @@ def test_outputs_stay_on_the_gpu_of_the_session() -> None:
         ({TENSORRT: {"device_id": "1"}, CUDA: options, CPU: {}}, ("cuda", 1)),
         ({CPU: {}}, ("cpu", 0)),
     ):
-        session = Bound(providers)
+        session = MagicMock(get_inputs=lambda: [MagicMock()], get_outputs=lambda: [MagicMock()])
+        session.get_provider_options.return_value = providers
         run_onnx.run_bound(session, np.zeros((1, 2), np.float32))
-        assert session.places == [place]
+        assert session.io_binding().bind_output.call_args.args[1:] == place
 
 
 @pytest.fixture(scope="module")
