@@ -180,7 +180,7 @@ def embedding_digest(path: Path, classifier: str) -> str:
         if not classifier or not name.startswith(f"{classifier}."):
             shape, start = held[name].shape, held[name].start
             digest.update(f"{name} {shape}\n".encode())
-            digest.update(values[start : start + 4 * prod(shape)])
+            digest.update(values[start : start + 4 * prod(shape)].data)
     return digest.hexdigest()
 
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vox2face import bundle, extras
 from vox2face.errors import MappingError, UsageError, WeightFileError
+from vox2face.fetch import discard, fetch
 from vox2face.files import require_absent, require_weight_file, text_of
+from vox2face.parity import Report
 from vox2face.spec import Entry, Source, Space
-
-if TYPE_CHECKING:
-    from vox2face.fetch import Fetched
-    from vox2face.parity import Report
 
 VERIFICATIONS = ("auto", "reference", "keras", "none")
 
@@ -93,7 +91,7 @@ def convert(
             f"{entry.name} has no weights that can be fetched: name a file of yours, or load the "
             "network with pretrained=False."
         )
-    fetched = None if weights else download(published, feedback)
+    fetched = None if weights else fetch(published, feedback.progress("download"))
     if fetched and fetched.first:
         feedback.say(published.licence.notice)
         if not published.sha256:
@@ -109,17 +107,8 @@ def convert(
     except (WeightFileError, MappingError) as error:
         if not fetched:
             raise
-        from vox2face.fetch import discard
-
         discard(fetched)
         raise type(error)(f"{error} The download was discarded: try again.") from error
-
-
-def download(published: Source, feedback: Feedback) -> Fetched:
-    """Return the published file, fetched if it has not been; what that needs is imported now."""
-    from vox2face.fetch import fetch
-
-    return fetch(published, feedback.progress("download"))
 
 
 def choose(entry: Entry, weights: Path | None, top: bool) -> Source:

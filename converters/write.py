@@ -67,7 +67,7 @@ def write(moves: Sequence[Move], path: Path, metadata: dict[str, str], progress:
             place = file.tell()
             file.write(values.data)
             file.seek(place)
-            digest.update(read_back(path, file, block, values))
+            digest.update(read_back(path, file, block, values).data)
     require_tensors(moves, path)
     return digest.hexdigest()
 
@@ -137,8 +137,9 @@ def ahead(moves: Sequence[Move]) -> Iterator[tuple[Block, Future[Array]]]:
 
 def release(array: Array) -> None:
     """Let the system drop the pages of a memory map; they are read again if needed."""
-    if isinstance(array.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-        array.base.madvise(mmap.MADV_DONTNEED)
+    memory: object = array.base
+    if isinstance(memory, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        memory.madvise(mmap.MADV_DONTNEED)
 
 
 def copied(block: Block) -> Array:

@@ -69,21 +69,6 @@ WALLS = {
     "pyworld": {"vox2face.train.synth"},
     "ray": {"vox2face.train.ray_engine"},
 }
-# Of training, what defines modules and datasets of PyTorch.
-TORCH_AT_ONCE = (
-    *("checkpoint", "dataset_rows", "datasets", "keeper", "loader", "loop", "losses", "parallel"),
-    *("decoder", "decoder_data", "decoder_eval", "decoder_task", "runs"),
-    *(
-        "speech_to_face_dataset",
-        "task",
-        "voice",
-        "voice_data",
-        "voice_eval",
-        "voice_losses",
-        "voice_network",
-        "voice_task",
-    ),
-)
 
 
 def modules() -> Iterator[tuple[str, Path]]:
@@ -139,28 +124,11 @@ def test_third_party_packages_stay_behind_their_walls() -> None:
                     assert inside, f"{module} imports {name}"
 
 
-@pytest.mark.parametrize("package", ["torch", "onnx", "onnxruntime", "tensorflow", "tf_keras"])
-def test_heavy_packages_are_imported_late_outside_the_networks(package: str) -> None:
-    torch_modules = {e.build.partition(":")[0] for e in ENTRIES}
-    torch_modules |= {
-        f"vox2face.zoo.{name}"
-        for name in (
-            *(
-                "frontends",
-                "spectra",
-                "tapped",
-                "warp",
-                "face_tail",
-                "face_api",
-                "ast_patches",
-            ),
-        )
-    }
-    torch_modules |= {f"vox2face.train.{name}" for name in TORCH_AT_ONCE}
-    torch_modules.add("vox2face.converters.readers.pytorch")  # of the child process
+@pytest.mark.parametrize("package", ["onnx", "onnxruntime", "tensorflow", "tf_keras", "av"])
+def test_optional_packages_are_imported_late(package: str) -> None:
     for module, path in MODULES.items():
         for name, at_import in imports(path):
-            if name.split(".")[0] == package and module not in torch_modules:
+            if name.split(".")[0] == package:
                 assert not at_import, f"{module} imports {package} at once"
 
 

@@ -7,18 +7,17 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
 
 from vox2face import __version__
+from vox2face.drawing import draw_landmarks
 from vox2face.errors import UsageError
 from vox2face.files import atomic_file
-
-if TYPE_CHECKING:
-    from PIL import Image
-    from PIL.PngImagePlugin import PngInfo
 
 Pixels = NDArray[np.float32]
 DESCRIPTION = (
@@ -60,10 +59,6 @@ class Face:
 
     def pil(self, landmarks: bool = False) -> Image.Image:
         """Return the image for Pillow, with its landmarks drawn if they are asked for."""
-        from PIL import Image
-
-        from vox2face.drawing import draw_landmarks
-
         picture = Image.fromarray(self.pixels)
         return draw_landmarks(picture, self.landmarks) if landmarks else picture
 
@@ -92,8 +87,6 @@ def save_png(
 
 def marks(made_by: Mapping[str, str]) -> PngInfo:
     """Return the text fields that say that a picture is synthetic, and by which models."""
-    from PIL.PngImagePlugin import PngInfo
-
     software = f"vox2face {__version__}"
     info = PngInfo()
     info.add_text("Software", software)
@@ -106,8 +99,6 @@ def marks(made_by: Mapping[str, str]) -> PngInfo:
 
 def made_by(path: Path) -> dict[str, Any] | None:
     """Return which models made a PNG file of ours, or None if it is no such file."""
-    from PIL import Image, UnidentifiedImageError
-
     try:
         with Image.open(path, formats=["PNG"]) as picture:
             picture.load()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from vox2face.errors import UsageError
 from vox2face.face import Face
 from vox2face.loaded import Embeddings, Loaded
+from vox2face.zoo.face_tail import FaceTail, stored_tail
 
 
 class FaceDecoder(Loaded):
@@ -19,8 +21,6 @@ class FaceDecoder(Loaded):
 
     def prepare(self) -> None:
         """Make what stands around the network."""
-        from vox2face.zoo.face_tail import FaceTail, stored_tail
-
         if self.bundle is None:
             tail = FaceTail(getattr(self.module, "mean_landmarks", None)).eval()
         else:
@@ -50,8 +50,6 @@ class FaceDecoder(Loaded):
 
     def faces(self, embeddings: Embeddings) -> list[Face]:
         """Return one face for each embedding of a batch."""
-        import torch
-
         raw = [torch.from_numpy(value).to(self.here) for value in self.run_on(embeddings)]
         with torch.inference_mode():
             images, textures, landmarks = (value.cpu().numpy() for value in self.tail(*raw))
@@ -64,6 +62,4 @@ class FaceDecoder(Loaded):
 
     def run_on(self, embeddings: Embeddings) -> tuple[NDArray[np.float32], ...]:
         """Return raw landmarks (n, 2 points) and textures (n, 3, 224, 224)."""
-        import torch
-
         return self.run(torch.from_numpy(np.ascontiguousarray(embeddings)))

@@ -7,22 +7,24 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
 
+from vox2face import labels as names
+from vox2face.converters import run_onnx
 from vox2face.errors import ImageError, UsageError
 from vox2face.image import Picture, decode
 from vox2face.loaded import Embeddings, Loaded, is_single, normalized
 from vox2face.locate import exported
 from vox2face.spec import Space
+from vox2face.zoo.frontends import FaceInput
 from vox2face.zoo.preprocessing import require_preset
 from vox2face.zoo.presets import face_preset
 
 if TYPE_CHECKING:
     import onnxruntime
-    import torch
-    from torch import Tensor
-
-    from vox2face.labels import Named
 
 
 class FaceEncoder(Loaded):
@@ -37,8 +39,6 @@ class FaceEncoder(Loaded):
 
     def prepare(self) -> None:
         """Make what stands around the network."""
-        from vox2face.zoo.frontends import FaceInput
-
         self._logits_session: onnxruntime.InferenceSession | None = None
         self.frontend = FaceInput(face_preset(self.preset), self.entry.size).to(self.here)
 
@@ -100,14 +100,12 @@ class FaceEncoder(Loaded):
         top: int = 5,
         labels: Sequence[str] | None = None,
         batch_size: int = 8,
-    ) -> list[list[Named]]:
+    ) -> list[list[names.Named]]:
         """Return for each cropped face the `top` most probable names, as (name, probability).
 
         `labels` are the names of the classes; without them the model's published list is used,
         and fetched the first time. Raises as `logits` does, and `FetchError` without names.
         """
-        from vox2face import labels as names
-
         self.require_classes()
         wanted = names.checked_top(top, self.classes)
         known = names.names_for(self.entry.labels, self.classes, labels)
@@ -144,15 +142,11 @@ class FaceEncoder(Loaded):
 
     def preprocess(self, pictures: Picture | Sequence[Picture]) -> Tensor:
         """Return what the network takes, float32 (n, 3, size, size), after the preset."""
-        import torch
-
         with torch.no_grad():  # not inference_mode: one may train on the result
             return torch.cat([self.prepared(decode(p)) for p in pictures_of(pictures)])
 
-    def prepared(self, picture: NDArray[np.uint8]) -> torch.Tensor:
+    def prepared(self, picture: NDArray[np.uint8]) -> Tensor:
         """Return one decoded picture after the preset, (1, 3, size, size)."""
-        import torch
-
         height, width = picture.shape[:2]
         if max(height, width) > self.frontend.size * min(height, width):
             raise ImageError(
@@ -160,7 +154,7 @@ class FaceEncoder(Loaded):
             )
         whole = np.require(picture, requirements=["C", "W"])  # a copy only where there must be one
         pixels = torch.from_numpy(whole).to(self.frontend.mean.device)
-        prepared: torch.Tensor = self.frontend(pixels.unsqueeze(0))
+        prepared: Tensor = self.frontend(pixels.unsqueeze(0))
         return prepared
 
     def embed(self, x: Tensor) -> Embeddings:
@@ -169,11 +163,7 @@ class FaceEncoder(Loaded):
 
     def score(self, x: Tensor) -> NDArray[np.float32]:
         """Return the class scores of preprocessed pictures, float32 (n, classes)."""
-        import torch
-
         if self.session is not None:
-            from vox2face.converters import run_onnx
-
             return run_onnx.run(self.logits_session(), x.numpy())[-1]
         network: Any = self.module
         with torch.inference_mode():
@@ -182,8 +172,6 @@ class FaceEncoder(Loaded):
 
     def logits_session(self) -> onnxruntime.InferenceSession:
         """Return the ONNX Runtime session with class scores, loaded when first needed."""
-        from vox2face.converters import run_onnx
-
         if self._logits_session is None:
             if self.bundle is None:
                 raise UsageError("Class scores on the onnx backend need a bundle: use load().")
@@ -203,7 +191,5 @@ def pictures_of(pictures: Picture | Iterable[Picture]) -> list[Picture]:
 
 def one_picture(pictures: Picture | Iterable[Picture]) -> bool:
     """Whether this is one picture; an array (n, height, width, 3) is several."""
-    from PIL import Image
-
     several = isinstance(pictures, np.ndarray) and pictures.ndim == 4
     return not several and is_single(pictures, Image.Image)

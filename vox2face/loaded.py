@@ -7,15 +7,17 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from vox2face.bundle import Bundle
+from vox2face.converters import run_onnx
 from vox2face.errors import UsageError
 from vox2face.spec import Entry, Space
 
 if TYPE_CHECKING:
     import onnxruntime
-    from torch import Tensor, nn
 
 Embeddings = NDArray[np.float32]
 DEEPFACE_EPSILON = 1e-10  # added to the norm, as deepface modules/verification.py does
@@ -77,11 +79,7 @@ class Loaded:
 
     def run(self, x: Tensor) -> tuple[NDArray[np.float32], ...]:
         """Return the network's outputs for a prepared input, in the order of the entry."""
-        import torch
-
         if self.session is not None:
-            from vox2face.converters import run_onnx
-
             return tuple(run_onnx.run(self.session, x.numpy()))
         with torch.inference_mode():
             value: Any = self.module(x.to(self.device))

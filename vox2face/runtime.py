@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any, overload
+
+import torch
+from torch import nn
 
 from vox2face.bundle import ONNX, WEIGHTS, Bundle, read_parity
+from vox2face.converters import run_onnx
 from vox2face.errors import UsageError
 from vox2face.face_decoder import FaceDecoder
 from vox2face.face_encoder import FaceEncoder
@@ -15,10 +19,6 @@ from vox2face.spec import Entry
 from vox2face.voice_encoder import VoiceEncoder
 from vox2face.zoo import registry
 from vox2face.zoo.preprocessing import meaning, require_preset
-
-if TYPE_CHECKING:
-    import torch
-    from torch import nn
 
 BACKENDS = ("torch", "onnx")
 KINDS: dict[str, type[Loaded]] = {
@@ -63,8 +63,6 @@ def load(
     require_preset(entry, chosen)
     kind = KINDS[entry.kind]
     if backend == "onnx":
-        from vox2face.converters import run_onnx
-
         path = onnx_of(bundle)
         session = run_onnx.session(path, device)
         run_onnx.require_interface(session, path, entry.input, entry.plain_outputs)
@@ -122,8 +120,6 @@ def untrained(entry: Entry, backend: str, device: str, preset: str | None) -> Lo
 
 def on_device(module: nn.Module, device: str) -> nn.Module:
     """Move a module, or say why the device cannot be used."""
-    import torch
-
     kind = device.partition(":")[0]
     if kind == "tensorrt":
         raise UsageError(f"device={device!r} is for ONNX Runtime: use it with backend='onnx'.")

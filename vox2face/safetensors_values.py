@@ -8,14 +8,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from io import BufferedReader
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from vox2face.safetensors_header import FLOAT32, Stored, damaged, stored
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 def read_tensors(path: Path, names: Collection[str] | None = None) -> dict[str, Tensor]:
@@ -38,8 +36,6 @@ def values(file: BufferedReader, held: Mapping[str, Stored]) -> dict[str, Tensor
 
 def value(file: BufferedReader, name: str, place: Stored) -> Tensor:
     """Return one tensor of an open file, in memory of its own."""
-    import torch
-
     if place.dtype != FLOAT32:
         raise ValueError(f"{name!r:.80} is {place.dtype}, expected is {FLOAT32}")
     tensor = torch.empty(place.shape)

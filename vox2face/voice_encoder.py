@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from vox2face import audio as sound
 from vox2face.audio import Audio
 from vox2face.errors import UsageError
 from vox2face.loaded import Embeddings, Loaded, listed, normalized
+from vox2face.zoo.frontends import VoiceInput
+from vox2face.zoo.preprocessing import heard
 from vox2face.zoo.voice_presets import voice_preset
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from torch import Tensor
 
 
 class VoiceEncoder(Loaded):
@@ -27,9 +26,6 @@ class VoiceEncoder(Loaded):
 
     def prepare(self) -> None:
         """Make what stands around the network."""
-        from vox2face.zoo.frontends import VoiceInput
-        from vox2face.zoo.preprocessing import heard
-
         preset = voice_preset(self.preset)
         self.whole_input = VoiceInput(preset, heard(self.entry)).eval().to(self.here)
         self.frontend = self.whole_input.frontend
@@ -66,8 +62,6 @@ class VoiceEncoder(Loaded):
 
     def preprocess(self, recording: Audio, rate: int | None = None) -> Tensor:
         """Return what the network takes for one recording, (1, ...), after the preset."""
-        import torch
-
         waveform = torch.from_numpy(sound.decode(recording, rate)[None]).to(self.here)
         with torch.no_grad():
             x: Tensor = self.whole_input(waveform)
@@ -75,6 +69,4 @@ class VoiceEncoder(Loaded):
 
     def embed(self, inputs: Sequence[Tensor]) -> Embeddings:
         """Return the embeddings of preprocessed recordings, float32 (n, width)."""
-        import torch
-
         return self.run(torch.cat(list(inputs)))[0]

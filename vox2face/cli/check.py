@@ -7,6 +7,9 @@ from pathlib import Path
 import click
 
 from vox2face.cli.paths import Place
+from vox2face.errors import ParityError
+from vox2face.locate import existing
+from vox2face.progress import Bars
 
 
 @click.command(name="check")
@@ -24,9 +27,6 @@ def command(bundle: str, weights: Path | None) -> None:
     """
     from vox2face.cli.report import print_report
     from vox2face.converters.check import check
-    from vox2face.errors import ParityError
-    from vox2face.locate import existing
-    from vox2face.progress import Bars
 
     bars = Bars()
     try:

@@ -8,8 +8,11 @@ from typing import Any
 
 import click
 
+from vox2face import hub, locate
 from vox2face.cli.paths import Place
 from vox2face.errors import UsageError
+from vox2face.files import size_text
+from vox2face.progress import Bars
 from vox2face.spec import Entry, Space
 from vox2face.zoo import registry
 
@@ -23,7 +26,8 @@ def words(entry: Entry) -> list[str]:
 
 def names() -> str:
     """Return the list of names for the help, from the catalogue."""
-    lines = (f"  {' '.join(words(e)):<46} {e.name}" for e in registry.ENTRIES if e.command)
+    entries = map(registry.entry, registry.list_models())
+    lines = (f"  {' '.join(words(e)):<46} {e.name}" for e in entries if e.command)
     return "\b\nWhat is published, and the model that it is:\n" + "\n".join(lines)
 
 
@@ -127,7 +131,8 @@ def command(
 
 def chosen(name: str, variant: str | None) -> Entry:
     """Return the entry of a published name and its variant, or of a model's own name."""
-    published = [e for e in registry.ENTRIES if words(e)[:1] == [name]]
+    entries = map(registry.entry, registry.list_models())
+    published = [entry for entry in entries if words(entry)[:1] == [name]]
     variants = {words(e)[-1]: e for e in published if len(words(e)) > 1}
     if variant is None:
         return published[0] if published else registry.entry(name)
@@ -139,8 +144,6 @@ def chosen(name: str, variant: str | None) -> Entry:
 
 def space_of(made: Entry, face: str) -> Space:
     """Return the space of a checkpoint that was trained on the embeddings of a face encoder."""
-    from vox2face import hub, locate
-
     if made.kind == "face-encoder":
         raise UsageError(f"{made.name} is trained on no embeddings: leave --face out.")
     if face == "unknown":
@@ -162,8 +165,6 @@ def run(entry: Entry, weights: Path | None, out: Path | None, **options: Any) ->
     """Convert, with the options of `chain.convert`; print what was proven and written."""
     from vox2face.cli.report import print_report
     from vox2face.converters.chain import Feedback, convert
-    from vox2face.files import size_text
-    from vox2face.progress import Bars
 
     bars = Bars()
 

@@ -10,6 +10,10 @@ import click
 from vox2face.cli import batch
 from vox2face.cli.paths import Place
 from vox2face.errors import UsageError
+from vox2face.files import size_text
+from vox2face.locate import locate
+from vox2face.progress import Bars
+from vox2face.zoo.preprocessing import meaning
 
 if TYPE_CHECKING:
     from vox2face.parity import Report
@@ -74,8 +78,6 @@ def command(
     speech2face (--voice, --decoder), from 16 kHz waveforms to picture, landmarks and embedding, and
     face2face (--face, --decoder), from uint8 pictures.
     """
-    from vox2face.files import size_text
-
     half, parts = precision == "fp16", {"voice": voice, "face": face, "decoder": decoder}
     if model in ENCODERS:
         refuse_for(model, kind, with_frontend, logits, preset)
@@ -125,7 +127,6 @@ def to_pipeline(
             raise UsageError(f"{pipeline} is made of {need}: give both and no other.")
     from vox2face.converters.deliver import require_exportable
     from vox2face.converters.one_file import export_pipeline
-    from vox2face.locate import locate
 
     require_exportable(output)
     encoder, decoder = (locate(str(parts[name])) for name in wanted)
@@ -137,8 +138,6 @@ def to_onnx(
 ) -> None:
     """Write an ONNX file and print how well it agrees with torch."""
     from vox2face.converters.deliver import export_file, require_exportable
-    from vox2face.locate import locate
-    from vox2face.zoo.preprocessing import meaning
 
     require_exportable(output)
     if preset is not None:
@@ -158,8 +157,6 @@ def tell(report: Report) -> None:
 def to_keras(model: str, output: Path) -> None:
     """Write a Keras file and say that it was compared."""
     from vox2face.converters.export_keras import export_keras, require_writable
-    from vox2face.locate import locate
-    from vox2face.progress import Bars
 
     require_writable(output)
     target, bars = locate(model), Bars()

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import click
 
+from vox2face import hub
+from vox2face.errors import UsageError
+from vox2face.locate import existing
+
 
 @click.command(name="push")
 @click.argument("bundle", metavar="NAME|DIR")
@@ -31,10 +35,6 @@ def command(
     The bundle's files, and no others, become one commit; the repository is made if there is
     none. Log in first with `hf auth login`, or set HF_TOKEN.
     """
-    from vox2face import hub
-    from vox2face.errors import UsageError
-    from vox2face.locate import existing
-
     if hub.is_address(bundle):
         raise UsageError(f"{bundle} is on the hub already: name a folder or a registry name.")
     url = hub.push(
