@@ -50,7 +50,7 @@ class Licence:
     redistributable: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Source:
     """A published file of weights or class names: where it is, how to recognise it, whose it is.
 
@@ -66,8 +66,8 @@ class Source:
 
     key: str
     urls: tuple[str, ...]
-    sha256: str | None
-    size: int | None
+    sha256: str | None = None
+    size: int | None = None
     format: str
     licence: Licence
     cite: str

@@ -23,134 +23,45 @@ from vox2face.zoo.sources import (
     speech_to_face,
 )
 
-FACE_PICTURE = TensorSpec(
-    name="input",
-    shape=("batch", 3, 224, 224),
-    dtype="float32",
-    layout="NCHW",
-    meaning="a cropped face; colour order and range as the preset states",
-)
-FC7 = TensorSpec(
-    name="embedding",
-    shape=("batch", 4096),
-    dtype="float32",
-    layout="NC",
-    meaning="fc7 after ReLU, not normalised, all values >= 0",
-)
-IDENTITIES = TensorSpec(
-    name="logits",
-    shape=("batch", 2622),
-    dtype="float32",
-    layout="NC",
-    meaning="fc8 before softmax, one score for each identity of the VGG Face dataset",
-)
-AVERAGE = TensorSpec(
-    name="embedding",
-    shape=("batch", 2048),
-    dtype="float32",
-    layout="NC",
-    meaning="the features of the last block, averaged over 7 x 7 places, not normalised, >= 0",
-)
-IDENTITIES_2 = TensorSpec(
-    name="logits",
-    shape=("batch", 8631),
-    dtype="float32",
-    layout="NC",
-    meaning="the classifier before softmax, one score for each identity of VGGFace2's training set",
-)
-ALIGNED_FACE = TensorSpec(
-    name="input",
-    shape=("batch", 3, 150, 150),
-    dtype="float32",
-    layout="NCHW",
-    meaning="a face aligned as dlib's get_face_chip does; range as the preset states",
-)
-DESCRIPTOR = TensorSpec(
-    name="embedding",
-    shape=("batch", 128),
-    dtype="float32",
-    layout="NC",
-    meaning="dlib's face descriptor; faces closer than 0.6 count as one person",
-)
-
-SPECTROGRAM = TensorSpec(
-    name="input",
-    shape=("batch", 2, 257, 601),
-    dtype="float32",
-    layout="NCHW",
-    meaning="a spectrogram of 6 s, 257 bins x frames; its two parts as the preset states",
-)
-UNCENTRED = TensorSpec(
-    name="input",
-    shape=("batch", 2, 257, 598),
-    dtype="float32",
-    layout="NCHW",
-    meaning="a spectrogram of 6 s, 257 bins x frames; its two parts as the preset states",
-)
-FILTER_BANK = TensorSpec(
-    name="input",
-    shape=("batch", 1024, 128),
-    dtype="float32",
-    layout="NTC",
-    meaning="frames x mel bands of 10.24 s, normalised as the preset states",
-)
-PARTIALS = TensorSpec(
-    name="input",
-    shape=("batch", "partials", 160, 40),
-    dtype="float32",
-    layout="NPTC",
-    meaning="partial utterances of 1.6 s, frames x mel bands",
-)
-VOICE = TensorSpec(
-    name="embedding",
-    shape=("batch", 4096),
-    dtype="float32",
-    layout="NC",
-    meaning="a face embedding predicted from a voice, comparable with that of the face encoder "
-    "the weights were trained with",
-)
-SOUNDS = TensorSpec(
-    name="embedding",
-    shape=("batch", 527),
-    dtype="float32",
-    layout="NC",
-    meaning="scores of the 527 classes of AudioSet before the sigmoid",
-)
-SPEAKER = TensorSpec(
-    name="embedding",
-    shape=("batch", 256),
-    dtype="float32",
-    layout="NC",
-    meaning="a speaker's embedding of length one, all values >= 0",
-)
-ANY_EMBEDDING = TensorSpec(
-    name="input",
-    shape=("batch", 4096),
-    dtype="float32",
-    layout="NC",
-    meaning="an embedding of the face encoder the weights were trained with, or a voice encoder's",
-)
-POINTS_72 = TensorSpec(
-    name="landmarks",
-    shape=("batch", 144),
-    dtype="float32",
-    layout="NC",
-    meaning="72 points x, y, x, y, ... in pixels, the lips' common points twice",
-)
-POINTS_68 = TensorSpec(
-    name="landmarks",
-    shape=("batch", 136),
-    dtype="float32",
-    layout="NC",
-    meaning="68 points x, y, x, y, ... in pixels, in the order of iBUG 300-W",
-)
-TEXTURE = TensorSpec(
-    name="texture",
-    shape=("batch", 3, 224, 224),
-    dtype="float32",
-    layout="NCHW",
-    meaning="RGB, 0..1 behind a sigmoid, else about that",
-)
+# fmt: off
+FACE_PICTURE = TensorSpec("input", ("batch", 3, 224, 224), "float32", "NCHW",
+    "a cropped face; colour order and range as the preset states")
+FC7 = TensorSpec("embedding", ("batch", 4096), "float32", "NC",
+    "fc7 after ReLU, not normalised, all values >= 0")
+IDENTITIES = TensorSpec("logits", ("batch", 2622), "float32", "NC",
+    "fc8 before softmax, one score for each identity of the VGG Face dataset")
+AVERAGE = TensorSpec("embedding", ("batch", 2048), "float32", "NC",
+    "the features of the last block, averaged over 7 x 7 places, not normalised, >= 0")
+IDENTITIES_2 = TensorSpec("logits", ("batch", 8631), "float32", "NC",
+    "the classifier before softmax, one score for each identity of VGGFace2's training set")
+ALIGNED_FACE = TensorSpec("input", ("batch", 3, 150, 150), "float32", "NCHW",
+    "a face aligned as dlib's get_face_chip does; range as the preset states")
+DESCRIPTOR = TensorSpec("embedding", ("batch", 128), "float32", "NC",
+    "dlib's face descriptor; faces closer than 0.6 count as one person")
+SPECTROGRAM = TensorSpec("input", ("batch", 2, 257, 601), "float32", "NCHW",
+    "a spectrogram of 6 s, 257 bins x frames; its two parts as the preset states")
+UNCENTRED = TensorSpec("input", ("batch", 2, 257, 598), "float32", "NCHW",
+    "a spectrogram of 6 s, 257 bins x frames; its two parts as the preset states")
+FILTER_BANK = TensorSpec("input", ("batch", 1024, 128), "float32", "NTC",
+    "frames x mel bands of 10.24 s, normalised as the preset states")
+PARTIALS = TensorSpec("input", ("batch", "partials", 160, 40), "float32", "NPTC",
+    "partial utterances of 1.6 s, frames x mel bands")
+VOICE = TensorSpec("embedding", ("batch", 4096), "float32", "NC",
+    "a face embedding predicted from a voice, comparable with that of the face encoder the "
+    "weights were trained with")
+SOUNDS = TensorSpec("embedding", ("batch", 527), "float32", "NC",
+    "scores of the 527 classes of AudioSet before the sigmoid")
+SPEAKER = TensorSpec("embedding", ("batch", 256), "float32", "NC",
+    "a speaker's embedding of length one, all values >= 0")
+ANY_EMBEDDING = TensorSpec("input", ("batch", 4096), "float32", "NC",
+    "an embedding of the face encoder the weights were trained with, or a voice encoder's")
+POINTS_72 = TensorSpec("landmarks", ("batch", 144), "float32", "NC",
+    "72 points x, y, x, y, ... in pixels, the lips' common points twice")
+POINTS_68 = TensorSpec("landmarks", ("batch", 136), "float32", "NC",
+    "68 points x, y, x, y, ... in pixels, in the order of iBUG 300-W")
+TEXTURE = TensorSpec("texture", ("batch", 3, 224, 224), "float32", "NCHW",
+    "RGB, 0..1 behind a sigmoid, else about that")
+# fmt: on
 
 PUBLISHED_BY_HAND = (
     "The README of that repository links to the checkpoint on Google Drive, where it has to be "

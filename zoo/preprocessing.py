@@ -12,20 +12,12 @@ from vox2face.zoo.voice_presets import VOICE_PRESETS, voice_preset
 if TYPE_CHECKING:
     from torch import nn
 
-PIXELS = TensorSpec(
-    name="image",
-    shape=("batch", "height", "width", 3),
-    dtype="uint8",
-    layout="NHWC",
-    meaning="RGB pictures of cropped faces, 0..255, all of one size",
-)
-WAVEFORM = TensorSpec(
-    name="waveform",
-    shape=("batch", "samples"),
-    dtype="float32",
-    layout="NT",
-    meaning="mono speech at 16 kHz, -1..1, at least 1600 samples",
-)
+# fmt: off
+PIXELS = TensorSpec("image", ("batch", "height", "width", 3), "uint8", "NHWC",
+    "RGB pictures of cropped faces, 0..255, all of one size")
+WAVEFORM = TensorSpec("waveform", ("batch", "samples"), "float32", "NT",
+    "mono speech at 16 kHz, -1..1, at least 1600 samples")
+# fmt: on
 FRAMES_BY_BANDS = "NTC"  # the layout of a filter bank
 RAW = {"face-encoder": PIXELS, "voice-encoder": WAVEFORM}
 FINDERS = {

@@ -76,8 +76,6 @@ def keras_vggface(
     return Source(
         key=key,
         urls=(f"{KERAS_VGGFACE}{file}",),
-        sha256=None,
-        size=None,
         format="Keras HDF5, weights only",
         licence=licence,
         cite="address: rcmalli/keras-vggface keras_vggface/utils.py",
@@ -93,7 +91,6 @@ SERENGIL_VGG_FACE = Source(
         "https://huggingface.co/serengil/deepface/resolve/main/vgg_face_weights.h5",
     ),
     sha256="759266b9614d0fd5d65b97bf716818b746cc77ab5944c7bffc937c6ba9455d8c",
-    size=None,
     format="Keras HDF5, weights only",
     licence=VGG_FACE_TERMS,
     cite="addresses: serengil/deepface models/facial_recognition/VGGFace.py; "
@@ -118,29 +115,22 @@ NAMES_TERMS = Licence(
     ),
 )
 
-RCMALLI_NAMES_V1 = Source(
-    key="rcmalli-vggface-labels-v1",
-    urls=(f"{KERAS_VGGFACE}rcmalli_vggface_labels_v1.npy",),
-    sha256=None,
-    size=None,
-    format="NumPy array of 2622 names, VGG Face",
-    licence=NAMES_TERMS,
-    cite="address and number: rcmalli/keras-vggface keras_vggface/utils.py",
-    kind="a NumPy array",
-    option="--labels",
-)
 
-RCMALLI_NAMES_V2 = Source(
-    key="rcmalli-vggface-labels-v2",
-    urls=(f"{KERAS_VGGFACE}rcmalli_vggface_labels_v2.npy",),
-    sha256=None,
-    size=None,
-    format="NumPy array of 8631 names, VGGFace2",
-    licence=NAMES_TERMS,
-    cite="address and number: rcmalli/keras-vggface keras_vggface/utils.py",
-    kind="a NumPy array",
-    option="--labels",
-)
+def keras_vggface_names(version: int, data: str) -> Source:
+    """Return a list of names of keras-vggface, whose author publishes no hashes."""
+    return Source(
+        key=f"rcmalli-vggface-labels-v{version}",
+        urls=(f"{KERAS_VGGFACE}rcmalli_vggface_labels_v{version}.npy",),
+        format=f"NumPy array of {data}",
+        licence=NAMES_TERMS,
+        cite="address and number: rcmalli/keras-vggface keras_vggface/utils.py",
+        kind="a NumPy array",
+        option="--labels",
+    )
+
+
+RCMALLI_NAMES_V1 = keras_vggface_names(1, "2622 names, VGG Face")
+RCMALLI_NAMES_V2 = keras_vggface_names(2, "8631 names, VGGFace2")
 
 RCMALLI_RESNET50 = keras_vggface("rcmalli-resnet50", "rcmalli_vggface_tf_resnet50.h5")
 RCMALLI_RESNET50_NOTOP = keras_vggface(
@@ -239,8 +229,6 @@ def speech_to_face(model: str, paper: str) -> Source:
     return Source(
         key=f"speech-to-face-{model}",
         urls=(),
-        sha256=None,
-        size=None,
         format="PyTorch training checkpoint, model_state_dict",
         licence=SPEECH_TO_FACE_TERMS,
         cite="Kacper-Pietkun/Speech-to-face src/train/model_saver.py",
@@ -254,8 +242,6 @@ def own(paper: str) -> Source:
     return Source(
         key="own",
         urls=(),
-        sha256=None,
-        size=None,
         format="a PyTorch module",
         licence=OWN_TERMS,
         cite="no weights are published",
@@ -283,8 +269,6 @@ AST_AUDIOSET = Source(
         "https://huggingface.co/MIT/ast-finetuned-audioset-10-10-0.4593/resolve/main/"
         "model.safetensors",
     ),
-    sha256=None,
-    size=None,
     format="safetensors, ASTForAudioClassification of transformers",
     licence=Licence(
         identifier="bsd-3-clause",
