@@ -2,88 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 from vox2face.converters.mapping import Rule
 
+Shape = tuple[int, ...]
+
+
+def whole(shape: Shape) -> Shape:
+    """Return a layer's shape, that of its first array."""
+    return shape
+
+
+def first(shape: Shape) -> Shape:
+    """Return its first axis, the outputs of PyTorch's layers."""
+    return shape[:1]
+
+
+def last(shape: Shape) -> Shape:
+    """Return its last axis, the outputs of Keras's layers."""
+    return shape[-1:]
+
+
+def lstm(number: int) -> tuple[tuple[str, str, str, Callable[[Shape], Shape]], ...]:
+    """Return the tensors of one layer of an nn.LSTM, whose four gates lie in one matrix."""
+    # fmt: off
+    return (
+        (f"/weight_ih_l{number}", f".weight_ih_l{number}", "copy", whole),
+        (f"/weight_hh_l{number}", f".weight_hh_l{number}", "copy", lambda s: (s[0], s[0] // 4)),
+        (f"/bias_ih_l{number}",   f".bias_ih_l{number}",   "copy", first),
+        (f"/bias_hh_l{number}",   f".bias_hh_l{number}",   "copy", first),
+    )
+    # fmt: on
+
+
 # fmt: off
-# Array in the file, tensor of the torch module, layout operation, whether it has only the last axis
-KINDS: dict[str, tuple[tuple[str, str, str, bool], ...]] = {
-    "conv":        (("/kernel", ".weight", "hwio_to_oihw", False),),
-    "conv_bias":   (("/kernel", ".weight", "hwio_to_oihw", False),
-                    ("/bias", ".bias", "copy", True)),
-    "dense":       (("/kernel", ".weight", "io_to_oi", False),
-                    ("/bias", ".bias", "copy", True)),
-    "batch_norm":  (("/gamma", ".weight", "copy", True),
-                    ("/beta", ".bias", "copy", True),
-                    ("/moving_mean", ".running_mean", "copy", True),
-                    ("/moving_variance", ".running_var", "copy", True)),
+# Array in the file, tensor of the torch module, layout operation, its shape from the layer's
+KINDS: dict[str, tuple[tuple[str, str, str, Callable[[Shape], Shape]], ...]] = {
+    # Keras
+    "conv":        (("/kernel", ".weight", "hwio_to_oihw", whole),),
+    "conv_bias":   (("/kernel", ".weight", "hwio_to_oihw", whole),
+                    ("/bias", ".bias", "copy", last)),
+    "dense":       (("/kernel", ".weight", "io_to_oi", whole),
+                    ("/bias", ".bias", "copy", last)),
+    "batch_norm":  (("/gamma", ".weight", "copy", whole),
+                    ("/beta", ".bias", "copy", whole),
+                    ("/moving_mean", ".running_mean", "copy", whole),
+                    ("/moving_variance", ".running_var", "copy", whole)),
     # TensorFlow.js, face-api
-    "scaled_conv": (("/conv/filters", ".conv.weight", "hwio_to_oihw", False),
-                    ("/conv/bias", ".conv.bias", "copy", True),
-                    ("/scale/weights", ".scale.weight", "copy", True),
-                    ("/scale/biases", ".scale.bias", "copy", True)),
-    "matrix":      (("/weights", ".weight", "io_to_oi", False),),
+    "scaled_conv": (("/conv/filters", ".conv.weight", "hwio_to_oihw", whole),
+                    ("/conv/bias", ".conv.bias", "copy", last),
+                    ("/scale/weights", ".scale.weight", "copy", last),
+                    ("/scale/biases", ".scale.bias", "copy", last)),
+    "matrix":      (("/weights", ".weight", "io_to_oi", whole),),
+    # PyTorch
+    "linear":      (("/weight", ".weight", "copy", whole),
+                    ("/bias", ".bias", "copy", first)),
+    "transposed":  (("/weight", ".weight", "copy", whole),
+                    ("/bias", ".bias", "copy", lambda s: s[1:2])),
+    "norm":        (("/weight", ".weight", "copy", whole),
+                    ("/bias", ".bias", "copy", whole),
+                    ("/running_mean", ".running_mean", "copy", whole),
+                    ("/running_var", ".running_var", "copy", whole)),
+    **{f"lstm{number}": lstm(number) for number in range(3)},
 }
 # fmt: on
 
 
-def rules_of(
-    layers: Iterable[tuple[str, str, tuple[int, ...]]], nested: bool = False
-) -> tuple[Rule, ...]:
+def rules(source: str, target: str, kind: str, shape: Shape) -> tuple[Rule, ...]:
+    """Return the rules of one layer, by its names in the file and in the torch module."""
+    return tuple(
+        Rule(f"{source}{array}", f"{target}{tensor}", op, shape_of(shape))
+        for array, tensor, op, shape_of in KINDS[kind]
+    )
+
+
+def rules_of(layers: Iterable[tuple[str, str, Shape]], nested: bool = False) -> tuple[Rule, ...]:
     """Return the rules of layers given as (name, kind, shape of the first array).
 
     A slash in a name, which torch forbids, becomes an underscore, or a dot where `nested`.
     """
     return tuple(
-        Rule(
-            f"{name}{source}",
-            f"{name.replace('/', '.' if nested else '_')}{target}",
-            op,
-            shape[-1:] if last else shape,
-        )
+        rule
         for name, kind, shape in layers
-        for source, target, op, last in KINDS[kind]
-    )
-
-
-Shape = tuple[int, ...]
-LINEAR = ("weight", "bias")
-# Tensor of a torch module, the shape of the first tensor -> its own shape
-TENSORS: dict[str, tuple[tuple[str, Callable[[Shape], Shape]], ...]] = {
-    "linear": (("weight", lambda s: s), ("bias", lambda s: s[:1])),
-    "transposed": (("weight", lambda s: s), ("bias", lambda s: s[1:2])),
-    "norm": tuple((n, lambda s: s) for n in ("weight", "bias", "running_mean", "running_var")),
-    **{
-        f"lstm{n}": (
-            (f"weight_ih_l{n}", lambda s: s),
-            (f"weight_hh_l{n}", lambda s: (s[0], s[0] // 4)),
-            (f"bias_ih_l{n}", lambda s: s[:1]),
-            (f"bias_hh_l{n}", lambda s: s[:1]),
-        )
-        for n in range(3)
-    },
-}
-
-
-def tensor_rules(layers: Iterable[tuple[str, str, Shape]]) -> tuple[Rule, ...]:
-    """Return the rules of PyTorch layers whose names stay, given as (name, kind, first shape)."""
-    return tuple(
-        Rule(f"{name}/{tensor}", f"{name}.{tensor}", "copy", shape_of(shape))
-        for name, kind, shape in layers
-        for tensor, shape_of in TENSORS[kind]
-    )
-
-
-def renamed_rules(
-    layers: Iterable[tuple[str, str, Shape]], tensors: Sequence[str]
-) -> tuple[Rule, ...]:
-    """Return the rules of PyTorch layers given as (name, new name, shape of the first tensor).
-
-    Every further tensor is a vector as long as the first axis.
-    """
-    return tuple(
-        Rule(f"{name}/{tensor}", f"{new}.{tensor}", "copy", shape if not n else shape[:1])
-        for name, new, shape in layers
-        for n, tensor in enumerate(tensors)
+        for rule in rules(name, name.replace("/", "." if nested else "_"), kind, shape)
     )

@@ -6,7 +6,6 @@ Format: https://github.com/huggingface/safetensors (8 bytes header length, JSON 
 from __future__ import annotations
 
 import hashlib
-import json
 import mmap
 import os
 from collections import deque
@@ -23,11 +22,10 @@ from vox2face.converters.mapping import Rule
 from vox2face.converters.ops import OPS, Array, fill
 from vox2face.errors import Vox2FaceError, WeightFileError
 from vox2face.files import Progress
-from vox2face.safetensors_header import FLOAT32, described
+from vox2face.safetensors_header import FLOAT32, described, header
 
 BLOCK = 1 << 23  # bytes of a block, of which there are a few in memory
 THREADS = min(4, os.cpu_count() or 1)
-ALIGNMENT = 64  # where the values begin, so that a memory map of them is aligned
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,7 @@ def write(moves: Sequence[Move], path: Path, metadata: dict[str, str], progress:
     `WeightFileError` if a value is NaN or infinite, and `Vox2FaceError` if the file differs.
     `progress` gets bytes done and total.
     """
-    head = header(moves, metadata)
+    head = header(((move.rule.target, move.view.shape) for move in moves), metadata)
     digest = hashlib.sha256(head)
     with path.open("w+b") as file:
         file.write(head)
@@ -88,20 +86,6 @@ def require_tensors(moves: Sequence[Move], path: Path) -> None:
     held = {name: (tensor.dtype, tensor.shape) for name, tensor in described(path).items()}
     if held != {move.rule.target: (FLOAT32, move.view.shape) for move in moves}:
         raise Vox2FaceError(f"{path} lists other tensors than its source has.")
-
-
-def header(moves: Sequence[Move], metadata: dict[str, str]) -> bytes:
-    """Return the length and the JSON header, padded so that values begin aligned."""
-    content: dict[str, object] = {"__metadata__": metadata}
-    offset = 0
-    for move in moves:
-        end = offset + move.array.nbytes
-        shape = list(move.view.shape)
-        content[move.rule.target] = {"dtype": "F32", "shape": shape, "data_offsets": [offset, end]}
-        offset = end
-    text = json.dumps(content, separators=(",", ":")).encode()
-    text += b" " * (-(len(text) + 8) % ALIGNMENT)
-    return len(text).to_bytes(8, "little") + text
 
 
 def blocks(moves: Sequence[Move]) -> Iterator[Block]:

@@ -116,7 +116,7 @@ def test_values_are_maps_of_a_file_of_ours_that_a_change_of_the_source_does_not_
         assert isinstance(array, np.memmap) and not array.flags.writeable
         os.truncate(path, 100)
         assert np.array_equal(array, KERNEL) and not list(folder.iterdir())
-        with pytest.raises(WeightFileError, match="shorter"):
+        with pytest.raises(WeightFileError, match="has changed while it was read"):
             file.values(file.arrays[1:], folder)
     assert not list(folder.iterdir())
 

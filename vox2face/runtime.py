@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any, overload
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -20,6 +20,7 @@ from vox2face.voice_encoder import VoiceEncoder
 from vox2face.zoo import registry
 from vox2face.zoo.preprocessing import meaning, require_preset
 
+Model = TypeVar("Model", bound=Loaded)
 BACKENDS = ("torch", "onnx")
 KINDS: dict[str, type[Loaded]] = {
     "face-encoder": FaceEncoder,
@@ -84,19 +85,7 @@ def require_sound(bundle: Bundle, backend: str, verify: bool) -> None:
         bundle.require_unaltered({WEIGHTS, ONNX} if runs_onnx else {WEIGHTS})
 
 
-@overload
-def load_kind(
-    kind: type[FaceEncoder], name: str | os.PathLike[str], **options: Any
-) -> FaceEncoder: ...
-@overload
-def load_kind(
-    kind: type[VoiceEncoder], name: str | os.PathLike[str], **options: Any
-) -> VoiceEncoder: ...
-@overload
-def load_kind(
-    kind: type[FaceDecoder], name: str | os.PathLike[str], **options: Any
-) -> FaceDecoder: ...
-def load_kind(kind: type[Loaded], name: str | os.PathLike[str], **options: Any) -> Loaded:
+def load_kind(kind: type[Model], name: str | os.PathLike[str], **options: Any) -> Model:
     """Load a model as `load` does, or raise `UsageError` if it is of another kind."""
     found, wanted = kind_of(name), next(word for word, cls in KINDS.items() if cls is kind)
     if found != wanted:  # told before any weights are fetched
@@ -104,7 +93,7 @@ def load_kind(kind: type[Loaded], name: str | os.PathLike[str], **options: Any) 
             f"{name} is a {found}, expected is a {wanted}: vox2face zoo list --kind {wanted} lists "
             "those."
         )
-    model: Loaded = load(name, **options)
+    model: Model = load(name, **options)
     return model
 
 

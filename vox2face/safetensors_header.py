@@ -1,9 +1,10 @@
-"""What a safetensors file holds: names, types, shapes, and where values begin."""
+"""The header of a safetensors file: names, types, shapes, and where values begin."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -13,7 +14,22 @@ from vox2face.errors import BundleError
 
 MAX_HEADER = 4_000_000  # bytes; that of a network of ours takes 100 for each tensor
 FLOAT32 = "F32"
+ALIGNMENT = 64  # bytes: where the values begin, so that a memory map of them is aligned
 DTYPE = re.compile("[A-Z0-9_]{1,16}")
+
+
+def header(
+    tensors: Iterable[tuple[str, Sequence[int]]], metadata: Mapping[str, str] | None = None
+) -> bytes:
+    """Return the header, with its length in front, of float32 tensors that follow each other."""
+    content: dict[str, object] = {"__metadata__": metadata} if metadata else {}
+    end = 0
+    for name, shape in tensors:
+        start, end = end, end + 4 * prod(shape)
+        content[name] = {"dtype": FLOAT32, "shape": list(shape), "data_offsets": [start, end]}
+    text = json.dumps(content, separators=(",", ":")).encode()
+    text += b" " * (-(len(text) + 8) % ALIGNMENT)
+    return len(text).to_bytes(8, "little") + text
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vox2face.converters.layers import tensor_rules
+from vox2face.converters.layers import rules_of
 from vox2face.converters.mapping import Rule, WeightMap
 
 # fmt: off
@@ -30,7 +30,7 @@ LAYERS = (
 TABLE = WeightMap(
     like="FaceDecoder of the Speech-to-face repo",
     match="name",
-    rules=tensor_rules(LAYERS),
+    rules=rules_of(LAYERS),
 )
 # Decoders of our own, of any width, whose textures belong to mean landmarks
 WARPING = WeightMap(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vox2face.converters.layers import tensor_rules
+from vox2face.converters.layers import rules_of
 from vox2face.converters.mapping import WeightMap
 
 # fmt: off
@@ -17,5 +17,5 @@ LAYERS = (
 # fmt: on
 
 TABLE = WeightMap(
-    like="a head on Resemblyzer's speaker encoder", match="name", rules=tensor_rules(LAYERS)
+    like="a head on Resemblyzer's speaker encoder", match="name", rules=rules_of(LAYERS)
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vox2face.converters.layers import tensor_rules
+from vox2face.converters.layers import rules_of
 from vox2face.converters.mapping import WeightMap
 
 # fmt: off
@@ -17,7 +17,7 @@ LAYERS = (
 TABLE = WeightMap(
     like="the speaker encoder of Resemblyzer",
     match="name",
-    rules=tensor_rules(LAYERS),
+    rules=rules_of(LAYERS),
     # scale and offset of the similarity in training
     ignore=frozenset({"similarity_weight", "similarity_bias"}),
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from vox2face.converters.layers import LINEAR, TENSORS, renamed_rules
+from vox2face.converters.layers import rules
 from vox2face.converters.mapping import Rule, WeightMap
 
 BODY = "audio_spectrogram_transformer"
@@ -61,14 +61,17 @@ TABLE = WeightMap(
     match="name",
     rules=(
         *SINGLE,
-        *renamed_rules(LAYERS, LINEAR),
-        *renamed_rules(
-            [
-                (f"{BODY}.encoder.layer.{n}.{source}", f"blocks.{n}.{target}", shape)
-                for n in range(BLOCKS)
-                for source, target, shape in BLOCK
-            ],
-            LINEAR,
+        *(
+            rule
+            for source, target, shape in (
+                *LAYERS,
+                *(
+                    (f"{BODY}.encoder.layer.{n}.{source}", f"blocks.{n}.{target}", shape)
+                    for n in range(BLOCKS)
+                    for source, target, shape in BLOCK
+                ),
+            )
+            for rule in rules(source, target, "linear", shape)
         ),
     ),
     renames=RENAMES,
@@ -81,10 +84,7 @@ TINY = replace(
     like="a small Audio Spectrogram Transformer",
     rules=(
         *TABLE.rules,
-        *renamed_rules(
-            ((f"{BODY}.embeddings.patch_embeddings.norm", "patches.norm", (768,)),),
-            [name for name, _ in TENSORS["norm"]],
-        ),
+        *rules(f"{BODY}.embeddings.patch_embeddings.norm", "patches.norm", "norm", (768,)),
     ),
 )
 AUDIOSET = replace(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vox2face.converters.layers import tensor_rules
+from vox2face.converters.layers import rules_of
 from vox2face.converters.mapping import WeightMap
 
 # fmt: off
@@ -33,5 +33,5 @@ LAYERS = (
 TABLE = WeightMap(
     like="VE_conv of the Speech-to-face repo",
     match="name",
-    rules=tensor_rules(LAYERS),
+    rules=rules_of(LAYERS),
 )

@@ -11,24 +11,31 @@ import os
 import sys
 import threading
 import time
+import zipfile
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from io import FileIO
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
-from numpy.typing import NDArray
 
-from vox2face.converters.mapping import StoredArray
-from vox2face.converters.readers.base import EXPANSION, GREEDY, Opened, Range, Tick, explained
+from vox2face.converters.readers.base import EXPANSION, GREEDY, Opened, Tick, explained
 from vox2face.errors import Vox2FaceError, WeightFileError
-from vox2face.files import FULL_DISK, copy_range, identify, signature
+from vox2face.files import FULL_DISK, identify, signature
+from vox2face.safetensors_header import header
 
 SECONDS, RATE = 5, 20 << 20  # of computing: for any file, and bytes declared for each one more
 MEMORY = 400 << 20  # bytes, beside twice the declared ones
 MOST: list[int] = []  # the bytes that this process may take, where it has to look itself
 EVERY = 0.5  # seconds between two signs of life
+PYTORCH = "a PyTorch file"
+READERS = {  # by what `identify` says; tfjs for all others
+    "HDF5": "hdf5",
+    "a zip archive": "archives",
+    PYTORCH: "pytorch",
+    "a safetensors file": "safetensors_file",
+}
 
 
 class Voice:
@@ -80,36 +87,20 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def reader_of(path: Path, tick: Tick, state: str) -> AbstractContextManager[Opened]:
-    """Return the reader of a file by its kind."""
+    """Return the reader of a file by its kind; those that are not needed are not imported."""
     kind = identify(path)
-    pytorch_kind = kind == "a PyTorch file" or (kind == "a zip archive" and is_pytorch(path))
-    if state and not pytorch_kind:
+    if kind == "a zip archive" and is_pytorch(path):
+        kind = PYTORCH
+    if state and kind != PYTORCH:
         raise WeightFileError("it has no state dicts: --state chooses among those of PyTorch")
-    if kind == "HDF5":
-        from vox2face.converters.readers import hdf5
-
-        return hdf5.opened(path, tick)
-    if kind == "a zip archive" and not pytorch_kind:
-        from vox2face.converters.readers import archives
-
-        return archives.opened(path, tick)
-    if pytorch_kind:
-        from vox2face.converters.readers import pytorch
-
-        return pytorch.opened(path, tick, state)
-    if kind == "a safetensors file":
-        from vox2face.converters.readers import safetensors_file
-
-        return safetensors_file.opened(path, tick)
-    from vox2face.converters.readers import tfjs
-
-    return tfjs.opened(path, tick)
+    module = import_module(f"vox2face.converters.readers.{READERS.get(kind, 'tfjs')}")
+    given = (path, tick, state) if kind == PYTORCH else (path, tick)
+    reader: AbstractContextManager[Opened] = module.opened(*given)
+    return reader
 
 
 def is_pytorch(path: Path) -> bool:
     """Whether a zip archive is one that torch.save writes."""
-    import zipfile
-
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
     inside = any(name.partition("/")[2] == "data.pkl" or name == "data.pkl" for name in names)
@@ -188,39 +179,15 @@ def described(file: Opened, size: int) -> dict[str, Any]:
 
 def write(file: Opened, numbers: Sequence[int], target: Path, tick: Tick) -> None:
     """Write arrays as a safetensors file in which each is named by its number."""
-    arrays = [file.arrays[number] for number in numbers]
-    with target.open("xb", buffering=0) as spool:
-        spool.write(header(numbers, arrays))
-        for number, array in zip(numbers, arrays, strict=True):
-            start = spool.tell()
+    with target.open("xb") as spool:
+        spool.write(header((str(n), file.arrays[n].shape) for n in numbers))
+        for number in numbers:
+            array, start = file.arrays[number], spool.tell()
             for block in file.blocks(number):
-                append(block, spool)
+                spool.write(np.ascontiguousarray(block, "<f4").data)
                 tick()
             if spool.tell() - start != array.nbytes:
                 raise WeightFileError(f"{array.path} holds other values than it declares")
-
-
-def append(block: NDArray[Any] | Range, spool: FileIO) -> None:
-    """Write values at the end of a file."""
-    if isinstance(block, Range):
-        with block.path.open("rb", buffering=0) as source:
-            copy_range(source, spool, block.start, block.length)
-        return
-    rest = memoryview(np.ascontiguousarray(block, "<f4").data).cast("B")
-    while rest:
-        rest = rest[spool.write(rest) or 0 :]
-
-
-def header(numbers: Sequence[int], arrays: Sequence[StoredArray]) -> bytes:
-    """Return the length and the JSON header of a safetensors file."""
-    content, end = {}, 0
-    for number, array in zip(numbers, arrays, strict=True):
-        start, end = end, end + array.nbytes
-        places = {"dtype": "F32", "shape": array.shape, "data_offsets": [start, end]}
-        content[str(number)] = places
-    text = json.dumps(content).encode()
-    text += b" " * (-(len(text) + 8) % 64)
-    return len(text).to_bytes(8, "little") + text
 
 
 if __name__ == "__main__":

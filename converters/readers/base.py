@@ -18,7 +18,7 @@ from vox2face.files import FULL_DISK, size_text
 
 Values = NDArray[np.float32]
 Tick = Callable[[], None]
-Blocks: TypeAlias = "Iterator[NDArray[Any] | Range]"
+Blocks: TypeAlias = Iterator[NDArray[Any]]
 
 LEGACY = "legacy Keras HDF5"  # the format that every Keras reads
 MAX_NAME = 1000  # characters
@@ -32,20 +32,11 @@ COUNTERS = {"num_batches_tracked"}
 
 
 @dataclass(frozen=True)
-class Range:
-    """`length` bytes of a file from `start` on that are float32 values, little-endian, C order."""
-
-    path: Path
-    start: int
-    length: int
-
-
-@dataclass(frozen=True)
 class Opened:
     """An open file: `arrays` in its own order, checked but not read.
 
     `blocks(number)` gives the values of an array from its first to its last, C order, as arrays of
-    float32 or as ranges of a file. `format` names the format for people. `parts` are further files
+    float32. `format` names the format for people. `parts` are further files
     that belong to it. `named` is False if the file does not know its layers' names, so that only
     their order can pair them. `facts` are the numbers that a training checkpoint has beside its
     weights, `stamp` is the text that a file has about itself, `told` are sentences about what was

@@ -22,7 +22,6 @@ from vox2face.converters.readers.base import (
     LEGACY,
     Blocks,
     Opened,
-    Range,
     Tick,
     require_held,
     row_blocks,
@@ -66,12 +65,7 @@ def opened(
             arrays, named = keras3.declared(walk, config)
         walk.require_apart()
         format = keras3.FORMAT if root is None else LEGACY
-        plain = None if source else path
-
-        def read(number: int) -> Blocks:
-            return blocks(walk.root[arrays[number].path], plain)
-
-        yield Opened(format, arrays, read, named)
+        yield Opened(format, arrays, lambda n: blocks(walk.root[arrays[n].path]), named)
 
 
 class Walk:
@@ -239,15 +233,9 @@ LAYOUTS: dict[int, Places] = {
 }
 
 
-def blocks(dataset: h5py.Dataset, file: Path | None) -> Blocks:
-    """Yield the values of an array; of chunks, each is unpacked once.
-
-    `file` is where they lie as they are if they are not packed.
-    """
-    shape, start = tuple(int(n) for n in dataset.shape), dataset.id.get_offset()
-    if start is not None and file and dataset.id.get_type().equal(h5py.h5t.IEEE_F32LE):
-        yield Range(file, start, 4 * prod(shape))
-        return
+def blocks(dataset: h5py.Dataset) -> Blocks:
+    """Yield the values of an array; of chunks, each is unpacked once."""
+    shape = tuple(int(n) for n in dataset.shape)
     if not dataset.chunks:
         for index in row_blocks(shape, BLOCK):
             yield dataset[index]

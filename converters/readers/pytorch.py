@@ -95,12 +95,11 @@ def loaded(path: Path, tick: Tick) -> Any:
     if zipfile.is_zipfile(path):
         require_sound(path, tick)  # torch.load compares no checksums
     try:
-        with torch.serialization.safe_globals(BESIDE), path.open("rb") as file:
-            return torch.load(
-                io.BufferedReader(Ticking(file, tick), BLOCK),
-                map_location="cpu",
-                weights_only=True,
-            )
+        with (
+            torch.serialization.safe_globals(BESIDE),
+            io.BufferedReader(Ticking(path, tick), BLOCK) as file,
+        ):
+            return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightFileError(reason(str(error))) from error
     except RecursionError as error:
@@ -124,31 +123,21 @@ def reason(words: str) -> str:
     )
 
 
-class Ticking(io.RawIOBase):
+class Ticking(io.FileIO):
     """A file that tells of everything that is read from it."""
 
-    def __init__(self, file: Any, tick: Tick) -> None:
-        super().__init__()
-        self.file, self.told = file, tick
+    def __init__(self, path: Path, tick: Tick) -> None:
+        super().__init__(path)
+        self.told = tick
 
-    def readable(self) -> bool:
-        """It can be read."""
-        return True
+    def fileno(self) -> int:
+        """Keep the system's own file from torch.load, which would read it unheard."""
+        raise io.UnsupportedOperation("fileno")
 
-    def seekable(self) -> bool:
-        """It can be read at any place."""
-        return True
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        """Set the place to read from next and return it."""
-        place: int = self.file.seek(offset, whence)
-        return place
-
-    def readinto(self, buffer: Any) -> int:
+    def readinto(self, buffer: Any) -> int | None:
         """Fill a buffer as far as there are bytes and return how many."""
         self.told()
-        count: int = self.file.readinto(memoryview(buffer)[:BLOCK])
-        return count
+        return super().readinto(memoryview(buffer)[:BLOCK])
 
 
 def chosen(content: Any, state: str) -> tuple[str, Tensors]:

@@ -15,7 +15,6 @@ from vox2face.converters.readers.base import (
     COUNTERS,
     Blocks,
     Opened,
-    Range,
     Tick,
     checked_shape,
     file_blocks,
@@ -54,9 +53,6 @@ def opened(path: Path, tick: Tick) -> Iterator[Opened]:
 
     def blocks(number: int) -> Blocks:
         first, last = header[names[number]]["data_offsets"]
-        if kinds[names[number]] == "float32":
-            yield Range(path, start + first, last - first)
-            return
         for block in file_blocks(path, start + first, last - first):
             yield widened(np.frombuffer(block, KINDS[kinds[names[number]]]))
 

@@ -22,7 +22,6 @@ from vox2face.converters.mapping import StoredArray, split_name
 from vox2face.converters.readers.base import (
     Blocks,
     Opened,
-    Range,
     Tick,
     checked_shape,
     file_blocks,
@@ -135,9 +134,6 @@ def pieces(
 def blocks(how: Packed) -> Blocks:
     """Yield the values of a weight."""
     rest = b""
-    if how.dtype == FLOAT32:
-        yield from (Range(*piece) for piece in how.pieces)
-        return
     for file, offset, length in how.pieces:
         for block in file_blocks(file, offset, length):
             block = rest + block
@@ -147,7 +143,9 @@ def blocks(how: Packed) -> Blocks:
 
 
 def floats(block: bytes, how: Packed) -> NDArray[Any]:
-    """Return stored values as float32, computed in float64."""
+    """Return stored values as float32; what is quantised is computed in float64."""
     values = np.frombuffer(block, how.dtype)
+    if how.dtype == FLOAT32:
+        return values
     with np.errstate(over="ignore"):
         return (values.astype(np.float64) * how.scale + how.minimum).astype(FLOAT32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import click
@@ -28,11 +29,8 @@ def command(bundle: str, weights: Path | None) -> None:
     from vox2face.cli.report import print_report
     from vox2face.converters.check import check
 
-    bars = Bars()
-    try:
+    with closing(Bars()) as bars:
         report = check(existing(bundle), weights, bars.advance)
-    finally:
-        bars.close()
     if not report.ok:
         raise ParityError(f"{bundle} does not compute what its original computes.", report)
     if weights:

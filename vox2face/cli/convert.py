@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -166,16 +167,13 @@ def run(entry: Entry, weights: Path | None, out: Path | None, **options: Any) ->
     from vox2face.cli.report import print_report
     from vox2face.converters.chain import Feedback, convert
 
-    bars = Bars()
+    with closing(Bars()) as bars:
 
-    def say(text: str) -> None:
-        bars.close()
-        click.echo(text)
+        def say(text: str) -> None:
+            bars.close()
+            click.echo(text)
 
-    try:
         done = convert(entry, weights, out, **options, feedback=Feedback(say, bars.advance))
-    finally:
-        bars.close()
     print_report(done.report)
     click.echo(f"Written to {done.path}:")
     for file in sorted(done.path.iterdir()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -159,9 +160,7 @@ def to_keras(model: str, output: Path) -> None:
     from vox2face.converters.export_keras import export_keras, require_writable
 
     require_writable(output)
-    target, bars = locate(model), Bars()
-    try:
+    target = locate(model)
+    with closing(Bars()) as bars:
         count = export_keras(target, output, bars.advance)
-    finally:
-        bars.close()
     click.echo(f"All {count} arrays of {target.entry_name} equal the bundle's, bit for bit.")
