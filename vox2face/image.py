@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from vox2face import extras
-from vox2face.errors import ImageError, Vox2FaceError, Vox2FaceWarning
+from vox2face.errors import ImageError, Vox2FaceError, Vox2FaceWarning, one_line
 from vox2face.files import FULL_DISK, UNKNOWN, identify_bytes
 
 Pixels = NDArray[np.uint8]
@@ -123,12 +123,15 @@ def _explained(name: str, kind: str = UNKNOWN) -> Iterator[None]:
         ) from None
     except Image.DecompressionBombError:
         raise _too_many(name) from None
-    except (Vox2FaceError, MemoryError):
+    except Vox2FaceError:
         raise
+    except MemoryError:
+        raise ImageError(f"{name} takes more memory to decode than there is: reduce it.") from None
     except Exception as error:  # decoders raise kinds of their own on damaged files
         if isinstance(error, OSError) and error.errno in FULL_DISK:  # of the temporary file
             raise
-        raise ImageError(f"{name} cannot be decoded ({error}): the file is damaged.") from error
+        reason = one_line(error)
+        raise ImageError(f"{name} cannot be decoded ({reason}): the file is damaged.") from error
 
 
 def _is_heic(head: bytes) -> bool:
