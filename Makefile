@@ -5,7 +5,7 @@ WEIGHTS ?=
 WORKERS ?= 2
 OUT ?= vox2face-demo
 
-.PHONY: demo test lint types bench docs wheel clean
+.PHONY: demo test test-oldest lint types bench docs wheel clean
 
 demo: .venv/demo.stamp
 	.venv/bin/vox2face demo --out $(OUT) $(if $(WEIGHTS),--weights $(WEIGHTS))
@@ -13,6 +13,16 @@ demo: .venv/demo.stamp
 # Two processes with a thread each take little more than half the time of one with two.
 test: .venv/dev.stamp
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+# A cut through everything, without what needs the owners' own code or takes long.
+CUT := $(addprefix tests/test_,$(addsuffix .py,read formats convert presets onnx fetch audio atomic \
+	corpus_index manifest curves history train_loop)) \
+	tests/test_hub.py::test_a_bundle_goes_up_in_one_commit_and_comes_back_the_same
+NOT_CUT := keras_wrote or letterbox or load_img or killed
+
+# With the lowest versions that pyproject.toml allows, but PyTorch's, which constraints.txt holds.
+test-oldest: .venv-oldest/stamp
+	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest -n $(WORKERS) -k 'not ($(NOT_CUT))' $(CUT)
 
 lint: .venv/dev.stamp
 	.venv/bin/ruff check .
@@ -50,5 +60,13 @@ wheel: .venv/dev.stamp
 	$(PIP) install --no-deps Resemblyzer==0.1.4  # its dependencies need a compiler; unused here
 	touch $@ .venv/demo.stamp
 
+.venv-oldest/stamp: pyproject.toml constraints.txt
+	$(PYTHON) -m venv --clear .venv-oldest
+	grep -oE '"[A-Za-z0-9_-]+(\[[a-z]+\])?>=[0-9a-z.]+"' pyproject.toml \
+		| sed -E 's/"|\[.*\]//g; s/>=/==/; /^torch==/d' > .venv-oldest/lowest.txt
+	.venv-oldest/bin/pip --disable-pip-version-check install -c constraints.txt \
+		-c .venv-oldest/lowest.txt -e '.[onnx,hub,synth,train]' pytest pytest-xdist hypothesis
+	touch $@
+
 clean:
-	rm -rf .venv build dist vox2face-demo *.egg-info
+	rm -rf .venv .venv-oldest build dist vox2face-demo *.egg-info

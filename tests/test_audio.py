@@ -167,7 +167,7 @@ def filtered(pcm: NDArray[np.int16], name: str, arguments: str) -> tuple[Any, di
     graph.push(None)
     result = cast(Any, graph.pull())
     assert result.samples == pcm.size
-    return result.to_ndarray()[0], result.metadata
+    return result.to_ndarray()[0], getattr(result, "metadata", {})
 
 
 def correlation(heard: NDArray[Any], lag: int = 0) -> float:
@@ -368,6 +368,7 @@ LEVELS: dict[str, Callable[[], NDArray[np.float32]]] = {
 }
 
 
+@pytest.mark.skipif(not hasattr(av.AudioFrame, "metadata"), reason="PyAV hides what astats says")
 @pytest.mark.parametrize("decibels", [-23.0, -3.5, -60.0])
 @pytest.mark.parametrize("name", LEVELS)
 def test_levelling_equals_ffmpegs_astats_and_volume_filters(name: str, decibels: float) -> None:
