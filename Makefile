@@ -37,7 +37,6 @@ types: .venv/dev.stamp
 
 bench: .venv/dev.stamp
 	.venv/bin/python benchmarks/convert.py
-	.venv/bin/python benchmarks/senet50.py
 	.venv/bin/python benchmarks/startup.py
 	.venv/bin/python benchmarks/audio.py
 	.venv/bin/python benchmarks/inference.py

@@ -121,7 +121,9 @@ def ahead(moves: Sequence[Move]) -> Iterator[tuple[Block, Future[Array]]]:
 
 def release(array: Array) -> None:
     """Let the system drop the pages of a memory map; they are read again if needed."""
-    memory: object = array.base
+    memory: object = array
+    while isinstance(memory, np.ndarray):
+        memory = memory.base
     if isinstance(memory, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
         memory.madvise(mmap.MADV_DONTNEED)
 

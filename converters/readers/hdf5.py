@@ -9,7 +9,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from itertools import pairwise, takewhile
+from itertools import pairwise
 from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
@@ -71,31 +71,22 @@ def opened(
 class Walk:
     """Finds the groups and arrays below `root` by path, refusing links on the way.
 
-    Every step is checked. Paths that follow each other share their first steps, so those of the
-    last path are kept. `size` is that of the file, `tick` is told of every array.
+    Every step is checked. `size` is that of the file, `tick` is told of every array.
     """
 
     def __init__(self, root: h5py.Group, size: int, tick: Tick) -> None:
         self.root, self.size, self.tick = root, size, tick
-        self.steps: list[str] = []
-        self.nodes: list[Node] = [root]
         self.claimed: dict[Any, str] = {}
         self.places: list[tuple[int, int, str]] = []  # of values: from, to, of which array
 
     def find(self, path: str) -> Node:
         """Return what is at a path; only hard links to groups and arrays are followed."""
-        steps = path.split("/")
-        pairs = zip(steps, self.steps, strict=False)
-        same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
-        del self.steps[same:], self.nodes[same + 1 :]
-        for step in steps[same:]:
-            above = self.nodes[-1]
-            found = child(above, step) if isinstance(above, h5py.Group) else None
+        found: Node = self.root
+        for step in path.split("/"):
+            found = child(found, step) if isinstance(found, h5py.Group) else None
             if found is None:
                 raise WeightFileError(f"{path} is listed but is not in the file")
-            self.steps.append(step)
-            self.nodes.append(found)
-        return self.nodes[-1]
+        return found
 
     def group(self, path: str) -> h5py.Group:
         """Return the group at a path."""
