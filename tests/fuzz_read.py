@@ -72,12 +72,8 @@ def read_here(path: Path) -> dict[str, np.ndarray[Any, Any]]:
 
 def joined(file: Opened, number: int) -> np.ndarray[Any, Any]:
     """Return the values of an array as the child writes them."""
-    with tempfile.TemporaryFile(buffering=0) as spool:
-        for block in file.blocks(number):
-            child.append(block, spool)  # type: ignore[arg-type]
-        spool.seek(0)
-        shape = file.arrays[number].shape
-        return np.frombuffer(spool.read(), "<f4").reshape(shape)
+    values = b"".join(np.ascontiguousarray(b, "<f4").tobytes() for b in file.blocks(number))
+    return np.frombuffer(values, "<f4").reshape(file.arrays[number].shape)
 
 
 def of_hdf5(source: Any, paths: Arrays) -> Iterator[tuple[str, Any]]:

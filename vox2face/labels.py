@@ -113,18 +113,13 @@ def names_for(source: Source | None, classes: int, labels: Sequence[str] | None)
     """Return the names given, or those published for a model, or for a number of classes."""
     if labels is not None:
         return checked_labels(labels, classes)
-    return published_labels(classes) if source is None else fetched_labels(source, classes)
-
-
-def published_labels(classes: int) -> tuple[str, ...]:
-    """Return the published names of 2622 or 8631 classes, fetched the first time."""
-    if classes not in LABELS:
-        known = " or ".join(str(width) for width in LABELS)
+    if (published := source or LABELS.get(classes)) is None:
+        known = " or ".join(map(str, LABELS))
         raise UsageError(
             f"No names are published for {classes} classes, but for {known}: give labels, "
             "one name a class."
         )
-    return fetched_labels(LABELS[classes], classes)
+    return fetched_labels(published, classes)
 
 
 def fetched_labels(source: Source, classes: int) -> tuple[str, ...]:
