@@ -15,9 +15,11 @@ test: .venv/dev.stamp
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # A cut through everything, without what needs the owners' own code or takes long.
-CUT := $(addprefix tests/test_,$(addsuffix .py,read formats convert presets onnx fetch audio atomic \
-	corpus_index manifest curves history train_loop)) \
-	tests/test_hub.py::test_a_bundle_goes_up_in_one_commit_and_comes_back_the_same
+CUT := $(addprefix tests/,$(addsuffix .py,core/test_atomic media/test_audio zoo/test_presets \
+	store/test_fetch readers/test_read readers/test_formats converters/test_convert converters/test_onnx \
+	train/corpus/test_corpus_index train/corpus/test_manifest train/figures/test_curves \
+	train/trainer/test_history train/trainer/test_train_loop)) \
+	tests/store/test_hub.py::test_a_bundle_goes_up_in_one_commit_and_comes_back_the_same
 NOT_CUT := keras_wrote or letterbox or load_img or killed
 
 # With the lowest versions that pyproject.toml allows, but PyTorch's, which constraints.txt holds.
@@ -28,12 +30,13 @@ lint: .venv/dev.stamp
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 
-# mypy reads an installed copy, because the folders zoo/, train/ and converters/ are installed
-# below vox2face.
+# mypy and import-linter read an installed copy, because the folders zoo/, train/ and converters/ are
+# installed below vox2face.
 types: .venv/dev.stamp
 	rm -rf build/typed build/lib  # of modules that are gone
 	$(PIP) install --quiet --no-deps --target build/typed .
 	.venv/bin/python -m mypy -p vox2face
+	cd build/typed && ../../.venv/bin/lint-imports --no-cache --no-logo ../../pyproject.toml
 
 bench: .venv/dev.stamp
 	.venv/bin/python benchmarks/convert.py
@@ -43,6 +46,7 @@ bench: .venv/dev.stamp
 
 docs: .venv/dev.stamp
 	.venv/bin/vox2face zoo list --markdown > docs/zoo.md
+	.venv/bin/python scripts/draw_rooms.py
 
 wheel: .venv/dev.stamp
 	.venv/bin/python -m build

@@ -25,8 +25,8 @@ import av
 import numpy as np
 import torch
 
-from vox2face import audio
-from vox2face.zoo.frontends import voice_frontend
+from vox2face.media import audio
+from vox2face.zoo.frontends.voice import voice_frontend
 
 SECONDS = 6
 # name, codec, rate, layout: a file as VoxCeleb2 has it, one from a telephone camera, one from a CD

@@ -13,8 +13,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 from measure import alternate, run
 
-from vox2face.converters.maps.serengil import RULES
-from vox2face.converters.write_keras import random_layers, write_keras
+from vox2face.converters.maps.vggface_serengil import RULES
+from vox2face.converters.keras.writer import random_layers, write_keras
 
 
 def main(rounds: int) -> None:

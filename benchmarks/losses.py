@@ -18,10 +18,11 @@ from pathlib import Path
 
 import numpy as np
 
-from vox2face.train import history, manifest, recipe
-from vox2face.train.prepared import open_prepared
-from vox2face.train.voice import train_voice
-from vox2face.train.voice_recipe import VoiceRecipe
+from vox2face.train.trainer import history, recipe
+from vox2face.train.corpus import manifest
+from vox2face.train.prepare.reader import open_prepared
+from vox2face.train.voice.train import train_voice
+from vox2face.train.voice.recipe import VoiceRecipe
 
 THEIRS = (
     *("loss.value_weight=0.0", "loss.distance=whole-batch", "loss.distance_weight=0.025"),

@@ -10,6 +10,7 @@ The remaining stages are timed too. Both sides of a comparison take turns; media
 """
 
 from __future__ import annotations
+from vox2face.train.prepare.shard_task import Work
 
 import os
 import shutil
@@ -26,14 +27,15 @@ import torch
 from audio import FILES, encode, theirs
 from PIL import Image
 
-from vox2face import image
-from vox2face.runtime import load
-from vox2face.train import face_stages, manifest, stages
-from vox2face.train.prepare import prepare
-from vox2face.train.prepare_options import FACE, VOICE_PRESET, Options
+from vox2face.media import image
+from vox2face.runtime.load import load
+from vox2face.train.prepare import face_stages, stages
+from vox2face.train.corpus import manifest
+from vox2face.train.prepare.run import prepare
+from vox2face.train.prepare.options import FACE, VOICE_PRESET, Options
 
 if TYPE_CHECKING:
-    from vox2face.face_encoder import FaceEncoder
+    from vox2face.runtime.face_encoder import FaceEncoder
 
 CLIPS, BATCH = 64, 16
 SCRIPT_FILES = 2  # a round: it takes about a second for each
@@ -58,7 +60,7 @@ def corpus(folder: Path, pictures: int) -> manifest.Manifest:
     return manifest.from_columns({**columns, "kind": kinds, "path": paths})
 
 
-def work_of(table: manifest.Manifest, stage: str, out: Path, **settings: Any) -> stages.Work:
+def work_of(table: manifest.Manifest, stage: str, out: Path, **settings: Any) -> Work:
     """Return all rows of a stage as one shard."""
     return stages.plan(table, stage, settings, str(out), 1 << 20, table.files())[0]
 
@@ -91,7 +93,7 @@ def turns(sides: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[fl
     return seconds
 
 
-def alone(work: stages.Work, other: stages.Work) -> None:
+def alone(work: Work, other: Work) -> None:
     """Carry out a work where that of another stage has not been."""
     Path(other.place).unlink(missing_ok=True)
     stages.carry_out(work)

@@ -21,9 +21,10 @@ import dlib
 import numpy as np
 from numpy.typing import NDArray
 
-from vox2face import faces
-from vox2face.train.synth.looks import Look, sample_look, sample_view
-from vox2face.train.synth.render import Rendered, render
+from vox2face.runtime import face_detection
+from vox2face.train.synth.face.looks import Look, sample_look
+from vox2face.train.synth.face.views import sample_view
+from vox2face.train.synth.face.render import Rendered, render
 
 GENDER_MEANS = np.array([122.782, 117.001, 104.298], np.float32)  # of dlib's own preprocessing
 
@@ -112,7 +113,7 @@ def main() -> None:
     for index, (look, rendered) in enumerate(zip(looks, pictures, strict=True)):
         for picture in rendered:
             total += 1
-            ours += len(faces.find(picture.pixels)) > 0
+            ours += len(face_detection.find(picture.pixels)) > 0
             boxes = detector(picture.pixels, 0)
             if not boxes:
                 continue
@@ -129,7 +130,7 @@ def main() -> None:
     rate, within, between = separation(np.array(codes), np.array(who))
     print(f"seed {options.seed}: {options.people} people, {options.views} views each")
     print(f"found by dlib's frontal detector        {len(codes) / total:8.1%}")
-    print(f"found by vox2face.faces.find            {ours / total:8.1%}")
+    print(f"found by vox2face.runtime.face_detection.find            {ours / total:8.1%}")
     print(f"landmarks against dlib, without jaw     {np.median(errors):8.3f} of the eye distance")
     print(f"landmarks against dlib, jaw             {np.median(jaws):8.3f}")
     print(f"dlib 128-d, equal error rate            {rate:8.1%}")

@@ -22,10 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import vox2face
-from vox2face.train.synth.bank import Bank, open_bank
-from vox2face.train.synth.voice_espeak import espeak_clip
-from vox2face.train.synth.voice_render import render_voice
-from vox2face.train.synth.voice_traits import Voice, sample_voice
+from vox2face.train.synth.bank.bank import Bank, open_bank
+from vox2face.train.synth.voice.espeak import espeak_clip
+from vox2face.train.synth.voice.render import render_voice
+from vox2face.train.synth.voice.traits import Voice, sample_voice
 
 IDENTITIES = 60  # of the equal error rate
 RIDGE = 1.0  # on embeddings of length 1

@@ -30,15 +30,16 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from vox2face.train import loop, recipe, voice_network
-from vox2face.train.losses import decoder_layer_l1, distillation, whole_batch_distance
-from vox2face.train.voice_losses import VoiceLosses
-from vox2face.train.voice_recipe import VoiceRecipe
-from vox2face.train.voice_task import VoiceTask
-from vox2face.zoo import ve_ast
-from vox2face.zoo.face_decoder import FaceDecoder
-from vox2face.zoo.frontends import voice_frontend
-from vox2face.zoo.vggface import VGGFace
+from vox2face.train.trainer import loop, recipe
+from vox2face.train.voice import network as voice_network
+from vox2face.train.voice.loss import decoder_layer_l1, distillation, whole_batch_distance
+from vox2face.train.voice.loss import VoiceLosses
+from vox2face.train.voice.recipe import VoiceRecipe
+from vox2face.train.voice.task import VoiceTask
+from vox2face.zoo.networks import spectrogram_transformer
+from vox2face.zoo.networks.face_decoder import FaceDecoder
+from vox2face.zoo.frontends.voice import voice_frontend
+from vox2face.zoo.networks.vggface import VGGFace
 
 WIDTH = 4096
 # recipe, which of its phases, options of the narrow network
@@ -123,7 +124,7 @@ class Case:
     def theirs(self) -> nn.Module:
         """Return theirs: that of transformers, or ours made of PyTorch's layers."""
         network = self.network()
-        if not isinstance(network, ve_ast.AST):
+        if not isinstance(network, spectrogram_transformer.AST):
             return plain(network)
         from transformers import ASTConfig, ASTForAudioClassification
 
@@ -131,7 +132,7 @@ class Case:
         return ASTForAudioClassification(
             ASTConfig(
                 hidden_size=hidden, num_hidden_layers=len(network.blocks), intermediate_size=inner,
-                num_attention_heads=hidden // ve_ast.HEAD_SIZE, num_labels=WIDTH,
+                num_attention_heads=hidden // spectrogram_transformer.HEAD_SIZE, num_labels=WIDTH,
             )
         )  # fmt: skip
 

@@ -50,6 +50,8 @@ OPS: dict[str, Op] = {op.name: op for op in (
        lambda a: a.reshape(a.shape[0], 7, 7, -1).transpose(0, 3, 1, 2),
        lambda a: a.transpose(0, 2, 3, 1).reshape(a.shape[0], -1)),
 )}
+
+
 # fmt: on
 
 

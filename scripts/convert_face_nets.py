@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from vox2face.converters.read import open_weights
-from vox2face.files import sha256
-from vox2face.zoo.face_api import ASSETS, DETECTOR, LANDMARKS
+from vox2face.converters.readers.open import open_weights
+from vox2face.core.files import sha256
+from vox2face.zoo.networks.face_api import ASSETS, DETECTOR, LANDMARKS
 
 # Result -> manifest, its weights, sha256 of both
 SOURCES = {

@@ -15,14 +15,15 @@ import h5py
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from pipeline_fixtures import bundle, wav  # noqa: F401  (fixtures)
-from twins import checkpoint, narrow
+from helpers.pipeline_fixtures import bundle, wav  # noqa: F401  (fixtures)
+from helpers.twins import checkpoint, narrow
 
 from vox2face.cli import main
+from vox2face.converters.keras.writer import random_layers, write_keras
 from vox2face.converters.ops import OPS, Op
-from vox2face.converters.write_keras import random_layers, write_keras
-from vox2face.spec import Entry, resolve
+from vox2face.core.entry import Entry, resolve
 from vox2face.zoo import registry
+from vox2face.zoo.catalog import ENTRIES
 
 ROOT = Path(__file__).parents[1]
 
@@ -50,7 +51,7 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> Callable[[Entry], None]:
     """Return a function that lets the registry answer with an entry for its name."""
 
     def put(entry: Entry) -> None:
-        entries = [entry if entry.name == known.name else known for known in registry.ENTRIES]
+        entries = [entry if entry.name == known.name else known for known in ENTRIES]
         monkeypatch.setattr(registry, "ENTRIES", entries)
 
     return put

@@ -5,14 +5,15 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    from vox2face.train.datasets.face import FaceDecoderDataset
+    from vox2face.train.datasets.voice import VoiceEncoderDataset
+
 __all__ = ["FaceDecoderDataset", "VoiceEncoderDataset"]
 
-if TYPE_CHECKING:
-    from vox2face.train.datasets import FaceDecoderDataset, VoiceEncoderDataset
-
 _HOMES = {
-    "FaceDecoderDataset": "vox2face.train.datasets",
-    "VoiceEncoderDataset": "vox2face.train.datasets",
+    "FaceDecoderDataset": "vox2face.train.datasets.voice",
+    "VoiceEncoderDataset": "vox2face.train.datasets.voice",
 }
 
 

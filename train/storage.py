@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from vox2face.errors import CorpusError, UsageError
-from vox2face.files import atomic_file
+from vox2face.core.errors import CorpusError, UsageError
+from vox2face.core.files import atomic_file
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem

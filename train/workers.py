@@ -12,7 +12,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
-from vox2face.errors import show_warning
+from vox2face.core.errors import show_warning
 
 
 class Workers(ProcessPoolExecutor):

@@ -10,7 +10,20 @@ import importlib.util
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.2.0.dev0"
+from vox2face.core.version import __version__ as __version__
+
+if TYPE_CHECKING:
+    from vox2face.converters.save_trained import save
+    from vox2face.core.errors import Vox2FaceError
+    from vox2face.media.decoded_face import Face
+    from vox2face.runtime.class_names import decode_predictions
+    from vox2face.runtime.face_decoder import FaceDecoder
+    from vox2face.runtime.face_encoder import FaceEncoder
+    from vox2face.runtime.load import load
+    from vox2face.runtime.pipelines import FaceToFace, SpeechToFace
+    from vox2face.runtime.voice_encoder import VoiceEncoder
+    from vox2face.zoo.registry import entry, list_models
+
 __all__ = [
     "Face",
     "FaceDecoder",
@@ -32,31 +45,19 @@ if importlib.util.find_spec("vox2face.zoo") is None:
         "leave the clone's root folder, or install the clone itself with 'pip install -e .'."
     )
 
-if TYPE_CHECKING:
-    from vox2face.converters.save import save
-    from vox2face.errors import Vox2FaceError
-    from vox2face.face import Face
-    from vox2face.face_decoder import FaceDecoder
-    from vox2face.face_encoder import FaceEncoder
-    from vox2face.labels import decode_predictions
-    from vox2face.pipelines import FaceToFace, SpeechToFace
-    from vox2face.runtime import load
-    from vox2face.voice_encoder import VoiceEncoder
-    from vox2face.zoo.registry import entry, list_models
-
 _HOMES = {
-    "Face": "vox2face.face",
-    "FaceDecoder": "vox2face.face_decoder",
-    "FaceEncoder": "vox2face.face_encoder",
-    "FaceToFace": "vox2face.pipelines",
-    "SpeechToFace": "vox2face.pipelines",
-    "VoiceEncoder": "vox2face.voice_encoder",
-    "Vox2FaceError": "vox2face.errors",
-    "decode_predictions": "vox2face.labels",
+    "Face": "vox2face.media.decoded_face",
+    "FaceDecoder": "vox2face.runtime.face_decoder",
+    "FaceEncoder": "vox2face.runtime.face_encoder",
+    "FaceToFace": "vox2face.runtime.pipelines",
+    "SpeechToFace": "vox2face.runtime.pipelines",
+    "VoiceEncoder": "vox2face.runtime.voice_encoder",
+    "Vox2FaceError": "vox2face.core.errors",
+    "decode_predictions": "vox2face.runtime.class_names",
     "entry": "vox2face.zoo.registry",
     "list_models": "vox2face.zoo.registry",
-    "load": "vox2face.runtime",
-    "save": "vox2face.converters.save",
+    "load": "vox2face.runtime.load",
+    "save": "vox2face.converters.save_trained",
 }
 
 

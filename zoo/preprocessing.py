@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vox2face.errors import UsageError
-from vox2face.spec import Entry, TensorSpec
+from vox2face.core.entry import Entry, TensorSpec
+from vox2face.core.errors import UsageError
 from vox2face.zoo.presets import FACE_PRESETS, face_preset
 from vox2face.zoo.voice_presets import VOICE_PRESETS, voice_preset
 
@@ -17,6 +17,7 @@ PIXELS = TensorSpec("image", ("batch", "height", "width", 3), "uint8", "NHWC",
     "RGB pictures of cropped faces, 0..255, all of one size")
 WAVEFORM = TensorSpec("waveform", ("batch", "samples"), "float32", "NT",
     "mono speech at 16 kHz, -1..1, at least 1600 samples")
+
 # fmt: on
 FRAMES_BY_BANDS = "NTC"  # the layout of a filter bank
 RAW = {"face-encoder": PIXELS, "voice-encoder": WAVEFORM}
@@ -66,9 +67,9 @@ def frontend(entry: Entry, preset: str) -> nn.Module:
 
     Recordings are levelled and cut or repeated inside.
     """
-    from vox2face.zoo import frontends
+    from vox2face.zoo.frontends import face, voice
 
     raw_input(entry)
     if entry.kind == "voice-encoder":
-        return frontends.VoiceInput(voice_preset(preset), heard(entry)).eval()
-    return frontends.FaceInput(face_preset(preset), entry.size).eval()
+        return voice.VoiceInput(voice_preset(preset), heard(entry)).eval()
+    return face.FaceInput(face_preset(preset), entry.size).eval()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vox2face.errors import UsageError
+from vox2face.core.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,8 @@ FACE_PRESETS: dict[str, FacePreset] = {preset.name: preset for preset in (
     FacePreset("vggface-original", "RGB", "stretch", "pil-bilinear", 1.0, MEAN_V1_RGB,
                "Parkhi, Vedaldi, Zisserman: Deep Face Recognition, BMVC 2015"),
 )}
+
+
 # fmt: on
 
 

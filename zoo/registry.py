@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vox2face.errors import BundleError, UsageError
-from vox2face.safetensors_header import FLOAT32, Stored, damaged, stored
-from vox2face.spec import Entry, Space, resolve
+from vox2face.core.entry import Entry, Space, resolve
+from vox2face.core.errors import BundleError, UsageError
+from vox2face.core.safetensors_header import FLOAT32, Stored, damaged, stored
 from vox2face.zoo.catalog import ENTRIES
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def load_module(model: Entry, weights: Path) -> nn.Module:
     They are read into memory: what becomes of the file afterwards does not matter. Raises
     `BundleError` unless these are the network's tensors, float32 and finite.
     """
-    from vox2face.safetensors_values import values
+    from vox2face.core.safetensors_values import values
 
     try:
         with weights.open("rb") as file:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vox2face.spec import Licence, Source
+from vox2face.core.entry import Licence, Source
 
 VGG_FACE_TERMS = Licence(
     identifier="other",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vox2face.errors import UsageError
+from vox2face.core.errors import UsageError
 
 PARTS = {"magnitude-phase": "magnitude and phase", "real-imaginary": "real and imaginary part"}
 
@@ -18,8 +18,8 @@ class VoicePreset:
     """Level a mono 16 kHz waveform, cut or lengthen it, and turn it into a spectrum over time.
 
     `decibels` is the level (RMS, in dB of full scale) it is brought to first, None if it is left
-    alone. `level` says how: "ffmpeg-normalize" (as `vox2face.audio.level`, in 16-bit steps) or
-    "increase-only" (never quieter, no steps). `samples` is the number the network hears,
+    alone. `level` says how: "ffmpeg-normalize" (as `vox2face.media.audio.level`, in 16-bit steps)
+    or "increase-only" (never quieter, no steps). `samples` is the number the network hears,
     None for any; of a longer recording that is the beginning, and `short` says what becomes of a
     shorter one: "repeat" (from its start again) or "pad" (the front end adds frames of 0).
 
@@ -87,6 +87,8 @@ VOICE_PRESETS: dict[str, VoicePreset] = {preset.name: preset for preset in (
                 "", True, 0.0, 1.0,
                 "resemble-ai/Resemblyzer resemblyzer/audio.py, voice_encoder.py"),
 )}
+
+
 # fmt: on
 
 

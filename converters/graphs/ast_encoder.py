@@ -13,6 +13,7 @@ EPSILON = 1e-12
 SQUARE, STRIDE = 16, 10  # of the published patches: bins or frames, and from one to the next
 FRAMES, STEP = 16, 8  # of deltas: frames of a patch, and from one to the next
 BINS = 128
+
 # Kernels over (bins, frames): first and second difference over time, over bins, the first over both
 DIFFERENCES = (
     *(0, 0, 0, 0, -1, 1, 0, 0, 0),

@@ -13,6 +13,7 @@ from itertools import product
 from vox2face.converters.graphs.graph import Builder, Graph, Shapes
 
 START = 14
+
 # Parity of an output row or column -> the taps that reach it, from the pixel before (only for even
 # ones) to the pixel behind: a transposed convolution runs over its kernel backwards
 TAPS = {0: (4, 2, 0), 1: (3, 1)}

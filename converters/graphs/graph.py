@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from vox2face.spec import TensorSpec
+from vox2face.core.entry import TensorSpec
 
 Shapes = Mapping[str, tuple[int, ...]]
 

@@ -8,7 +8,7 @@ from vox2face.converters.graphs.graph import Builder, Graph, Shapes
 
 
 def vggface(shapes: Shapes) -> Graph:
-    """Describe VGG-Face, with fc8 if that is among the tensors; see `vox2face.zoo.vggface`."""
+    """Describe VGG-Face, with fc8 if that is among the tensors."""
     b = Builder()
     taps: dict[str, str] = {}
     x = "input"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from vox2face.converters.layers import rules_of
-from vox2face.converters.mapping import Rule, WeightMap
+from vox2face.converters.layer_rules import rules_of
+from vox2face.converters.weight_map import Rule, WeightMap
 
 # fmt: off
 LAYERS = (
@@ -25,6 +25,7 @@ LAYERS = (
     ("texture_layers.4.0",  "transposed", (32, 32, 5, 5)),
     ("texture_layers.5.0",  "linear",     (3, 32, 1, 1)),
 )
+
 # fmt: on
 
 TABLE = WeightMap(
@@ -32,6 +33,7 @@ TABLE = WeightMap(
     match="name",
     rules=rules_of(LAYERS),
 )
+
 # Decoders of our own, of any width, whose textures belong to mean landmarks
 WARPING = WeightMap(
     like="a face decoder that warps",

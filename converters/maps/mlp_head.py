@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from vox2face.converters.layers import rules_of
-from vox2face.converters.mapping import WeightMap
+from vox2face.converters.layer_rules import rules_of
+from vox2face.converters.weight_map import WeightMap
 
 # fmt: off
 LAYERS = (
@@ -14,6 +14,7 @@ LAYERS = (
     ("fc1",         "linear", (512, 256)),
     ("fc2",         "linear", (4096, 512)),
 )
+
 # fmt: on
 
 TABLE = WeightMap(

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from vox2face.converters.layers import rules_of
-from vox2face.converters.mapping import WeightMap
+from vox2face.converters.layer_rules import rules_of
+from vox2face.converters.weight_map import WeightMap
 
 Layer = tuple[str, str, tuple[int, ...]]
 
@@ -19,6 +19,7 @@ STEM = (
     ("conv1/7x7_s2",    "conv",       (7, 7, 3, 64)),
     ("conv1/7x7_s2/bn", "batch_norm", (64,)),
 )
+
 # Stage, its blocks, channels before it, inside its blocks and behind it
 STAGES = (
     ("conv2", 3,   64,  64,  256),
@@ -26,6 +27,7 @@ STAGES = (
     ("conv4", 6,  512, 256, 1024),
     ("conv5", 3, 1024, 512, 2048),
 )
+
 # fmt: on
 CLASSIFIER = ("classifier", "dense", (2048, 8631))
 

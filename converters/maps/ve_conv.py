@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from vox2face.converters.layers import rules_of
-from vox2face.converters.mapping import WeightMap
+from vox2face.converters.layer_rules import rules_of
+from vox2face.converters.weight_map import WeightMap
 
 # fmt: off
 LAYERS = (
@@ -28,6 +28,7 @@ LAYERS = (
     ("layer10.1", "linear", (4096, 29184)),
     ("layer11.0", "linear", (4096, 4096)),
 )
+
 # fmt: on
 
 TABLE = WeightMap(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vox2face.converters.layers import rules_of
+from vox2face.converters.layer_rules import rules_of
 
 # fmt: off
 CONVOLUTIONS = rules_of((

@@ -6,7 +6,7 @@ src/tensorflow_to_pytroch/VGGFace16_rcmalli.py; vgg_face_dag.py of S. Albanie's 
 
 from __future__ import annotations
 
-from vox2face.converters.mapping import Layout
+from vox2face.converters.weight_map import Layout
 
 # fmt: off
 # Torch module, VGGFace_serengil.pt, VGGFace16_rcmalli.pt
@@ -28,6 +28,7 @@ LAYERS = (
     ("fc7",     "layer15.0", "layer15.0"),
     ("fc8",     "layer16.1", "layer16.0"),
 )
+
 # fmt: on
 
 # Shapes cannot tell the order of a matrix's columns, names do: with the torch module's names,
@@ -42,6 +43,7 @@ SPEECH_TO_FACE_SERENGIL = Layout(
     like="VGGFace_serengil of the Speech-to-face repo",
     names={layer: name for layer, name, _ in LAYERS},
 )
+
 # layer14.1 is the Speech-to-face repo's, whose converter transposes the matrix of Keras and leaves
 # its columns in the order in which Keras flattens a map, so that its own network is wrong there.
 SPEECH_TO_FACE_RCMALLI = Layout(

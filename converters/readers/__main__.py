@@ -21,9 +21,9 @@ from typing import Any, TextIO
 import numpy as np
 
 from vox2face.converters.readers.base import EXPANSION, GREEDY, Opened, Tick, explained
-from vox2face.errors import Vox2FaceError, WeightFileError
-from vox2face.files import FULL_DISK, identify, signature
-from vox2face.safetensors_header import header
+from vox2face.core.errors import Vox2FaceError, WeightFileError
+from vox2face.core.files import FULL_DISK, identify, signature
+from vox2face.core.safetensors_header import header
 
 SECONDS, RATE = 5, 20 << 20  # of computing: for any file, and bytes declared for each one more
 MEMORY = 400 << 20  # bytes, beside twice the declared ones
@@ -31,8 +31,8 @@ MOST: list[int] = []  # the bytes that this process may take, where it has to lo
 EVERY = 0.5  # seconds between two signs of life
 PYTORCH = "a PyTorch file"
 READERS = {  # by what `identify` says; tfjs for all others
-    "HDF5": "hdf5",
-    "a zip archive": "archives",
+    "HDF5": "keras.reader",
+    "a zip archive": "zip_archive",
     PYTORCH: "pytorch",
     "a safetensors file": "safetensors_file",
 }

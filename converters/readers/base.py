@@ -12,9 +12,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from vox2face.converters.mapping import StoredArray
-from vox2face.errors import Vox2FaceError, WeightFileError
-from vox2face.files import FULL_DISK, size_text
+from vox2face.converters.weight_map import StoredArray
+from vox2face.core.errors import Vox2FaceError, WeightFileError
+from vox2face.core.files import FULL_DISK, size_text
 
 Values = NDArray[np.float32]
 Tick = Callable[[], None]
@@ -23,10 +23,12 @@ Blocks: TypeAlias = Iterator[NDArray[Any]]
 LEGACY = "legacy Keras HDF5"  # the format that every Keras reads
 MAX_NAME = 1000  # characters
 MAX_AXES = 32
+
 # Compressed values may take 4 times the file (8-bit numbers do), and this much for small files.
 EXPANSION, ALLOWANCE = 4, 16 << 20
 BLOCK = 1 << 24  # bytes that are read at once
 GREEDY = 3  # the exit code of a reader that takes too much memory
+
 # Arrays that count batches in training and are no weights.
 COUNTERS = {"num_batches_tracked"}
 

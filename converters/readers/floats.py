@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vox2face.errors import WeightFileError
+from vox2face.core.errors import WeightFileError
 
 # bfloat16, which NumPy does not know, is the upper half of a float32
 KINDS: dict[str, np.dtype[Any]] = {

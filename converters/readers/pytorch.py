@@ -23,8 +23,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from vox2face.converters.mapping import StoredArray, split_name
-from vox2face.converters.readers.archives import require_sound
 from vox2face.converters.readers.base import (
     BLOCK,
     COUNTERS,
@@ -35,15 +33,19 @@ from vox2face.converters.readers.base import (
     row_blocks,
 )
 from vox2face.converters.readers.floats import checked_kind, words
-from vox2face.errors import WeightFileError
+from vox2face.converters.readers.zip_archive import require_sound
+from vox2face.converters.weight_map import StoredArray, split_name
+from vox2face.core.errors import WeightFileError
 
 FORMAT = "PyTorch state dict"
 OLD_FORMAT = "PyTorch state dict of PyTorch before 1.6"
 MULTIARRAY: Any = importlib.import_module("numpy._core.multiarray")
 FACTS = 100_000  # numbers beside the weights, of which so many are too many
 DEPTH = 50  # of lists in lists
+
 # Where checkpoints keep their weights, the best place first
 PLACES = ("state_dict", "model_state_dict", "model_state", "model", "net", "network")
+
 # What may lie beside weights, under the names of all versions; nothing of it runs foreign code
 BESIDE: list[Any] = [
     (np.ndarray, "numpy.ndarray"),

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from vox2face.converters.mapping import StoredArray, split_name
 from vox2face.converters.readers.base import (
     COUNTERS,
     Blocks,
@@ -20,8 +19,9 @@ from vox2face.converters.readers.base import (
     file_blocks,
 )
 from vox2face.converters.readers.floats import KINDS, checked_kind, widened, words
-from vox2face.converters.readers.texts import MAX_BYTES, parsed
-from vox2face.errors import WeightFileError
+from vox2face.converters.readers.safe_json import MAX_BYTES, parsed
+from vox2face.converters.weight_map import StoredArray, split_name
+from vox2face.core.errors import WeightFileError
 
 FORMAT = "safetensors"
 DTYPES = {"F32": "float32", "F64": "float64", "F16": "float16", "BF16": "bfloat16"}

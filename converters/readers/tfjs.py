@@ -18,16 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vox2face.converters.mapping import StoredArray, split_name
-from vox2face.converters.readers.base import (
-    Blocks,
-    Opened,
-    Tick,
-    checked_shape,
-    file_blocks,
-)
-from vox2face.converters.readers.texts import listing, part
-from vox2face.errors import WeightFileError
+from vox2face.converters.readers.base import Blocks, Opened, Tick, checked_shape, file_blocks
+from vox2face.converters.readers.safe_json import listing, part
+from vox2face.converters.weight_map import StoredArray, split_name
+from vox2face.core.errors import WeightFileError
 
 FORMAT = "TensorFlow.js weights"
 MAX_PARTS = 1000

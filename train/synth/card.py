@@ -10,12 +10,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vox2face import __version__
-from vox2face.errors import CorpusError
-from vox2face.files import atomic_file
+from vox2face.core.errors import CorpusError
+from vox2face.core.files import atomic_file
+from vox2face.core.version import __version__
 
 if TYPE_CHECKING:
-    from vox2face.train.synth.bank import Bank
+    from vox2face.train.synth.bank.bank import Bank
 
 # As HQ-VoxCeleb's list has them; rows of our own below it
 META = (
@@ -157,8 +157,9 @@ def card(
     settings: Mapping[str, Any], bank: Bank, people: Sequence[Mapping[str, Any]], identities: int
 ) -> str:
     """Return the card of a corpus as Markdown with Hugging Face's metadata."""
-    from vox2face.train.synth import looks, voice_traits
+    from vox2face.train.synth.face import looks
     from vox2face.train.synth.person import OLDEST, YOUNGEST
+    from vox2face.train.synth.voice import traits
 
     count = Counter((p["split"], p["male"]) for p in people)
     splits = "\n".join(
@@ -178,7 +179,7 @@ def card(
         youngest=YOUNGEST,
         oldest=OLDEST,
         bank=f"{bank.description}\nLicence of the bank: {bank.licence}.",
-        voice_ties=listed(voice_traits.TIES),
+        voice_ties=listed(traits.TIES),
         face_ties=listed(looks.TIES),
         settings=json.dumps(dict(settings), indent=2, sort_keys=True),
     )

@@ -25,13 +25,14 @@ from typing import Any
 
 import numpy as np
 
-from vox2face.errors import CorpusError
-from vox2face.extras import require
-from vox2face.files import atomic_file, require_space
-from vox2face.progress import Bars
-from vox2face.train.claim import claim
+from vox2face.core.errors import CorpusError
+from vox2face.core.extras import require
+from vox2face.core.files import atomic_file, require_space
+from vox2face.core.progress import Bars
+from vox2face.train.media import save_wav
+from vox2face.train.outputs import claim
 from vox2face.train.synth import media
-from vox2face.train.synth.bank import Bank, open_bank
+from vox2face.train.synth.bank.bank import Bank, open_bank
 from vox2face.train.synth.card import write_tables
 from vox2face.train.synth.person import Person, sample_person, split_of
 from vox2face.train.workers import Workers
@@ -154,8 +155,8 @@ def make(out: Path, index: int) -> None:
 
 def write_picture(out: Path, settings: Settings, person: Person, k: int) -> dict[str, Any]:
     """Render and write a picture; return its path, view and landmarks (68, 2) in pixels."""
-    from vox2face.train.synth.looks import sample_view
-    from vox2face.train.synth.render import render
+    from vox2face.train.synth.face.render import render
+    from vox2face.train.synth.face.views import sample_view
 
     view = sample_view(np.random.default_rng([settings.seed, 5, person.index, k]))
     rendered = render(person.look, view, settings.size)
@@ -173,7 +174,7 @@ def write_clip(out: Path, settings: Settings, person: Person, bank: Bank, k: int
     rng = np.random.default_rng([settings.seed, 7, person.index, k])
     waveform = media.spoken(bank, person.voice, sentence, rng, settings.synthesis)
     path = f"{CLIPS}/{person.speaker}/{sentence}/{k + 1:05d}.wav"
-    media.save_wav(out / path, waveform)
+    save_wav(out / path, waveform)
     return {"path": path, "sentence": sentence, "seconds": round(len(waveform) / 16000, 3)}
 
 

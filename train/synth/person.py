@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vox2face.train.synth.looks import Look, sample_look
-from vox2face.train.synth.voice_traits import Voice, sample_voice
+from vox2face.train.synth.face.looks import Look, sample_look
+from vox2face.train.synth.voice.traits import Voice, sample_voice
 
 # Of twenty people in a row so many go to each split, in an order drawn for these twenty.
 BLOCK = {"train": 15, "val": 2, "test": 3}

@@ -12,9 +12,9 @@ from typing import Any
 
 import click
 
-from vox2face import __version__
 from vox2face.cli.program import program
-from vox2face.errors import ParityError, Vox2FaceError, one_line, show_warning
+from vox2face.core.errors import ParityError, Vox2FaceError, one_line, show_warning
+from vox2face.core.version import __version__
 
 INTERRUPTED = 128 + signal.SIGINT  # what a shell says of a program that Ctrl-C ended
 COMMANDS = {

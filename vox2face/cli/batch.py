@@ -13,11 +13,11 @@ import click
 
 from vox2face.cli.paths import Place
 from vox2face.cli.reading import Reading
-from vox2face.errors import UsageError, Vox2FaceError
-from vox2face.files import PICTURES, require_possible, sha256
+from vox2face.core.errors import UsageError, Vox2FaceError
+from vox2face.core.files import PICTURES, require_possible, sha256
 
 if TYPE_CHECKING:
-    from vox2face.face import Face
+    from vox2face.media.decoded_face import Face
 
 FOLDER = "faces"
 MODEL = "NAME|DIR|hf:USER/REPO"
@@ -198,7 +198,7 @@ def carry_out(
 
     `facts` are the models and what else makes a picture what it is.
     """
-    from vox2face.progress import Bars
+    from vox2face.core.progress import Bars
 
     outcome, todo = Outcome(), []
     for item in items:
@@ -226,7 +226,7 @@ def finished(item: Item, facts: dict[str, str], options: dict[str, Any]) -> bool
 
     Anything else in its place is an error. Without marks a picture cannot tell, and is kept.
     """
-    from vox2face.face import made_by
+    from vox2face.media.decoded_face import made_by
 
     if item.target.is_dir():
         raise UsageError(f"{item.target} is a folder: choose another --output.")

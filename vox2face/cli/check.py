@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 
 from vox2face.cli.paths import Place
-from vox2face.errors import ParityError
-from vox2face.locate import existing
-from vox2face.progress import Bars
+from vox2face.core.errors import ParityError
+from vox2face.core.progress import Bars
+from vox2face.runtime.resolve import existing
 
 
 @click.command(name="check")
@@ -27,7 +27,7 @@ def command(bundle: str, weights: Path | None) -> None:
     Its files must be unaltered, and every layer must compute what the original computes.
     """
     from vox2face.cli.report import print_report
-    from vox2face.converters.check import check
+    from vox2face.converters.verify_bundle import check
 
     with closing(Bars()) as bars:
         report = check(existing(bundle), weights, bars.advance)

@@ -9,12 +9,13 @@ from typing import Any
 
 import click
 
-from vox2face import hub, locate
 from vox2face.cli.paths import Place
-from vox2face.errors import UsageError
-from vox2face.files import size_text
-from vox2face.progress import Bars
-from vox2face.spec import Entry, Space
+from vox2face.core.entry import Entry, Space
+from vox2face.core.errors import UsageError
+from vox2face.core.files import size_text
+from vox2face.core.progress import Bars
+from vox2face.runtime import resolve
+from vox2face.store import hub
 from vox2face.zoo import registry
 
 FILE = Place()
@@ -149,23 +150,24 @@ def space_of(made: Entry, face: str) -> Space:
         raise UsageError(f"{made.name} is trained on no embeddings: leave --face out.")
     if face == "unknown":
         return Space()
-    if not face or (kind := locate.kind_of(face)) != "face-encoder":
+    if not face or (kind := resolve.kind_of(face)) != "face-encoder":
         what = f"is a {kind}" if face else "is empty"
         raise UsageError(f"--face {face} {what}: name the face encoder of the training.")
-    own = hub.is_address(face) or locate.is_path(face)
+    own = hub.is_address(face) or resolve.is_path(face)
     if not own and registry.entry(face).width != made.width:
         raise UsageError(
             f"--face {face} gives {registry.entry(face).width} values, and {made.name} is for "
             f"{made.width}: name the face encoder of the training."
         )
-    space = locate.locate(face).space if own else registry.entry(face).own_space
+    space = resolve.locate(face).space if own else registry.entry(face).own_space
     return replace(space, preset=made.space.preset)
 
 
 def run(entry: Entry, weights: Path | None, out: Path | None, **options: Any) -> None:
     """Convert, with the options of `chain.convert`; print what was proven and written."""
     from vox2face.cli.report import print_report
-    from vox2face.converters.chain import Feedback, convert
+    from vox2face.converters.convert import convert
+    from vox2face.converters.job import Feedback
 
     with closing(Bars()) as bars:
 

@@ -77,9 +77,9 @@ def compare_faces(path: Path) -> None:
     """Convert the network that comes with vox2face, and tell the sample pictures apart with it."""
     import numpy as np
 
-    from vox2face.converters.chain import convert
-    from vox2face.image import samples
-    from vox2face.runtime import load
+    from vox2face.converters.convert import convert
+    from vox2face.media.image import samples
+    from vox2face.runtime.load import load
     from vox2face.zoo.registry import entry
 
     click.echo(convert(entry("dlib_resnet128.dlib"), out=path, force=True).report.verdict())
@@ -94,16 +94,16 @@ def compare_faces(path: Path) -> None:
 
 def make_weights(path: Path) -> None:
     """Write a full-size file in serengil's layout with random weights."""
-    from vox2face.converters.maps.serengil import RULES
-    from vox2face.converters.write_keras import random_layers, write_keras
+    from vox2face.converters.keras.writer import random_layers, write_keras
+    from vox2face.converters.maps.vggface_serengil import RULES
 
     write_keras(path, random_layers(RULES, seed=0))
 
 
 def export(bundle: Path, path: Path) -> float:
     """Export with the front end; return the largest difference, as a part of the largest value."""
-    from vox2face.bundle import read
-    from vox2face.converters.deliver import export_file
+    from vox2face.converters.bundle_onnx import export_file
+    from vox2face.store.bundle import read
 
     return export_file(read(bundle), path, frontend=True).rows[0].max_rel
 
@@ -112,9 +112,9 @@ def embed(bundle: Path) -> None:
     """Embed the two sample pictures with torch and with ONNX Runtime and print both."""
     import numpy as np
 
-    from vox2face.image import samples
-    from vox2face.parity import cosine_similarity
-    from vox2face.runtime import load
+    from vox2face.core.parity import cosine_similarity
+    from vox2face.media.image import samples
+    from vox2face.runtime.load import load
 
     results: dict[str, Any] = {}
     pictures = samples()

@@ -14,14 +14,14 @@ import click
 from vox2face.cli.batch import list_failures
 from vox2face.cli.paths import Place
 from vox2face.cli.reading import Reading
-from vox2face.errors import UsageError, Vox2FaceError
-from vox2face.files import require_writable
+from vox2face.core.errors import UsageError, Vox2FaceError
+from vox2face.core.files import require_writable
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from vox2face.labels import Named
-    from vox2face.loaded import Embeddings
+    from vox2face.runtime.base import Embeddings
+    from vox2face.runtime.class_names import Named
 
 STANDARD = Path("-")  # standard output
 TOP = 5  # names a picture, unless --top says otherwise
@@ -85,12 +85,12 @@ def command(
     written, and the exit code is 1.
     """
     require_possible(files, output, normalize, classify, top, labels)
-    from vox2face.face_encoder import FaceEncoder
-    from vox2face.labels import checked_top, decode_predictions, names_for, read_labels
-    from vox2face.loaded import normalized
-    from vox2face.locate import kind_of
-    from vox2face.runtime import load_kind
-    from vox2face.voice_encoder import VoiceEncoder
+    from vox2face.runtime.base import normalized
+    from vox2face.runtime.class_names import checked_top, decode_predictions, names_for, read_labels
+    from vox2face.runtime.face_encoder import FaceEncoder
+    from vox2face.runtime.load import load_kind
+    from vox2face.runtime.resolve import kind_of
+    from vox2face.runtime.voice_encoder import VoiceEncoder
 
     names: Sequence[str] | None = None if labels is None else read_labels(labels)
     where = {"backend": backend, "device": device, "preset": preset}
@@ -193,7 +193,7 @@ def deliver(output: Path, text: Callable[[], str], arrays: dict[str, Any]) -> No
         return
     import numpy as np
 
-    from vox2face.files import atomic_file
+    from vox2face.core.files import atomic_file
 
     with atomic_file(output) as partial, partial.open("wb") as file:
         if output.suffix == ".csv":

@@ -10,8 +10,8 @@ import click
 
 from vox2face.cli import batch
 from vox2face.cli.paths import Place
-from vox2face.errors import UsageError
-from vox2face.files import require_writable
+from vox2face.core.errors import UsageError
+from vox2face.core.files import require_writable
 
 MODEL = "NAME|DIR|hf:USER/REPO"
 
@@ -86,11 +86,11 @@ def command(manifest: str, prepared: str, out: Path | None, pool: str, **chosen:
     people, the latent oracle; within one gender; cosine, L1 and L2; by groups; decoded pictures.
     With 95 % intervals. Two runs give the same bytes.
     """
-    from vox2face.train import evaluate_files, evaluate_run, evaluate_text
-    from vox2face.train import manifest as manifests
-    from vox2face.train.evaluate_options import Options
-    from vox2face.train.evaluate_prepared import PreparedArrays
-    from vox2face.train.evaluate_voices import Voices
+    from vox2face.train.corpus import manifest as manifests
+    from vox2face.train.evaluate import report, results, run
+    from vox2face.train.evaluate.embeddings import Voices
+    from vox2face.train.evaluate.options import Options
+    from vox2face.train.evaluate.prepared import PreparedArrays
 
     options = Options(pool=people(pool), **{**chosen, "face": ""}).checked()
     if out is not None:
@@ -99,13 +99,13 @@ def command(manifest: str, prepared: str, out: Path | None, pool: str, **chosen:
     arrays = PreparedArrays(prepared, table)
     options = replace(options, face=arrays.chosen(chosen["face"]))
     if out is not None:
-        evaluate_files.require_free(out, options, table)
-    kept = None if out is None else out / evaluate_files.VOICES
+        results.require_free(out, options, table)
+    kept = None if out is None else out / results.VOICES
     voices = Voices(kept, options.max_failures)
-    outcome = evaluate_run.run(table, arrays, options, voices)
-    click.echo(evaluate_text.report(outcome.results), nl=False)
+    outcome = run.run(table, arrays, options, voices)
+    click.echo(report.report(outcome.results), nl=False)
     if out is not None:
-        written = evaluate_files.write(outcome, out)
+        written = results.write(outcome, out)
         click.echo(f"\nWritten to {out}: {', '.join(path.name for path in written)}")
 
 

@@ -10,14 +10,14 @@ import click
 
 from vox2face.cli import batch
 from vox2face.cli.paths import Place
-from vox2face.errors import UsageError
-from vox2face.files import size_text
-from vox2face.locate import locate
-from vox2face.progress import Bars
+from vox2face.core.errors import UsageError
+from vox2face.core.files import size_text
+from vox2face.core.progress import Bars
+from vox2face.runtime.resolve import locate
 from vox2face.zoo.preprocessing import meaning
 
 if TYPE_CHECKING:
-    from vox2face.parity import Report
+    from vox2face.core.parity import Report
 
 ENCODERS = {"speech2face": "voice", "face2face": "face"}  # pipeline -> the option of its encoder
 
@@ -126,8 +126,8 @@ def to_pipeline(
         if (value is None) == (name in wanted):
             need = " and ".join(f"--{name}" for name in wanted)
             raise UsageError(f"{pipeline} is made of {need}: give both and no other.")
-    from vox2face.converters.deliver import require_exportable
-    from vox2face.converters.one_file import export_pipeline
+    from vox2face.converters.bundle_onnx import require_exportable
+    from vox2face.converters.pipeline_onnx import export_pipeline
 
     require_exportable(output)
     encoder, decoder = (locate(str(parts[name])) for name in wanted)
@@ -138,7 +138,7 @@ def to_onnx(
     model: str, output: Path, preset: str | None, frontend: bool, logits: bool, half: bool
 ) -> None:
     """Write an ONNX file and print how well it agrees with torch."""
-    from vox2face.converters.deliver import export_file, require_exportable
+    from vox2face.converters.bundle_onnx import export_file, require_exportable
 
     require_exportable(output)
     if preset is not None:
@@ -157,7 +157,7 @@ def tell(report: Report) -> None:
 
 def to_keras(model: str, output: Path) -> None:
     """Write a Keras file and say that it was compared."""
-    from vox2face.converters.export_keras import export_keras, require_writable
+    from vox2face.converters.bundle_keras import export_keras, require_writable
 
     require_writable(output)
     target = locate(model)

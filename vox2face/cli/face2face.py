@@ -13,15 +13,15 @@ from vox2face.cli import batch
 from vox2face.cli.batch import MODEL, Item
 from vox2face.cli.paths import Place
 from vox2face.cli.reading import Reading
-from vox2face.errors import UsageError, Vox2FaceError
-from vox2face.files import PICTURES
+from vox2face.core.errors import UsageError, Vox2FaceError
+from vox2face.core.files import PICTURES
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from vox2face.face import Face
-    from vox2face.pipelines import FaceToFace
+    from vox2face.media.decoded_face import Face
+    from vox2face.runtime.pipelines import FaceToFace
 
 
 @click.command(name="face2face")
@@ -46,7 +46,7 @@ def command(images: tuple[Path, ...], **arguments: Any) -> None:
     """
     cut = cutter(arguments["crop"], arguments["align"], arguments["face_choice"])
     items = batch.plan(images, arguments["output"], PICTURES, sheets=arguments["compare"])
-    from vox2face.pipelines import FaceToFace, identity
+    from vox2face.runtime.pipelines import FaceToFace, identity
 
     where = {name: arguments[name] for name in ("backend", "device", "any_space")}
     pipeline = FaceToFace.from_zoo(arguments["face"], arguments["decoder"], **where)
@@ -61,7 +61,7 @@ def command(images: tuple[Path, ...], **arguments: Any) -> None:
 
     def save(item: Item, face: Face) -> None:
         if arguments["compare"]:
-            from vox2face.comparison import compare
+            from vox2face.media.comparison import compare
 
             compare(item.sheet, cut(item.sources[0]), face, None)
         face.save(item.target, arguments["landmarks"], not arguments["no_marks"])
@@ -77,7 +77,7 @@ def command(images: tuple[Path, ...], **arguments: Any) -> None:
 
 def cutter(crop: bool, align: bool, choice: str | None) -> Any:
     """Return the function that reads a picture, and cuts the face out if that is asked for."""
-    from vox2face.image import decode
+    from vox2face.media.image import decode
 
     if not crop:
         if align or choice is not None:
@@ -88,14 +88,14 @@ def cutter(crop: bool, align: bool, choice: str | None) -> Any:
     which = int(choice) if choice and choice != "largest" else choice or "one"
 
     def cut(path: Path) -> NDArray[np.uint8]:
-        from vox2face import faces
+        from vox2face.runtime import face_detection
 
         picture = decode(path)
         try:
-            face = faces.the_face(picture, which)
+            face = face_detection.the_face(picture, which)
         except Vox2FaceError as error:
             raise type(error)(f"{path}: {error}") from error
-        return faces.crop(picture, face, align=align)[0]
+        return face_detection.crop(picture, face, align=align)[0]
 
     return cut
 
@@ -115,7 +115,7 @@ def made(
     if ready:
         import torch
 
-        from vox2face.pipelines import decoded
+        from vox2face.runtime.pipelines import decoded
 
         embeddings = pipeline.face.embed(torch.cat(pictures))
         yield from zip(ready, decoded(pipeline.face, pipeline.decoder, embeddings), strict=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from vox2face.files import require_possible
+from vox2face.core.files import require_possible
 
 
 class Place(click.Path):

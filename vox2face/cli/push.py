@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from vox2face import hub
-from vox2face.errors import UsageError
-from vox2face.locate import existing
+from vox2face.core.errors import UsageError
+from vox2face.runtime.resolve import existing
+from vox2face.store import hub
 
 
 @click.command(name="push")

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from vox2face.errors import Vox2FaceError
-from vox2face.files import left_behind, partial_path
+from vox2face.core.errors import Vox2FaceError
+from vox2face.core.files import left_behind, partial_path
 
 NAME = "vox2face-reading"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from vox2face.parity import Parity, Report
+from vox2face.core.parity import Parity, Report
 
 HEAD = f"{'max abs':>9} {'max rel':>8} {'cosine':>10}"
 

@@ -12,12 +12,12 @@ from vox2face.cli import batch
 from vox2face.cli.batch import MODEL, Item
 from vox2face.cli.paths import Place
 from vox2face.cli.reading import Reading
-from vox2face.errors import AudioError, UsageError, Vox2FaceError
+from vox2face.core.errors import AudioError, UsageError, Vox2FaceError
 
 if TYPE_CHECKING:
-    from vox2face.face import Face
-    from vox2face.loaded import Embeddings
-    from vox2face.pipelines import SpeechToFace
+    from vox2face.media.decoded_face import Face
+    from vox2face.runtime.base import Embeddings
+    from vox2face.runtime.pipelines import SpeechToFace
 
 SUFFIXES = (
     *(".wav", ".flac", ".mp3", ".m4a", ".aac", ".ogg", ".opus", ".webm", ".wma", ".aiff"),
@@ -54,7 +54,7 @@ def command(audio: tuple[Path, ...], compare: Path | None, **arguments: Any) -> 
     output, fuse = arguments["output"], arguments["fuse"]
     items = batch.plan(audio, output, SUFFIXES, fuse, sheets=compare is not None)
     original = comparison(compare, arguments["face"], len(items))
-    from vox2face.pipelines import FaceToFace, SpeechToFace, identity
+    from vox2face.runtime.pipelines import FaceToFace, SpeechToFace, identity
 
     where = {name: arguments[name] for name in ("backend", "device", "any_space")}
     pipeline = SpeechToFace.from_zoo(arguments["voice"], arguments["decoder"], **where)
@@ -69,7 +69,7 @@ def command(audio: tuple[Path, ...], compare: Path | None, **arguments: Any) -> 
 
     def save(item: Item, face: Face) -> None:
         if original is not None:
-            from vox2face.comparison import compare as sheet
+            from vox2face.media.comparison import compare as sheet
 
             sheet(item.sheet, original, other(original) if other else None, face)
         face.save(item.target, arguments["landmarks"], not arguments["no_marks"])
@@ -94,7 +94,7 @@ def comparison(compare: Path | None, face: str | None, count: int) -> Any:
         return None
     if count > 1:
         raise UsageError(f"--compare shows one speaker, and there are {count} recordings.")
-    from vox2face.image import decode
+    from vox2face.media.image import decode
 
     return decode(compare)
 
@@ -105,7 +105,7 @@ def made(
     """Yield each item with its face, or with what is wrong with its recordings."""
     import numpy as np
 
-    from vox2face.pipelines import decoded, fused
+    from vox2face.runtime.pipelines import decoded, fused
 
     ready, embeddings = [], []
     for item in items:

@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from vox2face.bundle import default_path, is_bundle
-from vox2face.spec import OUTPUT_ACTIVATIONS, Entry
+from vox2face.core.entry import OUTPUT_ACTIVATIONS, Entry
+from vox2face.store.bundle import default_path, is_bundle
 from vox2face.zoo.registry import entry, list_models
 
 PINNED = "none is published; the first download is pinned"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from vox2face.spec import OUTPUT_ACTIVATIONS, Entry, TensorSpec
+from vox2face.core.entry import OUTPUT_ACTIVATIONS, Entry, TensorSpec
 from vox2face.zoo.preprocessing import meaning
 
 HEAD = """\

@@ -56,9 +56,9 @@ def command(
     whole bank takes about an hour and a half of one core and 120 MB. A run that was stopped goes
     on where it was.
     """
-    from vox2face.progress import Bars
-    from vox2face.train.synth.bank import open_bank
-    from vox2face.train.synth.bank_build import build_bank
+    from vox2face.core.progress import Bars
+    from vox2face.train.synth.bank.bank import open_bank
+    from vox2face.train.synth.bank.build import build_bank
 
     bars = Bars()
     try:

@@ -48,11 +48,11 @@ def command(
 
     Nothing of the corpus is renamed or changed. Run the same command again to go on.
     """
-    from vox2face.errors import Vox2FaceError
-    from vox2face.train import manifest as manifests
-    from vox2face.train.dataset_rows import require_same
-    from vox2face.train.export_speech_to_face import Options, export
-    from vox2face.train.prepared import open_prepared
+    from vox2face.core.errors import Vox2FaceError
+    from vox2face.train.corpus import manifest as manifests
+    from vox2face.train.corpus.manifest import require_same
+    from vox2face.train.export.speech_to_face import Options, export
+    from vox2face.train.prepare.reader import open_prepared
 
     table = manifests.read(manifest)
     source = open_prepared(prepared) if prepared else None

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vox2face.cli.paths import Address
-from vox2face.files import require_possible
+from vox2face.core.files import require_possible
 
 if TYPE_CHECKING:
-    from vox2face.train.index import Index
+    from vox2face.train.corpus.index import Index
 
 PLACE = "DIR|ADDRESS"
 SPLIT_FILE = "split.csv"
@@ -61,8 +61,9 @@ def command(folder: str | None, out: str | None, force: bool, **given: Any) -> N
     """
     import json
 
-    from vox2face.errors import UsageError
-    from vox2face.train import index, manifest, storage
+    from vox2face.core.errors import UsageError
+    from vox2face.train import storage
+    from vox2face.train.corpus import index, manifest
 
     split = given.pop("split")
     options = {name: given.pop(name) for name in ("seed", "keep", "allow_empty")}
@@ -92,10 +93,10 @@ def command(folder: str | None, out: str | None, force: bool, **given: Any) -> N
 
 def inside(folder: str, given: dict[str, Any]) -> dict[str, str]:
     """Return the corpora found in a folder, as options name them."""
-    from vox2face.errors import CorpusError, UsageError
-    from vox2face.train.layouts import layouts_in
-    from vox2face.train.tally import Tally
-    from vox2face.train.trees import open_tree
+    from vox2face.core.errors import CorpusError, UsageError
+    from vox2face.train.corpus.layouts import layouts_in
+    from vox2face.train.corpus.skipped import Tally
+    from vox2face.train.corpus.tree import open_tree
 
     corpora = ("voxceleb1", "voxceleb2", "hq_voxceleb", "speech_to_face", "voices", "faces")
     if named := [name for name in corpora if given[name]]:
@@ -132,7 +133,7 @@ def listed(counts: dict[str, int]) -> str:
 
 def shares(text: str) -> tuple[float, ...]:
     """Return the fractions of the three splits."""
-    from vox2face.errors import UsageError
+    from vox2face.core.errors import UsageError
 
     try:
         return tuple(float(part) for part in text.split(","))

@@ -83,8 +83,8 @@ def command(manifest: str, out: str, stages: str, faces: tuple[str, ...], **chos
     goes on when it is started again. Files that cannot be used are listed in DIR/failures.csv,
     pictures with several faces, of which the largest counts, in DIR/several_faces.csv.
     """
-    from vox2face.train.prepare import prepare
-    from vox2face.train.prepare_options import Options
+    from vox2face.train.prepare.options import Options
+    from vox2face.train.prepare.run import prepare
 
     names = tuple(name.strip() for name in stages.split(",") if name.strip())
     options = Options(stages=names, faces=tuple(dict.fromkeys(faces)), **chosen)

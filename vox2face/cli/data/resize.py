@@ -19,8 +19,8 @@ def command(folder: Path, out: Path, size: int, crop: bool) -> None:
 
     Run the same command again to go on. Pictures that fail are listed in DIR/failures.csv.
     """
-    from vox2face.errors import Vox2FaceError
-    from vox2face.train.resize import resize
+    from vox2face.core.errors import Vox2FaceError
+    from vox2face.train.export.resize import resize
 
     done = resize(folder, out, size, crop)
     click.echo(f"{done.written} pictures written to {out}, {done.kept} were there already.")

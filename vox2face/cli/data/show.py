@@ -52,13 +52,13 @@ def command(
     faces with their landmarks, and spectrograms; the plots show how long the clips are, how many
     clips and pictures people have, their gender, and how voices and faces were joined.
     """
-    from vox2face.train import manifest as manifests
-    from vox2face.train.show import PLOTS, SHEET, show
+    from vox2face.train.corpus import manifest as manifests
+    from vox2face.train.figures.show import PLOTS, SHEET, show
 
     corpus = manifests.read(manifest)
     ready = None
     if prepared:
-        from vox2face.train.prepared import open_prepared
+        from vox2face.train.prepare.reader import open_prepared
 
         ready = open_prepared(prepared)
     for line in show(

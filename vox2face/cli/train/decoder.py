@@ -9,8 +9,8 @@ import click
 
 from vox2face.cli import batch
 from vox2face.cli.paths import Place
-from vox2face.errors import UsageError
-from vox2face.files import require_writable, text_of
+from vox2face.core.errors import UsageError
+from vox2face.core.files import require_writable, text_of
 
 FOLDER = Place()
 
@@ -56,8 +56,8 @@ def command(
     grids of people and what becomes of them, and at the end RUN/bundle, which
     `vox2face speech2face --decoder` takes. Ctrl-C saves and stops; --resume goes on.
     """
-    from vox2face.train import recipe
-    from vox2face.train.decoder_recipe import DecoderRecipe, recipe_of
+    from vox2face.train.decoder.recipe import DecoderRecipe, recipe_of
+    from vox2face.train.trainer import recipe
 
     settings = recipe.read(recipe_of(source, out if resume else None), DecoderRecipe, overrides)
     settings = recipe.shortened(settings, epochs, steps)
@@ -66,14 +66,14 @@ def command(
         return
     if manifest is None or prepared is None or out is None:
         raise UsageError("Name MANIFEST, --prepared DIR and --out RUN; --help lists the options.")
-    from vox2face.extras import require
+    from vox2face.core.extras import require
 
     require("train", "Training")
     require_writable(out)
     text_of(out)
-    from vox2face.train import manifest as manifests
-    from vox2face.train.decoder import train_decoder
-    from vox2face.train.prepared import open_prepared
+    from vox2face.train.corpus import manifest as manifests
+    from vox2face.train.decoder.train import train_decoder
+    from vox2face.train.prepare.reader import open_prepared
 
     found = train_decoder(
         manifests.read(manifest),

@@ -9,8 +9,8 @@ import click
 
 from vox2face.cli import batch
 from vox2face.cli.paths import Place
-from vox2face.errors import UsageError
-from vox2face.files import require_writable, text_of
+from vox2face.core.errors import UsageError
+from vox2face.core.files import require_writable, text_of
 
 FOLDER = Place()
 
@@ -54,8 +54,8 @@ def command(
     at the end RUN/bundle, which `vox2face speech2face --voice` and `vox2face embed --model` take.
     Ctrl-C saves and stops; --resume goes on.
     """
-    from vox2face.train import recipe
-    from vox2face.train.voice_recipe import VoiceRecipe, recipe_of
+    from vox2face.train.trainer import recipe
+    from vox2face.train.voice.recipe import VoiceRecipe, recipe_of
 
     chosen = recipe_of(arch, source, out if resume else None)
     settings = recipe.read(chosen, VoiceRecipe, overrides)
@@ -65,14 +65,14 @@ def command(
         return
     if manifest is None or prepared is None or out is None:
         raise UsageError("Name MANIFEST, --prepared DIR and --out RUN; --help lists the options.")
-    from vox2face.extras import require
+    from vox2face.core.extras import require
 
     require("train", "Training")
     require_writable(out)
     text_of(out)
-    from vox2face.train import manifest as manifests
-    from vox2face.train.prepared import open_prepared
-    from vox2face.train.voice import train_voice
+    from vox2face.train.corpus import manifest as manifests
+    from vox2face.train.prepare.reader import open_prepared
+    from vox2face.train.voice.train import train_voice
 
     found = train_voice(
         manifests.read(manifest),

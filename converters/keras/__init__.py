@@ -1,0 +1,1 @@
+"""Keras: weight files written, and the original models run."""

@@ -1,0 +1,25 @@
+"""rcmalli/keras-vggface, rcmalli_vggface_tf_resnet50.h5 and ..._notop_resnet50.h5."""
+
+from __future__ import annotations
+
+from vox2face.converters.maps.rcmalli_resnet import Layer, table
+
+
+# fmt: off
+def block(name: str, before: int, inside: int, behind: int) -> tuple[Layer, ...]:
+    """Return the layers of a block."""
+    return (
+        (f"{name}_1x1_reduce",      "conv",       (1, 1, before, inside)),
+        (f"{name}_1x1_reduce/bn",   "batch_norm", (inside,)),
+        (f"{name}_3x3",             "conv",       (3, 3, inside, inside)),
+        (f"{name}_3x3/bn",          "batch_norm", (inside,)),
+        (f"{name}_1x1_increase",    "conv",       (1, 1, inside, behind)),
+        (f"{name}_1x1_proj",        "conv",       (1, 1, before, behind)),
+        (f"{name}_1x1_increase/bn", "batch_norm", (behind,)),
+        (f"{name}_1x1_proj/bn",     "batch_norm", (behind,)),
+    )
+
+# fmt: on
+
+
+TABLE = table("rcmalli/keras-vggface resnet50", block)

@@ -1,0 +1,1 @@
+"""ONNX files: made, run, and whole pipelines in one file."""

@@ -1,0 +1,263 @@
+"""Run ONNX files and graphs on ONNX Runtime: fully optimised to serve, tapped to prove."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import io
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vox2face.converters.graphs.graph import Graph
+from vox2face.converters.onnx.export import model_without_weights, nbytes
+from vox2face.converters.ops import Array
+from vox2face.core import extras
+from vox2face.core.entry import TensorSpec
+from vox2face.core.errors import BundleError, UsageError, Vox2FaceError
+from vox2face.core.files import text_of
+from vox2face.core.safetensors_header import layout
+
+if TYPE_CHECKING:
+    import onnx
+    import onnxruntime
+
+# What ONNX Runtime calls the providers of a device, the first one preferred. TensorRT leaves what
+# it does not know to CUDA, and CUDA leaves sizes and shapes to the CPU.
+PROVIDERS = {
+    "cpu": (),
+    "cuda": ("CUDAExecutionProvider",),
+    "tensorrt": ("TensorrtExecutionProvider", "CUDAExecutionProvider"),
+}
+LABELS = {"TensorrtExecutionProvider": "TensorRT", "CUDAExecutionProvider": "CUDA"}
+CPU = "CPUExecutionProvider"
+FLOAT = "tensor(float)"  # ONNX Runtime's word for float32
+DEVICE = re.compile(r"(cpu)(?::0)?|(cuda|tensorrt)(?::(0|[1-9][0-9]{0,2}))?")
+REASON = re.compile(r'(?<="device_id": )[^;\n]+|(CUDA|CUDNN|CUBLAS) failure [^;\n]+')
+WARNING, FATAL = 2, 4  # severities of ONNX Runtime's log; WARNING is its default
+
+
+def run_taps(graph: Graph, weights: Path, source: TensorSpec, x: Array) -> dict[str, Array]:
+    """Run the graph with every tap as an output, its weights mapped from model.safetensors."""
+    import onnxruntime
+
+    options = session_options("none")
+    weights = weights.resolve()  # ONNX Runtime follows no link out of the folder
+    # Folder of external weights for a model given as bytes
+    options.add_session_config_entry(
+        "session.model_external_initializers_file_folder_path", text_of(weights.parent)
+    )
+    model = tap_model(graph, weights, source)
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    values = session.run(list(graph.taps.values()), {source.name: x})
+    return dict(zip(graph.taps, values, strict=True))
+
+
+def tap_model(graph: Graph, weights: Path, source: TensorSpec) -> onnx.ModelProto:
+    """Return the graph with all taps as outputs and initialisers that point into safetensors."""
+    from onnx import TensorProto, helper
+
+    taps = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in graph.taps.values()
+    ]
+    model = model_without_weights(graph, [source], {})
+    model.graph.output.extend(taps)
+    places = layout(weights)
+    for name, shape in graph.initializers.items():
+        tensor = model.graph.initializer.add(
+            name=name,
+            dims=shape,
+            data_type=TensorProto.FLOAT,
+            data_location=TensorProto.EXTERNAL,
+        )
+        facts = {"location": weights.name, "offset": places[name], "length": nbytes(shape)}
+        for key, value in facts.items():
+            tensor.external_data.add(key=key, value=str(value))
+    return model
+
+
+def session_options(optimise: str) -> onnxruntime.SessionOptions:
+    """Return options: "all" optimises for speed; "none" loads at once and runs as written."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    levels = onnxruntime.GraphOptimizationLevel
+    options.graph_optimization_level = levels.ORT_ENABLE_ALL
+    # Weights then lie in memory of their own size, not in an arena that grows by doubling.
+    options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
+    if optimise == "none":
+        options.graph_optimization_level = levels.ORT_DISABLE_ALL
+        options.add_session_config_entry("session.disable_prepacking", "1")
+    return options
+
+
+def session(path: Path, device: str = "cpu") -> onnxruntime.InferenceSession:
+    """Load an ONNX file, fully optimised, for "cpu", "cuda[:N]" or "tensorrt[:N]".
+
+    On CUDA, TF32 is off, so that values agree with the CPU to float32 precision. Raises
+    `UsageError` for another device and where the installed ONNX Runtime lacks the provider, and
+    `Vox2FaceError` where the provider does not start: the CPU never takes the place of a GPU.
+    """
+    if find_spec("onnxruntime") is None:
+        extras.require("onnx", "backend='onnx'")
+    import onnxruntime
+
+    providers = providers_for(device)
+    names = [name for name, _ in providers if name != CPU]
+    require_offered(device, names)
+    try:
+        with starting() if names else contextlib.nullcontext():
+            made = onnxruntime.InferenceSession(
+                text_of(path), session_options("all"), providers=providers, enable_fallback=0
+            )
+    except Exception as error:  # ONNX Runtime's own exceptions share no base class
+        if reason := fault(names, str(error)):
+            raise not_started(device, names, reason) from error
+        reason = " ".join(str(error).split())
+        raise Vox2FaceError(f"ONNX Runtime cannot load {path}: {reason:.300}") from error
+    if absent := [name for name in names if name not in made.get_providers()]:
+        raise not_started(device, names, fault(absent) or "it gave no reason")
+    return made
+
+
+def require_interface(
+    model: onnxruntime.InferenceSession,
+    path: Path,
+    source: TensorSpec,
+    outputs: Iterable[TensorSpec],
+) -> None:
+    """Raise `BundleError` unless a session has this input and these outputs, in this order.
+
+    Sizes have to agree where both sides state one.
+    """
+    for what, found, wanted in (
+        ("input", model.get_inputs(), [source]),
+        ("output", model.get_outputs(), list(outputs)),
+    ):
+        if len(found) != len(wanted) or not all(map(same_tensor, found, wanted)):
+            given = ", ".join(f"{arg.name} {arg.type} {tuple(arg.shape)}" for arg in found)
+            expected = ", ".join(f"{spec.name} {FLOAT} {spec.shape}" for spec in wanted)
+            raise BundleError(
+                f"{path} has the {what} {given[:300]!r}, expected is {expected!r}: delete it, and "
+                "it will be exported again."
+            )
+
+
+def same_tensor(found: onnxruntime.NodeArg, wanted: TensorSpec) -> bool:
+    """Whether an input or output has the name, the type, the rank and the sizes of another."""
+    named = (found.name, found.type, len(found.shape)) == (wanted.name, FLOAT, len(wanted.shape))
+    return named and all(
+        one == two
+        for one, two in zip(found.shape, wanted.shape, strict=True)
+        if isinstance(one, int) and isinstance(two, int)
+    )
+
+
+def providers_for(device: str) -> list[tuple[str, dict[str, Any]]]:
+    """Return the providers of a device with their options, or raise `UsageError`."""
+    parts = DEVICE.fullmatch(device)
+    if parts is None:
+        raise UsageError(
+            f"There is no device {device!r} for backend='onnx': use 'cpu', 'cuda' or 'tensorrt', "
+            "or 'cuda:N' or 'tensorrt:N' for GPU number N."
+        )
+    kind, number = parts[1] or parts[2], int(parts[3] or 0)
+    options: dict[str, dict[str, Any]] = {"CUDAExecutionProvider": {"use_tf32": "0"}}
+    chosen = [(name, {"device_id": number, **options.get(name, {})}) for name in PROVIDERS[kind]]
+    return [*chosen, (CPU, {})]
+
+
+def require_offered(device: str, names: Sequence[str]) -> None:
+    """Raise `UsageError` unless the installed ONNX Runtime was built with these providers."""
+    import onnxruntime
+
+    offered = onnxruntime.get_available_providers()
+    for name in names:
+        if name not in offered:
+            raise UsageError(
+                f"device={device!r} was asked for, but this ONNX Runtime has no {LABELS[name]}: "
+                "run pip uninstall onnxruntime onnxruntime-gpu, then pip install "
+                "'vox2face[onnx-gpu]'."
+            )
+
+
+@contextlib.contextmanager
+def starting() -> Iterator[None]:
+    """Find CUDA and cuDNN where pip installs them, and keep the log of a failure to ourselves.
+
+    What does not start, `session` tells in one sentence. ONNX Runtime does not tell the severity
+    that it is set to, so that its default is restored.
+    """
+    import onnxruntime
+
+    onnxruntime.set_default_logger_severity(FATAL)
+    try:
+        if hasattr(onnxruntime, "preload_dlls"):  # since 1.21; prints what is not there
+            with contextlib.redirect_stdout(io.StringIO()):
+                onnxruntime.preload_dlls()
+        yield
+    finally:
+        onnxruntime.set_default_logger_severity(WARNING)
+
+
+def fault(names: Sequence[str], error: str = "") -> str:
+    """Return why providers do not start: a missing library, or CUDA's own words; "" if neither.
+
+    ONNX Runtime writes the name of a missing library to its log only; the linker says it again.
+    """
+    import onnxruntime
+
+    for name in names:
+        kind = name.removesuffix("ExecutionProvider").lower()
+        library = Path(onnxruntime.__file__).parent / f"capi/libonnxruntime_providers_{kind}.so"
+        if library.is_file():
+            try:
+                ctypes.CDLL(str(library))
+            except OSError as missing:
+                return str(missing)
+    found = REASON.search(error)
+    return " ".join(found[0].split()) if found else ""
+
+
+def not_started(device: str, names: Sequence[str], reason: str) -> Vox2FaceError:
+    """Return the error for a provider that is offered but does not start."""
+    needs = "CUDA, cuDNN and TensorRT" if "TensorrtExecutionProvider" in names else "CUDA and cuDNN"
+    return Vox2FaceError(
+        f"device={device!r} was asked for, but ONNX Runtime could not start {LABELS[names[0]]} "
+        f"({reason}): check the NVIDIA driver and the libraries of {needs}, or use device 'cpu'."
+    )
+
+
+def run(model: onnxruntime.InferenceSession, x: Array | np.ndarray[Any, Any]) -> list[Array]:
+    """Run a session on its only input and return its outputs as float32 arrays."""
+    return [value.numpy() for value in run_bound(model, x)]
+
+
+def run_bound(
+    model: onnxruntime.InferenceSession, x: np.ndarray[Any, Any] | onnxruntime.OrtValue
+) -> list[onnxruntime.OrtValue]:
+    """Run a session on its only input and leave its outputs where they were computed.
+
+    An output can be the `x` of another session; on the same GPU it is not copied then. `.numpy()`
+    brings one to the host.
+    """
+    binding = model.io_binding()
+    (source,) = model.get_inputs()
+    if isinstance(x, np.ndarray):
+        binding.bind_cpu_input(source.name, x)
+    else:
+        binding.bind_ortvalue_input(source.name, x)
+    cuda = model.get_provider_options().get("CUDAExecutionProvider")
+    place = ("cpu", 0) if cuda is None else ("cuda", int(cuda.get("device_id", 0)))
+    for output in model.get_outputs():
+        binding.bind_output(output.name, *place)
+    model.run_with_iobinding(binding)
+    values: list[onnxruntime.OrtValue] = binding.get_outputs()
+    return values

@@ -1,0 +1,1 @@
+"""Weight files of Keras, legacy and Keras 3."""

@@ -1,0 +1,69 @@
+"""Prove an existing bundle again: files unaltered, every layer as the original computes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from vox2face.converters.bundle_writer import paired
+from vox2face.converters.ops import Array
+from vox2face.converters.readers.open import open_weights
+from vox2face.converters.safetensors_writer import Move, compare
+from vox2face.converters.verify import prove
+from vox2face.converters.weight_map import WeightMap
+from vox2face.core.entry import resolve
+from vox2face.core.errors import BundleError
+from vox2face.core.files import Progress
+from vox2face.core.parity import Report
+from vox2face.core.safetensors_header import described
+from vox2face.store.bundle import Bundle
+
+
+def check(
+    bundle: Bundle,
+    original: Path | None = None,
+    advance: Callable[[str, int, int], None] = lambda stage, done, total: None,
+) -> Report:
+    """Prove a bundle again and return the report.
+
+    The arrays of the original layout come back through the inverse of the weight map, so the
+    original file is not needed; where it is given, all weights are compared with it bit for bit.
+    Raises `BundleError` if a file was altered.
+    """
+    if problems := bundle.altered():
+        raise BundleError(f"{bundle.path}: {'; '.join(problems)}. Convert again with --force.")
+    if bundle.outdated_onnx and bundle.has_onnx:
+        raise BundleError(
+            f"{bundle.onnx} was written by vox2face 0.1.0, in which this network lacked its "
+            "sigmoid: convert again with --force."
+        )
+    model = bundle.entry
+    if original is not None:
+        compare_with(bundle, original, partial(advance, "compare"))
+    tensors = stored(bundle.weights)
+    table: WeightMap = resolve(model.table)
+    if model.settings:
+        table = table.adapted({name: tensor.shape for name, tensor in tensors.items()})
+    arrays = table.invert(tensors)
+    onnx = bundle.onnx if bundle.has_onnx else None
+    progress = partial(advance, "prove")
+    return prove(model, bundle.preset, arrays, bundle.weights, onnx, progress=progress)
+
+
+def stored(weights: Path) -> dict[str, Array]:
+    """Return the tensors of a safetensors file as memory maps."""
+    return {
+        name: np.memmap(weights, "<f4", "r", tensor.start, tensor.shape)
+        for name, tensor in described(weights).items()
+    }
+
+
+def compare_with(bundle: Bundle, original: Path, progress: Progress) -> None:
+    """Raise unless the bundle holds exactly the values of an original file."""
+    with open_weights(original) as file:
+        rules, arrays = zip(*paired(bundle.entry, file), strict=True)
+        moves = list(map(Move, rules, file.values(arrays)))
+        compare(moves, bundle.weights, progress)

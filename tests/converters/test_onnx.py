@@ -1,0 +1,155 @@
+"""ONNX files: names, axes, metadata, values; from pixels too; readable by any protobuf reader."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from PIL import Image
+
+from vox2face.converters import bundle_onnx
+from vox2face.converters.convert import convert
+from vox2face.converters.onnx import export
+from vox2face.converters.onnx import session as run_onnx
+from vox2face.core.entry import Entry
+from vox2face.core.errors import ParityError, UsageError, Vox2FaceError
+from vox2face.media.image import samples
+from vox2face.store import bundle as bundles
+from vox2face.zoo.frontends.face import FaceInput
+from vox2face.zoo.presets import FACE_PRESETS, face_preset
+from vox2face.zoo.registry import load_module
+
+NAME = "vggface.serengil"
+
+
+@pytest.fixture
+def entry(twin: Callable[[str], Entry], registered: Callable[[Entry], None]) -> Entry:
+    made = twin(NAME)
+    registered(made)
+    return made
+
+
+@pytest.fixture
+def bundle(entry: Entry, twin_file: Callable[[str], Path], tmp_path: Path) -> bundles.Bundle:
+    return bundles.read(convert(entry, twin_file(NAME), tmp_path / "bundle").path)
+
+
+def test_the_file_is_self_contained_and_says_what_it_is(bundle: bundles.Bundle) -> None:
+    onnx.checker.check_model(str(bundle.onnx), full_check=True)
+    model = onnx.load(bundle.onnx, load_external_data=False)
+    assert model.opset_import[0].version == export.OPSET
+    assert not any(t.external_data for t in model.graph.initializer)
+    facts = {p.key: p.value for p in model.metadata_props}
+    assert facts["entry"] == NAME and facts["preset"] == "deepface"
+    assert facts["licence"] == "vgg-face-non-commercial"
+    assert facts["source_sha256"] == bundle.config["source"]["sha256"]
+    assert facts["weights_sha256"] == bundle.config["files"]["model.safetensors"]["sha256"]
+    assert "BGR" in facts["input"]
+
+
+def test_names_axes_and_dynamic_batch(bundle: bundles.Bundle) -> None:
+    session = onnxruntime.InferenceSession(str(bundle.onnx))
+    (source,), (output,) = session.get_inputs(), session.get_outputs()
+    assert (source.name, source.shape, source.type) == (
+        "input",
+        ["batch", 3, 224, 224],
+        "tensor(float)",
+    )
+    assert (output.name, output.shape) == ("embedding", ["batch", 256])
+    x = np.random.default_rng(0).random((5, 3, 224, 224), np.float32)
+    together = session.run(None, {"input": x})[0]
+    alone = [session.run(None, {"input": x[i : i + 1]})[0] for i in range(5)]
+    np.testing.assert_allclose(together, np.concatenate(alone), rtol=0, atol=1e-5)
+
+
+def test_initialisers_equal_the_safetensors(bundle: bundles.Bundle) -> None:
+    from safetensors.numpy import load_file
+
+    tensors = load_file(bundle.weights)
+    model = onnx.load(bundle.onnx)
+    for tensor in model.graph.initializer:
+        want = tensors[tensor.name]
+        assert np.array_equal(onnx.numpy_helper.to_array(tensor).ravel(), want.ravel())
+    assert len(model.graph.initializer) == 30  # fc8 is not needed for the embedding
+
+
+def test_logits_on_request(entry: Entry, bundle: bundles.Bundle, tmp_path: Path) -> None:
+    path = tmp_path / "with_logits.onnx"
+    bundle_onnx.export_file(bundle, path, logits=True)
+    session = onnxruntime.InferenceSession(str(path))
+    x = np.random.default_rng(0).random((2, 3, 224, 224), np.float32)
+    embedding, logits = session.run(["embedding", "logits"], {"input": x})
+    module = load_module(entry, bundle.weights)
+    with torch.inference_mode():
+        np.testing.assert_allclose(embedding, module(torch.from_numpy(x)), rtol=0, atol=1e-5)
+        np.testing.assert_allclose(logits, module.logits(torch.from_numpy(x)), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("preset", FACE_PRESETS)
+def test_from_pixels_every_size_equals_the_module(
+    entry: Entry, bundle: bundles.Bundle, tmp_path: Path, preset: str
+) -> None:
+    path = tmp_path / "pixels.onnx"
+    report = bundle_onnx.export_file(bundle, path, preset=preset, frontend=True)
+    assert report.ok and [p.name for p in tmp_path.glob("pixels*")] == ["pixels.onnx"]
+    session = onnxruntime.InferenceSession(str(path))
+    (source,) = session.get_inputs()
+    assert (source.name, source.type) == ("image", "tensor(uint8)")
+    assert source.shape == ["batch", "height", "width", 3]
+    assert [o.name for o in session.get_outputs()] == ["embedding"]
+    front, module = FaceInput(face_preset(preset)), load_module(entry, bundle.weights)
+    photo = Image.fromarray(samples()["astronaut.png"])
+    for count, height, width in ((1, 224, 224), (3, 100, 333), (2, 457, 200), (1, 640, 480)):
+        pixels = np.asarray(photo.resize((width, height)))
+        batch = np.stack([np.roll(pixels, 9 * i, 1) for i in range(count)])
+        with torch.inference_mode():
+            want = module(front(torch.from_numpy(batch))).numpy()
+        got = session.run(None, {"image": batch})[0]
+        np.testing.assert_allclose(got, want, rtol=0, atol=1e-4 * np.abs(want).max())
+    facts = {p.key: p.value for p in onnx.load(path).metadata_props}
+    assert facts["preset"] == preset and "RGB" in facts["input"]
+    onnx.checker.check_model(str(path), full_check=True)
+
+
+def test_a_file_that_computes_something_else_is_not_kept(
+    bundle: bundles.Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = bundle_onnx.torch_outputs
+
+    def other(*arguments: object) -> dict[str, np.ndarray]:
+        return {name: value * 1.01 for name, value in real(*arguments).items()}  # type: ignore
+
+    monkeypatch.setattr(bundle_onnx, "torch_outputs", other)
+    with pytest.raises(ParityError, match="was not written"):
+        bundle_onnx.export_file(bundle, tmp_path / "new" / "a.onnx")
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_damaged_onnx_files_and_wrong_names_get_one_sentence(
+    bundle: bundles.Bundle, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=r"FILE\.onnx"):
+        bundle_onnx.export_file(bundle, tmp_path / "model.pt")
+    (tmp_path / "bad.onnx").write_bytes(b"\x00\x01nonsense")
+    with pytest.raises(Vox2FaceError, match="cannot load"):
+        run_onnx.session(tmp_path / "bad.onnx")
+
+
+@pytest.mark.parametrize("number", [0, 1, 127, 128, 300, 2**31, 2**40])
+def test_varints_are_protobufs(number: int) -> None:
+    from onnx import TensorProto
+
+    assert TensorProto(dims=[number]).SerializeToString()[1:] == export.varint(number)
+
+
+def test_networks_beyond_protobufs_limit_are_refused() -> None:
+    from vox2face.converters.graphs.graph import Graph
+
+    huge = Graph((), {"w": (1 << 15, 1 << 14)}, {})
+    with pytest.raises(UsageError, match="2 GB"):
+        export.wire_format(onnx.ModelProto(), huge)

@@ -1,0 +1,200 @@
+"""Recipes state every value, can be overridden key by key, and refuse what they do not know."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from vox2face.core.entry import resolve
+from vox2face.core.errors import UsageError
+from vox2face.train.decoder.recipe import DecoderRecipe
+from vox2face.train.trainer import recipe, run_folder
+from vox2face.train.voice.recipe import ARCHITECTURES, VoiceRecipe, recipe_of
+from vox2face.zoo import registry
+
+VOICES = sorted(set(ARCHITECTURES.values()) | {"ve_conv-speech-to-face-repo"})
+
+
+@pytest.mark.parametrize("name", VOICES)
+def test_every_recipe_is_complete_and_names_a_network_of_the_zoo(name: str) -> None:
+    found = recipe.read(name, VoiceRecipe)
+    entry = registry.entry(found.network.entry)
+    assert entry.kind == "voice-encoder" and entry.settings and callable(resolve(entry.build))
+    for phase in found.phases.values():
+        assert found.plan(phase).lr == phase.lr > 0
+    assert name in recipe.names()
+
+
+@pytest.mark.parametrize("name", VOICES)
+def test_a_written_recipe_reads_back_as_the_same(name: str, tmp_path: Path) -> None:
+    found = recipe.read(name, VoiceRecipe, ['about="Zoë\'s \\"own\\""', "network.options.hidden=8"])
+    recipe.write(found, tmp_path / "own.toml")
+    assert recipe.read(tmp_path / "own.toml", VoiceRecipe) == found
+    assert found.network.options["hidden"] == 8
+    assert tomllib.loads(recipe.dump(found)) == recipe.facts(found)
+
+
+def test_the_published_numbers_stand_where_they_belong() -> None:
+    paper = recipe.read("ve_conv-speech2face", VoiceRecipe)
+    assert (paper.loss.distance_weight, paper.loss.distill_weight) == (0.025, 200.0)
+    assert (paper.loss.temperature, paper.loss.distance) == (2.0, "per-sample")
+    assert (paper.schedule.decay, paper.schedule.every, paper.loop.batch) == (0.95, 10_000, 8)
+    repo = recipe.read("ve_conv-speech-to-face-repo", VoiceRecipe)
+    assert (repo.loss.distance, repo.loss.distill_reduction) == ("whole-batch", "sum")
+    ast = recipe.read("ast-speech-to-face-repo", VoiceRecipe)
+    weights = ast.loss.distance_weight, ast.loss.distill_weight, ast.loss.decoder_weight
+    assert weights == (30.0, 2.0, 50.0)
+    assert [phase.trains for phase in ast.phases.values()] == ["head", "all"]
+
+
+def test_values_are_overridden_and_whole_numbers_count_as_numbers() -> None:
+    found = recipe.read(
+        "tiny-ge2e",
+        VoiceRecipe,
+        ["loop.batch=7", "phases.head.lr=1", "data.crop=random", "optimizer.betas=[0, 0.9]"],
+    )
+    assert (found.loop.batch, found.phases["head"].lr, found.data.crop) == (7, 1.0, "random")
+    assert found.optimizer.betas == (0.0, 0.9)
+    assert type(found.phases["head"].lr) is float
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("loop.bach=3", "no key 'loop.bach': did you mean loop.batch?"),
+        ("lop.batch=3", "no key 'lop': did you mean loop?"),
+        ("loop.batch=3.5", "loop.batch is 3.5: it must be a whole number"),
+        ("loop.batch=true", "loop.batch is True: it must be a whole number"),
+        ("loop.compile=1", "loop.compile is 1: it must be true or false"),
+        ("phases.head.lr=fast", "phases.head.lr is 'fast': it must be a number"),
+        ("phases.head.lr=nan", "phases.head.lr is nan: it must be a number"),
+        ("optimizer.betas=0.9", "optimizer.betas is 0.9: it must be a list"),
+        ("data=3", "data is 3: it must be a table"),
+        ("loop.batch", "--set loop.batch is no KEY=VALUE: write --set loop.batch=16"),
+        ("=5", "--set =5 is no KEY=VALUE"),
+        ("about.x.y=3", "--set about.x.y=3: about is a value, nothing is below it"),
+        ("loop.batch=0", "loop.batch is 0: it must be from 1 to"),
+        ("loop.precision=int8", "loop.precision is 'int8': use one of no, bf16, fp16"),
+        ("loss.ranking=triplet", "use one of none, infonce, am-softmax"),
+        ("schedule.shape=linear", "constant, decay, cosine"),
+        ("optimizer.name=lion", "adam, adamw, sgd"),
+    ],
+)
+def test_what_a_recipe_cannot_hold_is_told_in_one_sentence(override: str, sentence: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        recipe.read("tiny-ge2e", VoiceRecipe, [override])
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_and_missing_keys_of_a_file_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    text = recipe.text_of("tiny-ast")
+    path.write_text(text.replace("patience =", "patiance ="))
+    with pytest.raises(UsageError, match=r"'loop\.patiance': did you mean loop\.patience"):
+        recipe.read(path, VoiceRecipe)
+    path.write_text(text.replace("save_every = 200\n", ""))
+    with pytest.raises(UsageError, match=r"lacks loop\.save_every"):
+        recipe.read(path, VoiceRecipe)
+    path.write_text("no toml")
+    with pytest.raises(UsageError, match="is no TOML file"):
+        recipe.read(path, VoiceRecipe)
+
+
+@pytest.mark.parametrize(
+    "override, words",
+    [
+        ("phases.train.lr=-1", "no number of a recipe is below 0"),
+        ("loop.seed=-1", "no number of a recipe is below 0"),
+        ("optimizer.betas=[0.9, -0.1]", "no number of a recipe is below 0"),
+        ("optimizer.betas=[0.9, 1.0]", "give two numbers below 1"),
+        ("loss.ranking_temperature=0", "must be above 0"),
+        (f"loop.seed={2**70}", "it must be from 0 to"),
+        ("loop.workers=5000", "it must be from 0 to 256"),
+        ("loop.batch=1", "infonce tells clips of a batch apart, give 2 or more"),
+        ("loop.better=higher", r"of rank the lower values are better"),
+        ("loop.monitor=accuracy", r"use one of loss, rank, cosine, recall1, recall10"),
+        ("schedule.floor=2", "it must be from 0 to 1"),
+        ("schedule.decay=1.5", "it must be from 0 to 1"),
+        ("phases.train.lr=1e300", r"phases\.train\.lr is 1e\+300: it must be from 0 to 1000"),
+        ("data.seconds=1e308", r"data\.seconds is 1e\+308"),
+        ("data.gain=1e308", r"data\.gain is 1e\+308"),
+        ("network.options.hidden=0", r"network\.options\.hidden is 0: sizes are from 1"),
+        ("network.options.width=9", "follows from the face encoder: leave it out"),
+        ("loop.max_failures=5", "it must be from 0 to 1"),
+    ],
+)
+def test_numbers_that_cannot_be_meant_are_refused(override: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        recipe.read("tiny-ast", VoiceRecipe, [override])
+
+
+def test_a_recipe_without_any_loss_is_refused() -> None:
+    with pytest.raises(UsageError, match="no loss to learn from: give one of these"):
+        recipe.read("tiny-ast", VoiceRecipe, ["loss.value_weight=0", "loss.ranking=none"])
+    with pytest.raises(UsageError, match=r"phases\.shape has no loss to learn from"):
+        off = ["loss.landmarks_weight=0", "loss.texture_weight=0"]
+        recipe.read("tiny-decoder", DecoderRecipe, off)
+
+
+@pytest.mark.parametrize(
+    ("name", "schema"), [("tiny-ast", DecoderRecipe), ("decoder-cole", VoiceRecipe)]
+)
+def test_a_recipe_of_the_other_kind_is_told_apart(name: str, schema: type) -> None:
+    with pytest.raises(
+        UsageError, match=f"{name} is a recipe for .*, which is a .* is to be trained"
+    ):
+        recipe.read(name, schema)
+
+
+@pytest.mark.parametrize("name", ["../escaped", "bundle", "features", "", 'a"b', "zwölf"])
+def test_a_phase_is_named_like_a_folder_of_its_own(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    text = recipe.text_of("tiny-ast")
+    path.write_text(text.replace("[phases.train]", f"[phases.{json.dumps(name)}]"))
+    with pytest.raises(UsageError, match="is no name for a phase: use letters, digits"):
+        recipe.read(path, VoiceRecipe)
+
+
+def test_keys_of_any_characters_are_written_so_that_they_read_back(tmp_path: Path) -> None:
+    found = recipe.read("tiny-ast", VoiceRecipe)
+    odd = {**found.network.options, "a b.c": 3, "in": {"x=": [1, 2]}}
+    found = dataclasses.replace(found, network=dataclasses.replace(found.network, options=odd))
+    recipe.write(found, tmp_path / "own.toml")
+    assert recipe.read(tmp_path / "own.toml", VoiceRecipe) == found
+
+
+def test_near_misses_of_names_are_answered_with_the_name() -> None:
+    with pytest.raises(UsageError, match="Did you mean tiny-ge2e"):
+        recipe.read("tiny-ge2", VoiceRecipe)
+
+
+def test_the_recipe_follows_from_the_architecture_or_the_run(tmp_path: Path) -> None:
+    assert recipe_of("tiny", None, None) == "tiny-ve_conv"
+    assert recipe_of(None, "mine.toml", None) == "mine.toml"
+    with pytest.raises(UsageError, match=r"stands for the recipe tiny-ve_conv, so leave one"):
+        recipe_of("tiny", "mine.toml", None)
+    with pytest.raises(UsageError, match="holds no run to go on with"):
+        recipe_of("tiny-ast", None, tmp_path)
+    asked = run_folder.Asked("voice", {}, recipe.read("tiny-ast", VoiceRecipe), 1, {})
+    run_folder.begin(tmp_path, asked, False)
+    for arch in (None, "tiny-ast"):
+        assert recipe_of(arch, None, tmp_path) == tmp_path / "recipe.toml"
+    with pytest.raises(UsageError, match="--arch tiny is another: leave"):
+        recipe_of("tiny", None, tmp_path)
+    with pytest.raises(UsageError, match="use one of ve_conv, ast"):
+        recipe_of("lstm", None, None)
+    with pytest.raises(UsageError, match="--arch or --recipe"):
+        recipe_of(None, None, None)
+
+
+def test_epochs_and_steps_replace_those_of_every_phase() -> None:
+    found = recipe.shortened(recipe.read("ast-speech-to-face-repo", VoiceRecipe), 2, None)
+    assert {(p.epochs, p.steps) for p in found.phases.values()} == {(2, 0)}
+    assert {p.steps for p in recipe.shortened(found, None, 5).phases.values()} == {5}
+    with pytest.raises(UsageError, match="--epochs 2 and --steps 5 are both given"):
+        recipe.shortened(found, 2, 5)

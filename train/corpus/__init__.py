@@ -1,0 +1,1 @@
+"""What people, pictures and recordings there are: the manifest and how it is made."""

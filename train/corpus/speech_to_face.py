@@ -1,0 +1,107 @@
+"""The folder layout of the Speech-to-face repo, which its scripts write and its data sets read.
+
+| for      | PERSON/audios                               | PERSON/images                          |
+|----------|---------------------------------------------|----------------------------------------|
+| media    | N.m4a or N.wav                              | N.jpg                                  |
+| voice    | N.npy, float32 (2, 257, 601) for VE_conv,   | N_embedding.npy, float32 (width,)      |
+|          | (1, 1024, 128) for AST                      |                                        |
+| decoder  |                                             | N.jpg, N_embedding.npy, N_landmarks.npy|
+
+Landmarks are 144 numbers: x, y of 72 points in pixels of the picture at 224 x 224, the lips' common
+points twice. Sources: Kacper-Pietkun/Speech-to-face src/datasets and src/data_preprocessing. Its
+folders have names in ASCII; `names.csv` beside them says whose they are.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vox2face.core.errors import CorpusError
+from vox2face.train import storage
+from vox2face.train.corpus.names import exact
+
+MAPPING = "names.csv"
+COLUMNS = ["folder", "identity"]
+AUDIOS, IMAGES = "audios", "images"
+EMBEDDING, LANDMARKS = "_embedding.npy", "_landmarks.npy"
+
+
+def read_names(root: storage.Place) -> dict[str, str]:
+    """Return the identity of each folder that names.csv lists; without that file, none.
+
+    Raises `CorpusError` for one with other columns.
+    """
+    place = storage.join(root, MAPPING)
+    if not storage.exists(place):
+        return {}
+    text = storage.read_bytes(place).decode("utf-8-sig", errors="replace")
+    rows = list(csv.reader(io.StringIO(text, newline="")))
+    if not rows or rows[0] != COLUMNS or any(len(row) != 2 for row in rows):
+        raise CorpusError(f"{place} must have the columns {','.join(COLUMNS)}: export it again.")
+    return {row[0]: row[1] for row in rows[1:]}
+
+
+@dataclass
+class Person:
+    """The prepared files of one person, sorted: spectrograms, embeddings, pictures (.jpg)."""
+
+    identity: str
+    spectrograms: list[Path] = field(default_factory=list)
+    embeddings: list[Path] = field(default_factory=list)
+    pictures: list[Path] = field(default_factory=list)
+
+
+def read_folder(root: Path) -> list[Person]:
+    """Return the people of a folder that Speech-to-face's scripts or our export have prepared.
+
+    Pictures are those that have an embedding and landmarks beside them. Raises `CorpusError` if
+    nobody has anything.
+    """
+    with storage.explained(root):
+        homes = sorted(path for path in root.iterdir() if path.is_dir())
+    known = read_names(root)
+    people = [person(home, known.get(home.name, exact(home.name))) for home in homes]
+    found = [each for each in people if each.spectrograms or each.embeddings]
+    if not found:
+        raise CorpusError(
+            f"There are no spectrograms or embeddings (.npy) in {root}: expected are PERSON/"
+            f"{AUDIOS} and PERSON/{IMAGES}. Recordings and pictures are indexed with vox2face data "
+            "index --speech-to-face."
+        )
+    return found
+
+
+def person(home: Path, identity: str) -> Person:
+    """Return the prepared files in one person's folder."""
+    images = sorted((home / IMAGES).rglob("*")) or sorted(home.glob("*"))
+    return Person(
+        identity,
+        sorted((home / AUDIOS).rglob("*.npy")),
+        [p for p in images if p.suffix == ".npy" and not p.name.endswith(LANDMARKS)],
+        [p for p in images if p.suffix == ".jpg" and beside(p, EMBEDDING) and beside(p, LANDMARKS)],
+    )
+
+
+def beside(picture: Path, ending: str) -> bool:
+    """Whether a picture has a file of another ending beside it."""
+    return of_picture(picture, ending).is_file()
+
+
+def of_picture(picture: Path, ending: str) -> Path:
+    """Return the path of what belongs to a picture."""
+    return picture.with_name(picture.stem + ending)
+
+
+def load_array(path: Path) -> NDArray[np.float32]:
+    """Return an array as float32. Raises `CorpusError` for what is no plain array of numbers."""
+    try:
+        array = np.load(path, allow_pickle=False)
+        return np.asarray(array, np.float32)
+    except (OSError, ValueError, EOFError) as error:
+        raise CorpusError(f"{path} is no array of numbers ({error}): make it again.") from error

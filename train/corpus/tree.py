@@ -1,0 +1,178 @@
+"""Folders to walk: of this machine, or of an object store; what cannot be used is counted."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable
+
+from vox2face.core.errors import CorpusError
+from vox2face.train import storage
+from vox2face.train.corpus.skipped import Tally
+
+HIDDEN, LINK = "hidden file", "link in a circle or to nothing"
+SPECIAL = "neither file nor folder"
+NOT_UTF8, EMPTY, UNREADABLE = "name is not UTF-8", "empty file", "unreadable folder"
+JUNK = ("__MACOSX",)  # beside the dot files, what macOS and Windows leave in archives
+JUNK_FILES = ("Thumbs.db", "desktop.ini")
+HEADER = 16_384  # bytes; a recording without sound is shorter (FFmpeg's empty FLAC has 8,288)
+
+Names = tuple[list[str], list[str]]
+
+
+class Tree:
+    """A folder of this machine; names in it are sorted, so that no file system shows through.
+
+    `path` is always below `root`, with /, and "" for the root itself.
+    """
+
+    def __init__(self, root: str, tally: Tally, allow_empty: bool = False) -> None:
+        self.root, self.tally, self.allow_empty = root, tally, allow_empty
+
+    def names(self, path: str) -> Names:
+        """Return the names of the folders and of the files in a folder."""
+        folders: list[str] = []
+        files: list[str] = []
+        try:
+            with os.scandir(os.path.join(self.root, path)) as entries:
+                for entry in entries:
+                    name = entry.name
+                    if (reason := self.unusable(entry)) is not None:
+                        self.tally.file(reason, f"{path}/{name}" if path else name)
+                    elif entry.is_dir():
+                        folders.append(name)
+                    else:
+                        files.append(name)
+        except OSError:
+            self.tally.file(UNREADABLE, path or self.root)
+            return [], []
+        folders.sort()
+        files.sort()
+        return folders, files
+
+    def unusable(self, entry: os.DirEntry[str]) -> str | None:
+        """Return why something in a folder is left out; None if it is not."""
+        name = entry.name
+        if name[0] == "." or name in JUNK or name in JUNK_FILES:
+            return HIDDEN
+        if not name.isascii() and not is_utf8(name):
+            return NOT_UTF8
+        if entry.is_symlink() and leads_nowhere(entry.path):
+            return LINK
+        if entry.is_dir():
+            return None
+        if not entry.is_file():
+            return SPECIAL
+        return EMPTY if not self.allow_empty and not entry.stat().st_size else None
+
+    def size(self, path: str) -> int:
+        """Return how many bytes a file has, of those of a header: at most `HEADER`."""
+        place = os.path.join(self.root, path)
+        with storage.explained(place):
+            return min(os.path.getsize(place), HEADER)
+
+    def files(self, path: str) -> list[str]:
+        """Return all files below a folder, each folder's own first."""
+        found: list[str] = []
+        waiting = [path]
+        while waiting:
+            here = waiting.pop()
+            folders, names = self.names(here)
+            prefix = f"{here}/" if here else ""
+            found += [prefix + name for name in names]
+            waiting += [prefix + folder for folder in reversed(folders)]
+        return found
+
+
+class StoreTree(Tree):
+    """A folder of an object store, listed once as a whole: a request a folder takes hours."""
+
+    def __init__(self, root: str, tally: Tally, allow_empty: bool = False) -> None:
+        super().__init__(root, tally, allow_empty)
+        store, top = storage.filesystem(root)
+        with storage.explained(root):
+            found = store.find(top, detail=True)
+        self.listed: dict[str, tuple[set[str], list[str]]] = defaultdict(lambda: (set(), []))
+        self.small: dict[str, int] = {}
+        start = len(top.rstrip("/")) + 1
+        for full, facts in found.items():
+            self.enter(full[start:], facts.get("size"))
+
+    def enter(self, path: str, size: int | None) -> None:
+        """Note a file and the folders above it."""
+        folder, _, name = path.rpartition("/")
+        if not name:  # stores mark empty folders so
+            return
+        if any(p[:1] == "." or p in JUNK for p in path.split("/")) or name in JUNK_FILES:
+            self.tally.file(HIDDEN, path)
+        elif size == 0 and not self.allow_empty:
+            self.tally.file(EMPTY, path)
+        else:
+            self.listed[folder][1].append(name)
+            if size is not None and size < HEADER:
+                self.small[path] = size
+            while folder:
+                folder, _, name = folder.rpartition("/")
+                if name in self.listed[folder][0]:
+                    break
+                self.listed[folder][0].add(name)
+
+    def names(self, path: str) -> Names:
+        """Return the names of the folders and of the files in a folder."""
+        if path not in self.listed:
+            return [], []
+        folders, files = self.listed[path]
+        return sorted(folders), sorted(files)
+
+    def size(self, path: str) -> int:
+        """Return how many bytes a file has, of those of a header: at most `HEADER`."""
+        return self.small.get(path, HEADER)
+
+
+def open_tree(place: storage.Place, tally: Tally, allow_empty: bool = False) -> Tree:
+    """Return the tree of a folder. Raises `CorpusError` if it is none or may not be read."""
+    if storage.is_remote(place):
+        return StoreTree(str(place).rstrip("/"), tally, allow_empty)
+    root = os.path.abspath(os.fspath(place))
+    if not is_utf8(root):
+        raise CorpusError(f"The name of {root} is not UTF-8, which manifests are: rename it.")
+    if os.path.exists(root) and not os.path.isdir(root):
+        raise CorpusError(f"{root} is a file: name the folder of the corpus.")
+    with storage.explained(root), os.scandir(root):
+        return Tree(root, tally, allow_empty)
+
+
+def quiet(tree: Tree) -> Tree:
+    """Return the same tree to look around in: it counts nothing and takes what is empty too."""
+    if isinstance(tree, StoreTree):
+        return tree  # has counted when it was listed
+    return Tree(tree.root, Tally(), allow_empty=True)
+
+
+def is_utf8(name: str) -> bool:
+    """Whether the bytes of a name are UTF-8; others cannot be put into a manifest."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def leads_nowhere(link: str) -> bool:
+    """Whether a link leads to nothing, or to a folder that it lies in itself."""
+    try:
+        target = os.path.realpath(link, strict=True)
+    except OSError:
+        return True
+    home = os.path.realpath(os.path.dirname(link))
+    return os.path.isdir(target) and os.path.commonpath([target, home]) == target
+
+
+def with_suffix(paths: Iterable[str], suffixes: frozenset[str]) -> tuple[list[str], list[str]]:
+    """Return the paths that end in one of the suffixes, in any case, and the others."""
+    own: list[str] = []
+    others: list[str] = []
+    for path in paths:
+        fits = path[path.rfind(".") + 1 :].lower() in suffixes
+        (own if fits else others).append(path)
+    return own, others

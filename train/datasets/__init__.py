@@ -1,0 +1,1 @@
+"""Datasets of faces and voices, and what loads them."""

@@ -1,0 +1,170 @@
+"""The data sets that voice encoders and face decoders are trained on.
+
+An item is a pure function of the data set's arguments, the epoch and the item's number: not of
+the order of files on a disk, nor of the process that loads it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from vox2face.core.errors import UsageError
+from vox2face.media import audio
+from vox2face.train.corpus.groups import Groups, people
+from vox2face.train.corpus.manifest import Manifest
+from vox2face.train.datasets.files import Files, Item, as_float, left_out, require_choice, unusable
+from vox2face.train.datasets.pairing import DRAW_CROP, Pairs, drawn
+from vox2face.train.media import decoded, levelled
+
+if TYPE_CHECKING:
+    from vox2face.train.prepare.reader import Prepared
+    from vox2face.zoo.voice_presets import VoicePreset
+
+CROPS = ("start", "random", "center")
+ONE = ("mean", "first")
+NOBODY = -1  # in the place of a picture's row where an embedding is the mean of several
+
+
+class VoiceEncoderDataset(Dataset[Item]):
+    """Clips with the face embedding of their speaker, for training a voice encoder.
+
+    Item `i` is a dict:
+
+    | key        | type    | shape      | what |
+    |------------|---------|------------|---|
+    | waveform   | float32 | (samples,) | mono, 16 kHz, -1..1, levelled as a whole before the crop |
+    | embedding  | float32 | (width,)   | of a picture, or of all pictures of the speaker |
+    | identity   | int64   | ()         | number of the speaker in `identities` |
+    | clip       | int64   | ()         | row of the clip in the manifest |
+    | picture    | int64   | ()         | row of the picture; -1 if the embedding is a mean |
+
+    Only people of `split` (None: of the whole manifest) with a usable clip and a usable picture
+    are in it; `left_out` counts the clips and pictures of the split that failed in preparation or
+    whose embedding is not finite. `pairing` is one of those in `vox2face.train.datasets.pairing`;
+    with "all-to-one", `one` says whether that is the "mean" of the speaker's embeddings or the
+    "first" picture by path. Embeddings are those of the face encoder `face`, by default the first
+    that was prepared. Without `prepared` the items have none. Clips come from its stage "audio", or
+    are decoded from their files.
+
+    The length is that of `preset`, a voice preset or its name, or `seconds`. Longer clips are cut:
+    `crop` is "start", "center", or "random" (drawn by seed, epoch and item); shorter ones are
+    repeated. They are levelled as the preset does it, so a batch goes into
+    `vox2face.zoo.frontends.voice.voice_frontend(preset)` on the device, not through `VoiceInput`,
+    which would level each piece again.
+
+    A clip that cannot be decoded raises `CorpusError`; with `on_error="skip"` the speaker's next
+    clip takes its place, and `failed()` tells which did. Call `set_epoch` before each epoch, and
+    let no worker of a DataLoader outlive one (`persistent_workers`): it would not hear of it.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        prepared: Prepared | None = None,
+        split: str | None = "train",
+        pairing: str = "random",
+        *,
+        preset: VoicePreset | str | None = "ve-conv",
+        seconds: float | None = None,
+        crop: str = "start",
+        one: str = "mean",
+        face: str | None = None,
+        seed: int = 0,
+        on_error: str = "raise",
+    ) -> None:
+        for name, value, known in (("crop", crop, CROPS), ("one", one, ONE)):
+            require_choice(name, value, known)
+        self.embeddings = prepared.faces(face) if prepared is not None else None
+        bad = np.empty(0, np.int64)
+        if prepared is not None and self.embeddings is not None:
+            bad = unusable(prepared, manifest, self.embeddings)
+        self.left_out = left_out(manifest, split, bad)
+        self.identities, groups = people(manifest, split, bad)
+        self.pairs = Pairs(groups, pairing, seed)
+        self.files, self.prepared = Files(manifest, groups.clips, on_error), prepared
+        self.preset = resolved(preset)
+        self.samples = samples_of(self.preset, seconds)
+        self.crop, self.mean = crop, pairing == "all-to-one" and one == "mean"
+        self.epoch = 0
+
+    @property
+    def groups(self) -> Groups:
+        """Whose clips and pictures there are."""
+        return self.pairs.groups
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch it is: random pairs and random crops depend on it."""
+        self.epoch = epoch
+
+    def failed(self) -> list[str]:
+        """Return the clips that could not be decoded so far, in any worker."""
+        return self.files.failed()
+
+    def __getitem__(self, index: int) -> Item:
+        index = index + len(self) if index < 0 else index
+        identity, clip, picture = self.pairs.at(index, self.epoch)
+        groups = self.pairs.groups
+        first, end = (int(groups.first_clip[i]) for i in (identity, identity + 1))
+        clip, waveform = self.files.usable(clip, first, end, self.waveform)
+        item = {
+            "waveform": torch.from_numpy(self.cut(waveform, index)),
+            "identity": torch.tensor(identity),
+            "clip": torch.tensor(int(groups.clips[clip])),
+            "picture": torch.tensor(NOBODY if self.mean else int(groups.pictures[picture])),
+        }
+        if self.embeddings is not None:
+            item["embedding"] = self.embedding(identity, picture)
+        return item
+
+    def waveform(self, row: int, place: str) -> NDArray[np.float32]:
+        """Return a whole clip, levelled."""
+        if self.prepared is not None and self.prepared.has_waveforms:
+            return levelled(self.prepared.waveform(row), self.preset)
+        return levelled(decoded(place), self.preset)
+
+    def cut(self, waveform: NDArray[np.float32], index: int) -> NDArray[np.float32]:
+        """Return `samples` of a waveform."""
+        room = waveform.size - self.samples
+        if room <= 0 or self.crop == "start":
+            return audio.fit(waveform, self.samples)
+        first = room // 2
+        if self.crop == "random":
+            first = drawn(room + 1, self.pairs.seed, self.epoch, index, DRAW_CROP)
+        return waveform[first : first + self.samples].copy()
+
+    def embedding(self, identity: int, picture: int) -> Tensor:
+        """Return the embedding of a picture, or the mean of those of an identity."""
+        assert self.embeddings is not None
+        groups = self.pairs.groups
+        if not self.mean:
+            return as_float(self.embeddings[int(groups.pictures[picture])])
+        rows = groups.pictures_of(identity)
+        return as_float(np.mean([self.embeddings[int(row)] for row in rows], axis=0))
+
+
+def resolved(preset: VoicePreset | str | None) -> VoicePreset | None:
+    """Return a voice preset by its name."""
+    from vox2face.zoo.voice_presets import voice_preset
+
+    return voice_preset(preset) if isinstance(preset, str) else preset
+
+
+def samples_of(preset: VoicePreset | None, seconds: float | None) -> int:
+    """Return how many samples an item has. Raises `UsageError` where nothing says it."""
+    if seconds is not None:
+        if not seconds * audio.RATE >= audio.SHORTEST:
+            raise UsageError(f"seconds={seconds} is too short: voices need 0.1 s or more.")
+        return round(seconds * audio.RATE)
+    if preset is None or preset.samples is None:
+        name = f"Preset {preset.name}" if preset else "No preset"
+        raise UsageError(f"{name} says how long clips are to be: give seconds=.")
+    return preset.samples

@@ -1,0 +1,94 @@
+"""The face decoder as training starts it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from vox2face.core.errors import UsageError
+from vox2face.runtime.resolve import locate
+from vox2face.train.datasets.face import FaceDecoderDataset
+from vox2face.train.datasets.pairing import spread_over
+from vox2face.train.decoder.task import MOST
+from vox2face.train.trainer.network import constructed, rehearse, tensors_of
+from vox2face.zoo import registry
+from vox2face.zoo.networks.face_decoder import FaceDecoder
+
+if TYPE_CHECKING:
+    from vox2face.train.decoder.recipe import Network
+
+POINTS, SIDE = (136, 144), 224  # numbers of 68 or 72 landmarks; pixels
+SAMPLE = 500  # pictures whose mean colour the decoder starts from
+
+
+def build(settings: Network, width: int, seed: int) -> FaceDecoder:
+    """Return the network of a recipe for embeddings of `width` values.
+
+    Raises `UsageError` for an entry that is no face decoder, options it does not have, and weights
+    of another network.
+    """
+    entry = registry.entry(settings.entry)
+    if entry.kind != "face-decoder":
+        raise UsageError(f"{entry.name} is no face decoder: network.entry has to be one.")
+    weights = tensors_of(settings.start)
+    torch.manual_seed(seed)
+    try:
+        shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+        sizes = registry.options(entry, shapes) if weights else {}
+        sizes |= locate(settings.start).entry.variant if weights else {}
+    except (LookupError, ValueError, TypeError) as error:
+        raise UsageError(
+            f"network.start is {settings.start}, which holds no {entry.name}: name a decoder."
+        ) from error
+    options = {**sizes, **settings.options, "width": width}
+    network: FaceDecoder = constructed(entry, options)
+    try:
+        if weights:
+            network.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise UsageError(
+            f"network.start is {settings.start}, which does not fit {entry.name} for embeddings of "
+            f"{width} values ({reason})."
+        ) from error
+    rehearse(network, entry.name, lambda: pictures(network(torch.zeros(1, width))))
+    return network
+
+
+def pictures(decoded: tuple[torch.Tensor, torch.Tensor]) -> None:
+    """Raise `ValueError` unless what was decoded are landmarks and a picture."""
+    landmarks, texture = decoded
+    if landmarks.shape[1] not in POINTS or texture.shape[1:] != (3, SIDE, SIDE):
+        raise ValueError(
+            f"it decodes {landmarks.shape[1] // 2} landmarks and a texture "
+            f"{tuple(texture.shape[1:])}, not 68 or 72 and (3, {SIDE}, {SIDE})"
+        )
+
+
+def start(network: FaceDecoder, source: FaceDecoderDataset, settings: Network) -> None:
+    """Give a decoder the mean landmarks of the corpus, and let it start at its mean face."""
+    mean = torch.from_numpy(source.prepared.mean_landmarks)
+    if network.mean_landmarks is not None and not settings.start:
+        network.mean_landmarks.copy_(mean)
+    if not settings.mean_bias:
+        return
+    rows = source.groups.pictures[spread_over(len(source), SAMPLE)]
+    colour = np.mean([source.prepared.textures[int(row)].mean((0, 1)) for row in rows], axis=0)
+    landmarks: Any = network.landmark_layers[-1]
+    texture: Any = network.texture_layers[-1]
+    points = landmarks[0].bias.numel() // 2
+    with torch.no_grad():
+        landmarks[0].bias.copy_(in_order(mean, points).flatten())
+        shade = torch.from_numpy(colour / MOST)
+        texture[0].bias.copy_(
+            shade.logit(eps=1e-3) if network.output_activation == "sigmoid" else shade
+        )
+
+
+def in_order(landmarks: torch.Tensor, points: int) -> torch.Tensor:
+    """Return 68 landmarks as the 68 or 72 of a decoder."""
+    from vox2face.zoo.networks.warp import ORDER_72
+
+    return landmarks[list(ORDER_72)] if points == len(ORDER_72) else landmarks

@@ -1,0 +1,242 @@
+"""What is measured of decoded pictures: found by a face network, told apart, and their landmarks.
+
+A network that was trained through one face network is flattered by it: what it draws should be
+judged by another one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vox2face.core.errors import CorpusError
+from vox2face.core.progress import Bars
+from vox2face.train.evaluate.protocol import Setting, held_out, nearness, occurrence, setting
+from vox2face.train.metrics.craniofacial import craniofacial_table, landmark_correlation
+from vox2face.train.metrics.similarity import Array, Indices
+from vox2face.train.metrics.vggface_score import SPLITS, vggface_score
+
+if TYPE_CHECKING:
+    from vox2face.runtime.face_decoder import FaceDecoder
+    from vox2face.runtime.face_encoder import FaceEncoder
+
+TOGETHER = 8  # faces decoded at a time
+SPOKEN, DECODED, REAL = "speech-to-face", "face-to-face", "a second real picture"
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """Decoded faces: RGB uint8 (n, 224, 224, 3), landmarks (n, 68, 2), and whose they are (n,)."""
+
+    pixels: NDArray[np.uint8]
+    landmarks: NDArray[np.float32]
+    owners: Indices
+
+    def of(self, people: Sequence[int]) -> NDArray[np.intp]:
+        """Return the rows of people, in their order."""
+        place = {int(owner): row for row, owner in enumerate(self.owners)}
+        return np.array([place[int(person)] for person in people], np.intp)
+
+
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """A face network, and its embeddings of all real pictures, (pictures, width)."""
+
+    name: str
+    encoder: FaceEncoder
+    faces: NDArray[np.float32]
+
+    def embed(self, drawn: Drawn) -> Array:
+        """Return the embeddings of decoded pictures, (n, width)."""
+        result: Array = self.encoder(list(drawn.pixels)).astype(np.float64)
+        return result
+
+
+@dataclass(frozen=True, eq=False)
+class Gallery:
+    """The real side: the setting of the training network, whose pictures are whose, landmarks.
+
+    `size` and `count` are what was asked of the pools.
+    """
+
+    where: Setting
+    sitters: Indices
+    landmarks: NDArray[np.float32] | None
+    size: int | None
+    count: int | None
+
+    @property
+    def first(self) -> Indices:
+        """The first picture of everybody, by person."""
+        rows = np.flatnonzero(occurrence(self.sitters) == 0)
+        result: Indices = rows[np.argsort(self.sitters[rows])]
+        return result
+
+
+def draw(
+    decoder: FaceDecoder, embeddings: NDArray[Any], owners: Indices, what: str, bars: Bars
+) -> Drawn:
+    """Return the faces of embeddings (n, width)."""
+    values = np.asarray(embeddings, np.float32)
+    pixels, points = [], []
+    for start in range(0, len(values), TOGETHER):
+        bars.advance(f"Draw, {what}", start, len(values), " faces")
+        for face in decoder(values[start : start + TOGETHER], TOGETHER):
+            pixels.append(face.pixels)
+            points.append(face.landmarks)
+    bars.close()
+    return Drawn(np.stack(pixels), np.stack(points), np.asarray(owners, np.intp))
+
+
+def measure(
+    drawn: Mapping[str, Drawn],
+    real: Gallery,
+    judges: Sequence[Judge],
+    classifier: FaceEncoder | None,
+) -> dict[str, Any]:
+    """Return what is measured of `SPOKEN` and `DECODED` faces, or of one of these.
+
+    "recall" by each judge, "vggface_score" where a classifier is given, "landmarks" and
+    "craniofacial": correlations between both and with the first real picture.
+    """
+    seed = real.where.seed
+    table: dict[str, Any] = {"recall": {}, "landmarks": {}, "craniofacial": {}}
+    for judge in judges:
+        if SPOKEN in drawn:
+            table["recall"][f"{SPOKEN} ({judge.name})"] = spoken_recall(drawn[SPOKEN], real, judge)
+        if DECODED in drawn:
+            table["recall"].update(decoded_recall(drawn[DECODED], real, judge))
+    if classifier is not None:
+        table["classifier"] = classifier.entry.name
+        table["vggface_score"] = {
+            name: vggface_score(probabilities(classifier, faces), seed)
+            for name, faces in drawn.items()
+            if len(faces.owners) >= 2 * SPLITS  # fewer have no score, and are no reason to stop
+        }
+    for name, (first, second) in landmark_pairs(drawn, real).items():
+        table["landmarks"][name] = landmark_correlation(first, second, seed)
+        table["craniofacial"][name] = craniofacial_table(first, second, seed)
+    return table
+
+
+def spoken_recall(drawn: Drawn, real: Gallery, judge: Judge) -> dict[str, Any]:
+    """Return recall and nearness of faces drawn from voices, in the pools of the evaluation."""
+    where = real.where
+    seen = Setting(
+        where.names,
+        where.genders,
+        np.asarray(judge.faces, np.float64),
+        real.sitters,
+        where.pools,
+        where.distance,
+        where.seed,
+    )
+    queries = judge.embed(drawn)
+    return {
+        "network": judge.name,
+        "pool": len(where.pools[0]),
+        "recall": seen.recall(queries, drawn.owners).row(where.seed),
+        "similarity": nearness(seen, queries, drawn.owners),
+    }
+
+
+def require_several(sitters: Indices) -> None:
+    """Raise `CorpusError` unless two people have two pictures: one to decode, one to find."""
+    held, _ = held_out(sitters)
+    if len(held) < 2:
+        raise CorpusError(
+            "With --decoder, two or more people with two pictures or more are needed, one to "
+            f"decode and the others to find, and there {'is' if len(held) == 1 else 'are'} "
+            f"{len(held)}: prepare more pictures, or leave --decoder out."
+        )
+
+
+def decoded_setting(real: Gallery, judge: Judge) -> tuple[Setting, Indices, Indices]:
+    """Return the setting for pictures of people who have several, who they are, and the pictures.
+
+    The picture that is decoded is not in the gallery, which is the mean of the person's others.
+    Pools are smaller than asked for where there are too few people. Raises `CorpusError` where
+    there are not two.
+    """
+    require_several(real.sitters)
+    held, rest = held_out(real.sitters)
+    who = real.sitters[held]
+    order = np.argsort(who)
+    held, who = held[order], who[order]
+    where = real.where
+    place = np.full(len(where.names), -1)
+    place[who] = np.arange(len(who))
+    size, count = real.size, real.count
+    if size is not None and size * (count or 1) > len(who):
+        size, count = min(size, len(who)), None
+    seen = setting(
+        [where.names[i] for i in who],
+        [where.genders[i] for i in who],
+        judge.faces[rest],
+        place[real.sitters[rest]],
+        size,
+        count,
+        where.distance,
+        where.seed,
+    )
+    return seen, who, held
+
+
+def decoded_recall(drawn: Drawn, real: Gallery, judge: Judge) -> dict[str, Any]:
+    """Return recall of faces decoded from pictures, and of those pictures themselves.
+
+    What the real picture recalls, with the person's other pictures in the gallery, is the ceiling.
+    People with a single picture are left out, and counted.
+    """
+    seen, who, held = decoded_setting(real, judge)
+    queries: dict[str, Array] = {
+        DECODED: judge.embed(drawn)[drawn.of(who.tolist())],
+        REAL: judge.faces[held].astype(np.float64),
+    }
+    people = np.arange(len(who))
+    return {
+        f"{name} ({judge.name})": {
+            "network": judge.name,
+            "pool": len(seen.pools[0]),
+            "left_out": len(real.where.names) - len(who),
+            "recall": seen.recall(rows, people).row(seen.seed),
+            "similarity": nearness(seen, rows, people),
+        }
+        for name, rows in queries.items()
+    }
+
+
+def probabilities(classifier: FaceEncoder, drawn: Drawn) -> Array:
+    """Return the classes' probabilities of decoded pictures, (n, classes)."""
+    scores = classifier.logits(list(drawn.pixels)).astype(np.float64)
+    scores -= scores.max(1, keepdims=True)
+    odds = np.exp(scores)
+    result: Array = odds / odds.sum(1, keepdims=True)
+    return result
+
+
+def landmark_pairs(
+    drawn: Mapping[str, Drawn], real: Gallery
+) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
+    """Return pairs of landmarks (people, 68, 2) of the same people, by what is compared."""
+    sets = dict(drawn)
+    if real.landmarks is not None:
+        there = real.first[np.isfinite(real.landmarks[real.first]).all((1, 2))]
+        none = np.zeros((len(there), 1, 1, 3), np.uint8)
+        sets["real"] = Drawn(none, real.landmarks[there], real.sitters[there])
+    names = [name for name in (DECODED, SPOKEN, "real") if name in sets]
+    pairs = {}
+    for number, first in enumerate(names):
+        for second in names[number + 1 :]:
+            both = sorted(set(sets[first].owners.tolist()) & set(sets[second].owners.tolist()))
+            if len(both) >= 2:
+                a, b = sets[first], sets[second]
+                pairs[f"{first}, {second}"] = (
+                    a.landmarks[a.of(both)],
+                    b.landmarks[b.of(both)],
+                )
+    return pairs

@@ -1,0 +1,292 @@
+"""What is measured of a way to find faces: nearness, recall beside chance and oracles, groups.
+
+Pure functions of arrays; `train.evaluate_run` reads a corpus and runs networks for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from vox2face.core.errors import CorpusError
+from vox2face.train.metrics import retrieval
+from vox2face.train.metrics.retrieval import KS, Recall, by_identity, rank, recall
+from vox2face.train.metrics.similarity import Array, Indices, checked, similarity
+from vox2face.train.metrics.statistics import bootstrap, derangement, share
+
+LEAST_GROUP = 5  # people: figures of fewer would be figures of persons
+QUARTERS = 4
+MANY = 12  # values: a column of numbers with more is cut into quarters
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """What every way of finding faces is measured against.
+
+    `names` and `genders` are those of the people; `pictures` (n, width) are the embeddings of their
+    faces and `owners` (n,) whose they are, as positions in `names`. `gallery` (people, width) is
+    the mean over each one's pictures.
+    """
+
+    names: Sequence[str]
+    genders: Sequence[str | None]
+    pictures: Array
+    owners: Indices
+    pools: Sequence[Indices]
+    distance: str = "cosine"
+    seed: int = 0
+    ks: tuple[int, ...] = KS
+    gallery: Array = field(init=False)
+
+    def __post_init__(self) -> None:
+        pictures = checked(self.pictures, "face embeddings")
+        gallery, who = by_identity(pictures, np.asarray(self.owners, np.intp))
+        if len(who) != len(self.names):
+            raise CorpusError(
+                f"{len(self.names) - len(who)} of {len(self.names)} people have no picture: leave "
+                "them out."
+            )
+        object.__setattr__(self, "gallery", gallery)
+
+    @property
+    def people(self) -> Indices:
+        """The people in the pools, pool by pool."""
+        return np.concatenate(self.pools)
+
+    def recall(self, queries: ArrayLike, owners: ArrayLike) -> Recall:
+        """Return the recall of queries in the pools."""
+        return recall(rank(queries, owners, self.gallery, self.pools, self.distance), self.ks)
+
+
+def setting(
+    names: Sequence[str],
+    genders: Sequence[str | None],
+    pictures: ArrayLike,
+    owners: ArrayLike,
+    size: int | None = None,
+    pools: int | None = None,
+    distance: str = "cosine",
+    seed: int = 0,
+) -> Setting:
+    """Return a setting with pools of `size` people in the order given; None is one of everybody."""
+    cut = retrieval.cut_pools(len(names), size, pools)
+    return Setting(
+        names, genders, np.asarray(pictures), np.asarray(owners, np.intp), cut, distance, seed
+    )
+
+
+def assess(where: Setting, queries: ArrayLike, owners: ArrayLike) -> dict[str, Any]:
+    """Return everything that is measured of queries (n, width) of people `owners` (n,).
+
+    "similarity" to one's own pictures, "recall" in the pools, "within" one gender with its chance,
+    and "shuffled": both again with the people exchanged.
+    """
+    q, owner = checked(queries, "query embeddings"), np.asarray(owners, np.intp)
+    inside = np.isin(owner, where.people)
+    q, owner = q[inside], owner[inside]
+    found: dict[str, Any] = {
+        "queries": len(q),
+        "similarity": nearness(where, q, owner),
+        "recall": where.recall(q, owner).row(where.seed),
+        "shuffled": shuffled(where, q, owner),
+    }
+    if gendered(where, owner):
+        found["within"] = within(where, q, owner)
+    return found
+
+
+def gendered(where: Setting, owner: Indices) -> bool:
+    """Whether the gender of two people or more is known, so that an interval can be had."""
+    return sum(bool(where.genders[i]) for i in np.unique(owner)) >= 2
+
+
+def nearness(where: Setting, q: Array, owner: Indices) -> dict[str, Any]:
+    """Return mean, interval and spread of cosine, degrees, L1 and L2 to one's own pictures.
+
+    The clips of a person are paired with the pictures in turn, each clip once.
+    """
+    values = similarity(q, where.pictures[partners(owner, where.owners)])
+    table, _ = by_identity(np.stack(list(values.values()), 1), owner)
+    return {
+        name: {**bootstrap(table[:, column], where.seed), "std": float(table[:, column].std())}
+        for column, name in enumerate(values)
+    }
+
+
+def partners(owner: Indices, owners: Indices) -> Indices:
+    """Return a picture for each clip: the pictures of its person in turn, (clips,)."""
+    order = np.argsort(owners, kind="stable")
+    count = np.bincount(owners)
+    first = np.concatenate([[0], np.cumsum(count)[:-1]])
+    turn = occurrence(owner)
+    result: Indices = order[first[owner] + turn % count[owner]]
+    return result
+
+
+def occurrence(owner: Indices) -> Indices:
+    """Return how many rows of the same person come before each row: 0, 1, ..."""
+    order = np.argsort(owner, kind="stable")
+    ordered = owner[order]
+    start = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+    lengths = np.diff([*start, len(ordered)])
+    result = np.empty(len(owner), np.intp)
+    result[order] = np.arange(len(owner)) - np.repeat(start, lengths)
+    return result
+
+
+def shuffled(where: Setting, q: Array, owner: Indices) -> dict[str, Any]:
+    """Return recall and cosine with everybody's face exchanged for another of the same pool.
+
+    The control of the whole measurement: recall has to be that of chance, and the cosine tells how
+    alike all faces are to this network.
+    """
+    truth = np.arange(len(where.names))
+    for pool in where.pools:
+        truth[pool] = pool[derangement(len(pool), where.seed)]
+    ranks = rank(q, owner, where.gallery, where.pools, where.distance, truth=truth)
+    other = truth[owner]
+    cosine = similarity(q, where.pictures[partners(other, where.owners)])["cosine"]
+    table, _ = by_identity(cosine, owner)
+    return {
+        "recall": recall(ranks, where.ks).row(where.seed),
+        "cosine": bootstrap(table, where.seed),
+    }
+
+
+def within(where: Setting, q: Array, owner: Indices) -> dict[str, Any]:
+    """Return recall among the faces of the speaker's own gender, and its chance: K / n of these.
+
+    "above" is the difference with its interval, "excludes_chance" whether that is above 0.
+    """
+    ranks = rank(q, owner, where.gallery, where.pools, where.distance, where.genders)
+    got = recall(ranks, where.ks)
+    chance = retrieval.chance_recall(ranks, where.ks)
+    sizes = np.unique(ranks.pool)
+    row: dict[str, Any] = {
+        "recall": got.row(where.seed),
+        "chance": {f"R@{k}": float(chance.at(k).mean()) for k in where.ks},
+        "pool": [int(sizes[0]), int(sizes[-1])],
+    }
+    above = {f"R@{k}": bootstrap(got.at(k) - chance.at(k), where.seed) for k in where.ks}
+    row["above"] = above
+    row["excludes_chance"] = {name: bool(value["low"] > 0) for name, value in above.items()}
+    return row
+
+
+def references(where: Setting) -> dict[str, Any]:
+    """Return the rows that need no network: random (K / N) and the gender oracle.
+
+    The oracle is left out where the gender of nobody is known.
+    """
+    sizes = [len(pool) for pool in where.pools]
+    random = retrieval.random_recall(sizes[0], where.ks)
+    rows: dict[str, Any] = {
+        "random": {f"R@{k}": float(v) for k, v in zip(where.ks, random, strict=True)}
+    }
+    known = sum(where.genders[i] is not None for i in where.people)
+    if known:
+        oracle = retrieval.oracle_recall(where.genders, where.pools, where.ks)
+        rows["gender_oracle"] = {f"R@{k}": float(oracle.at(k).mean()) for k in where.ks}
+        rows["gender_known"] = known
+    return rows
+
+
+def ceiling(where: Setting) -> dict[str, Any] | None:
+    """Return how near two pictures of one person are; None unless two people have two.
+
+    Cosine, degrees, L1 and L2 of the first and the second picture: the ceiling of `nearness`.
+    """
+    turn = occurrence(where.owners)
+    first = np.flatnonzero(turn == 0)[np.argsort(where.owners[turn == 0])]
+    second = np.flatnonzero(turn == 1)
+    if len(second) < 2:
+        return None
+    values = similarity(where.pictures[second], where.pictures[first[where.owners[second]]])
+    return {name: bootstrap(value, where.seed) for name, value in values.items()}
+
+
+def shares(
+    where: Setting,
+    systems: Mapping[str, Recall],
+    latent: Recall,
+    sexes: Sequence[str | None],
+) -> dict[str, Any]:
+    """Return for each system the part of the way from sex only to the latent oracle, for each K."""
+    floor = aligned(retrieval.oracle_recall(sexes, where.pools, where.ks), latent.who)
+    table: dict[str, Any] = {}
+    for name, found in systems.items():
+        model = aligned(found, latent.who)
+        table[name] = {
+            f"R@{k}": share(model[:, i], floor[:, i], latent.hits[:, i], where.seed)
+            for i, k in enumerate(where.ks)
+        }
+    return table
+
+
+def aligned(found: Recall, who: Indices) -> Array:
+    """Return the hits of these people, in this order, (people, Ks)."""
+    position = {int(person): row for row, person in enumerate(found.who)}
+    lost = [person for person in who if int(person) not in position]
+    if lost:
+        raise CorpusError(
+            f"{len(lost)} people of the pools have no query: evaluate all ways on the same people."
+        )
+    return found.hits[[position[int(person)] for person in who]]
+
+
+def group_table(
+    where: Setting, queries: ArrayLike, owners: ArrayLike, groups: Sequence[str | None]
+) -> dict[str, Any]:
+    """Return recall and cosine for each group of people; the pools stay whole.
+
+    Groups of fewer than five people are left out and counted: a figure of so few would be one of
+    persons. `groups` are given for each person, never inferred.
+    """
+    q, owner = checked(queries, "query embeddings"), np.asarray(owners, np.intp)
+    inside = np.isin(owner, where.people)
+    q, owner = q[inside], owner[inside]
+    found = where.recall(q, owner)
+    near = similarity(q, where.pictures[partners(owner, where.owners)])["cosine"]
+    cosine, _ = by_identity(near, owner)
+    kinds = np.array([groups[i] or "" for i in found.who])
+    table: dict[str, Any] = {"groups": {}, "left_out": 0}
+    for kind in sorted(set(kinds.tolist())):
+        member = kinds == kind
+        if not kind or member.sum() < LEAST_GROUP:
+            table["left_out"] += int(member.sum())
+            continue
+        row = {
+            f"R@{k}": bootstrap(found.hits[member, i], where.seed) for i, k in enumerate(where.ks)
+        }
+        row["cosine"] = bootstrap(cosine[member], where.seed)
+        table["groups"][kind] = {"people": int(member.sum()), **row}
+    return table
+
+
+def binned(values: Sequence[str | None]) -> list[str | None]:
+    """Return values as groups; a column of many numbers is cut into quarters of equal counts."""
+    given = [value for value in values if value not in (None, "")]
+    try:
+        numbers = np.array([float(value) for value in given if value is not None])
+    except ValueError:
+        return [value or None for value in values]
+    if len(set(given)) <= MANY or not np.isfinite(numbers).all():
+        return [value or None for value in values]
+    edges = np.quantile(numbers, np.arange(1, QUARTERS) / QUARTERS)
+    limits = [numbers.min(), *edges, numbers.max()]
+    words = [f"{i + 1}: {limits[i]:.3g} to {limits[i + 1]:.3g}" for i in range(QUARTERS)]
+    return [
+        words[int(np.searchsorted(edges, float(value), side="right"))] if value else None
+        for value in values
+    ]
+
+
+def held_out(owners: Indices) -> tuple[Indices, Indices]:
+    """Return the first picture of everybody who has two or more, and all their other pictures."""
+    turn = occurrence(owners)
+    several = np.bincount(owners)[owners] > 1
+    return np.flatnonzero((turn == 0) & several), np.flatnonzero((turn > 0) & several)

@@ -1,0 +1,234 @@
+"""One evaluation from end to end: networks, baselines, oracles, groups, pictures, and the files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vox2face.core.progress import Bars
+from vox2face.core.version import __version__
+from vox2face.train.datasets.fingerprint import manifest_digest
+from vox2face.train.evaluate import decoded_faces, oracles, protocol
+from vox2face.train.evaluate.decoded_faces import DECODED, SPOKEN, Drawn, Gallery, Judge
+from vox2face.train.evaluate.embeddings import Voices
+from vox2face.train.evaluate.inputs import Material, System, gather, one_each, systems_of
+from vox2face.train.evaluate.options import Options
+from vox2face.train.evaluate.protocol import Setting
+from vox2face.train.evaluate.test_set import Arrays, Corpus
+from vox2face.train.metrics import retrieval
+from vox2face.train.metrics.similarity import Array, unit
+from vox2face.train.metrics.statistics import DRAWS
+
+if TYPE_CHECKING:
+    from vox2face.train.corpus.manifest import Manifest
+
+LATENT, GAUSSIAN = "latent oracle", "latent oracle, Gaussian"
+MANIFEST = "manifest"  # in results: what was evaluated on
+COMPUTED = ("draws", "ks")  # settings that are no options
+DIGITS = 9  # of numbers in results: fewer than differ between machines
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What an evaluation found: `results` as they are written, and what the sheet is made of."""
+
+    results: dict[str, Any]
+    where: Setting
+    corpus: Corpus
+    arrays: Arrays
+    main: System | None
+    drawn: Mapping[str, Drawn]
+    judges: Sequence[Judge] = ()
+    real: Gallery | None = None
+
+
+def run(manifest: Manifest, arrays: Arrays, options: Options, voices: Voices) -> Outcome:
+    """Evaluate on a manifest whose pictures are prepared. `arrays` reads what was prepared.
+
+    Raises `UsageError` for options that do not go together, `CorpusError` for a corpus that lacks
+    what they need.
+    """
+    options.checked()
+    material = gather(manifest, arrays, options, voices)
+    where = material.where
+    systems = list(systems_of(material, options))
+    results: dict[str, Any] = {
+        **facts(material, options, manifest),
+        "main": systems[0].name if systems else None,
+        "references": protocol.references(where),
+        "systems": {s.name: protocol.assess(where, s.queries, s.owners) for s in systems},
+        "ceiling": protocol.ceiling(where),
+    }
+    if options.latents:
+        results.update(with_latents(material, options, systems))
+    if systems:
+        results["groups"] = groups(material, systems[0])
+    main = systems[0] if systems else None
+    if material.painters is None:
+        return Outcome(plain(results), where, material.corpus, arrays, main, {})
+    drawn, judges, real = pictures(material, arrays, options, main, voices.bars)
+    results["pictures"] = decoded_faces.measure(drawn, real, judges, material.painters.classifier)
+    return Outcome(plain(results), where, material.corpus, arrays, main, drawn, judges, real)
+
+
+def facts(material: Material, options: Options, manifest: Manifest) -> dict[str, Any]:
+    """Return what was evaluated, on what, by which versions and with which settings."""
+    from vox2face.runtime.pipelines import identity
+
+    where, corpus = material.where, material.corpus
+    who, gallery, query = words(options)
+    computed = dict(zip(COMPUTED, (DRAWS, list(where.ks)), strict=True))
+    return {
+        "vox2face": __version__,
+        "numpy": np.__version__,
+        "settings": {**options.stated(), **computed},
+        MANIFEST: {"rows": len(manifest), "sha256": manifest_digest(manifest)},
+        "weights": {role: identity(model) for role, model in material.networks.items()},
+        "pool": {
+            "size": len(where.pools[0]),
+            "pools": len(where.pools),
+            "used": len(where.people),
+            "people": len(corpus),
+            "who": who,
+            "pictures": len(corpus.pictures),
+            "clips": len(corpus.clips),
+            "order": "ordered by corpus, then by name",
+            "gallery": gallery,
+            "query": query,
+            "first": [corpus.names[pool[0]] for pool in where.pools],
+        },
+        "skipped": list(corpus.lost),
+    }
+
+
+def words(options: Options) -> tuple[str, str, str]:
+    """Return who is measured, what the gallery holds and what is looked for in it."""
+    gallery = "the mean embedding over all pictures of a person"
+    if options.decoder:
+        gallery += " (face-to-face: without the decoded one)"
+    if not options.voiced:
+        return "with a face", gallery, "each person's first picture, decoded"
+    query = "each clip, its recall averaged over a person's clips"
+    if options.fuse:
+        query = "one for each person, the mean of all clips' unit embeddings at their mean length"
+    return "with voice and face", gallery, query
+
+
+def plain(value: Any) -> Any:
+    """Return results as JSON has them: numbers rounded, what is not finite as null."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float | np.floating):
+        return float(f"{value:.{DIGITS}g}") if np.isfinite(value) else None
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def with_latents(material: Material, options: Options, systems: Sequence[System]) -> dict[str, Any]:
+    """Return the oracles, the shares of the way to them, and the control on ancestry."""
+    where, corpus, train = material.where, material.corpus, material.teaching
+    file = str(options.latents)
+    known = oracles.read_latents(file, corpus.names)
+    taught = oracles.read_latents(file, train.names)
+    guess, fitted = oracles.latent_predictions(
+        taught, train.faces, train.sitters, known, options.seed
+    )
+    everybody = np.arange(len(corpus))
+    latent = where.recall(guess, everybody)
+    left = material.train_gallery - fitted.predict(taught.basis())
+    gaussian = oracles.gaussian_recall(guess, where.gallery, left, where.pools, where.ks)
+    recalls = {s.name: where.recall(s.queries, s.owners) for s in systems}
+    recalls[GAUSSIAN] = gaussian
+    sexes = retrieval.oracle_recall(known.sexes, where.pools, where.ks)
+    return {
+        "oracles": {
+            "sex only": sexes.row(where.seed),
+            LATENT: latent.row(where.seed),
+            GAUSSIAN: gaussian.row(where.seed),
+        },
+        "latent_within": (
+            protocol.within(where, guess, everybody)
+            if protocol.gendered(where, where.people)
+            else None
+        ),
+        "latent_similarity": protocol.nearness(where, guess, everybody),
+        "latent_penalty": fitted.penalty,
+        "shares": protocol.shares(where, recalls, latent, known.sexes),
+        "ancestry": ancestry(material, options, known, taught),
+    }
+
+
+def ancestry(
+    material: Material, options: Options, known: oracles.Latents, taught: oracles.Latents
+) -> dict[str, Any]:
+    """Return how well ancestry is predicted: from voices it must not be, from faces it can be.
+
+    From the voice encoder's own embeddings by regressions on the other people of the split, since
+    those of the people it was trained on hold what it learnt of their faces.
+    """
+    corpus, seed = material.corpus, options.seed
+    table: dict[str, Any] = {}
+    if len(set(known.ancestry)) < 2 or len(set(taught.ancestry)) < 2:
+        return table  # nothing to predict
+
+    def judged(name: str, guesses: list[str], names: tuple[str, ...]) -> None:
+        table[name] = oracles.balanced_accuracy(guesses, known.ancestry, names, seed)
+
+    def people(values: Array) -> Array:
+        return retrieval.by_identity(unit(values), corpus.speakers)[0]
+
+    if "voice" in material.heard:
+        name = f"from {material.encoders['voice'].entry.name}"
+        judged(
+            name, *oracles.crossed_classes(people(material.heard["voice"]), known.ancestry, seed)
+        )
+    if "baseline" in material.heard and material.train_heard is not None:
+        train = material.teaching
+        labels = [taught.ancestry[i] for i in train.speakers]
+        fit = (unit(material.train_heard), train.speakers, labels)
+        name = f"from {material.encoders['baseline'].entry.name}, frozen"
+        judged(name, *oracles.predicted_classes(fit, people(material.heard["baseline"]), seed))
+    faces = (material.train_gallery, np.arange(len(taught.ancestry)), taught.ancestry)
+    judged(
+        "from faces: the control of this control",
+        *oracles.predicted_classes(faces, material.where.gallery, seed),
+    )
+    return table
+
+
+def groups(material: Material, main: System) -> dict[str, Any]:
+    """Return the tables by gender, where the metadata has it, and by columns of CSV files."""
+    where, names = material.where, material.corpus.names
+    kinds: dict[str, Sequence[str | None]] = {}
+    if any(material.corpus.genders):
+        kinds["gender"] = material.corpus.genders
+    for column, values in material.columns.items():
+        kinds[column] = protocol.binned([values.get(name) for name in names])
+    return {
+        column: protocol.group_table(where, main.queries, main.owners, values)
+        for column, values in kinds.items()
+    }
+
+
+def pictures(
+    material: Material, arrays: Arrays, options: Options, main: System | None, bars: Bars
+) -> tuple[dict[str, Drawn], list[Judge], Gallery]:
+    """Return the decoded faces, the networks that judge them, and the real pictures beside them."""
+    corpus, where, artists = material.corpus, material.where, material.painters
+    assert artists is not None
+    real = Gallery(where, corpus.sitters, corpus.landmarks, options.pool, options.pools)
+    drawn: dict[str, Drawn] = {}
+    if main is not None:
+        spoken = one_each(main, where.people)
+        drawn[SPOKEN] = decoded_faces.draw(artists.decoder, *spoken, SPOKEN, bars)
+    own = corpus.faces[real.first], corpus.sitters[real.first]
+    drawn[DECODED] = decoded_faces.draw(artists.decoder, *own, DECODED, bars)
+    judges = [
+        Judge(name, encoder, arrays.faces(name)[corpus.rows])
+        for name, encoder in artists.judges.items()
+    ]
+    return drawn, judges, real

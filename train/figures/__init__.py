@@ -1,0 +1,1 @@
+"""Sheets, curves and plots."""

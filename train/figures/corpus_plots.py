@@ -1,0 +1,166 @@
+"""Plots of a corpus as PNG files, drawn with matplotlib and no window system."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vox2face.core.files import atomic_file
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+DPI = 120
+INK, PALE, GRID = "#22303c", "#8a97a3", "#e3e8ec"
+VOICE, FACE = "#2f7fb5", "#e08a3c"
+GROUPS = {"found": VOICE, "kept": "#4a8f5c", "dropped": "#c0564b"}  # of the summary
+GENDERS = {"f": ("female", "#b5577f"), "m": ("male", "#4a8f8b"), None: ("not known", "#9aa5af")}
+BINS = 40
+LABEL = 44  # letters of a bar's label
+MOST_BARS = 40
+
+
+def figure(title: str, columns: int = 1, height: float = 4.0) -> tuple[Figure, Sequence[Axes]]:
+    """Return an empty figure of `columns` plots beside each other, and the plots."""
+    from matplotlib.figure import Figure
+
+    drawn = Figure(figsize=(9, height), dpi=DPI, layout="constrained", facecolor="white")
+    drawn.suptitle(title, color=INK, fontsize=13, x=0.01, ha="left")
+    axes = list(drawn.subplots(1, columns, squeeze=False)[0])
+    for ax in axes:
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.spines[["left", "bottom"]].set_color(PALE)
+        ax.tick_params(colors=INK, labelsize=9, length=0)
+        ax.set_axisbelow(True)
+    return drawn, axes
+
+
+def save(drawn: Figure, path: Path) -> None:
+    """Write a figure as a PNG, as a whole or not at all; equal figures give equal bytes."""
+    with atomic_file(path) as partial, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # such letters become boxes
+        drawn.savefig(partial, format="png", metadata={"Software": None})
+
+
+def say(ax: Axes, sentence: str) -> None:
+    """Write a sentence where a plot would be."""
+    ax.set_axis_off()
+    ax.text(0.5, 0.5, sentence, ha="center", va="center", color=PALE, fontsize=11, wrap=True)
+
+
+def durations(path: Path, seconds: NDArray[Any], unknown: int) -> None:
+    """Plot how long clips are; `unknown` is the number of clips whose length nobody measured."""
+    title = f"Length of {seconds.size:,} clips, {time_text(float(seconds.sum()))} in all"
+    drawn, (ax,) = figure(title if seconds.size else "Length of clips")
+    if not seconds.size:
+        say(ax, "The manifest holds no clip whose length is known.")
+    else:
+        longest = float(np.quantile(seconds, 0.995)) * 1.05  # the last bar holds the few beyond
+        ax.hist(np.minimum(seconds, longest), bins=BINS, color=VOICE, edgecolor="white", lw=0.5)
+        middle = float(np.median(seconds))
+        ax.axvline(middle, color=FACE, lw=1.5, label=f"median {middle:.1f} s")
+        ax.legend(frameon=False, labelcolor=INK)
+        ax.grid(axis="y", color=GRID)
+        more = f"; {unknown:,} clips of unknown length are not shown" if unknown else ""
+        ax.set_xlabel(f"seconds{more}", color=INK)
+        ax.set_ylabel("clips", color=INK)
+    save(drawn, path)
+
+
+def time_text(seconds: float) -> str:
+    """Return a length of time in hours, or in minutes if it is short."""
+    return f"{seconds / 3600:,.1f} hours" if seconds >= 3600 else f"{seconds / 60:.1f} minutes"
+
+
+def identities(path: Path, clips: NDArray[Any], pictures: NDArray[Any]) -> None:
+    """Plot how many clips and pictures the identities have, each (identities,)."""
+    from matplotlib.ticker import MaxNLocator
+
+    both = int(((clips > 0) & (pictures > 0)).sum())
+    title = f"{clips.size:,} identities, {both:,} of them with clips and pictures"
+    drawn, axes = figure(title, columns=2)
+    for ax, counts, name, colour in (
+        (axes[0], clips, "clips", VOICE),
+        (axes[1], pictures, "pictures", FACE),
+    ):
+        if not counts.any():
+            say(ax, f"The manifest holds no {name}.")
+            continue
+        ax.hist(counts, bins=whole_bins(counts), color=colour, edgecolor="white", lw=0.5)
+        ax.grid(axis="y", color=GRID)
+        ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+        ax.yaxis.set_major_locator(MaxNLocator(8, integer=True))
+        total = int(counts.sum())
+        ax.set_title(f"{total:,} {name}", color=INK, fontsize=10, loc="left")
+        ax.set_xlabel(f"{name} of an identity", color=INK)
+        ax.set_ylabel("identities", color=INK)
+    save(drawn, path)
+
+
+def whole_bins(counts: NDArray[Any]) -> list[float]:
+    """Return edges between whole numbers, so that each bar holds as many of them as the next."""
+    low, high = int(counts.min()), int(counts.max())
+    step = max(1, -(-(high - low + 1) // BINS))
+    return [edge - 0.5 for edge in range(low, high + step + 1, step)]
+
+
+def genders(path: Path, counts: Mapping[str | None, Mapping[str | None, int]]) -> None:
+    """Plot the identities of each gender in each split: `counts[split][gender]`."""
+    drawn, (ax,) = figure("Gender of the identities, as the metadata has it")
+    totals = {split: sum(parts.values()) for split, parts in counts.items()}
+    if not sum(totals.values()):
+        say(ax, "The manifest holds nobody.")
+    elif not any(gender for parts in counts.values() for gender in parts):
+        say(ax, "The manifest holds no genders: index the corpus with its metadata file.")
+    else:
+        names = [split or "no split" for split in counts]
+        left = np.zeros(len(names))
+        for gender, (words, colour) in GENDERS.items():
+            parts = np.array([counts[split].get(gender, 0) for split in counts])
+            shares = parts / np.maximum(list(totals.values()), 1)
+            bars = ax.barh(names, shares, 0.62, left=left, color=colour, label=words)
+            said = [
+                f"{n:,}" if share > 0.06 else "" for n, share in zip(parts, shares, strict=True)
+            ]
+            ax.bar_label(bars, said, label_type="center", color="white", fontsize=10)
+            left += shares
+        ax.set_xlim(0, 1)
+        ax.invert_yaxis()
+        ax.xaxis.set_major_formatter(lambda share, place: f"{share:.0%}")
+        ax.set_xlabel("share of the identities; the numbers are identities", color=INK)
+        ax.legend(frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1), labelcolor=INK)
+    save(drawn, path)
+
+
+def joins(path: Path, counts: Sequence[tuple[str, str, int]]) -> None:
+    """Plot counts as bars, each (group, name, count): what was found, kept and dropped."""
+    shown = counts[:MOST_BARS]
+    drawn, (ax,) = figure("Found, kept and left out", height=max(2.5, 1.5 + 0.27 * len(shown)))
+    if not shown:
+        say(ax, "The manifest does not say what was found and left out.")
+        save(drawn, path)
+        return
+    sizes = np.array([count for _, _, count in shown])
+    for group in dict.fromkeys(group for group, _, _ in shown):
+        own = [place for place, entry in enumerate(shown) if entry[0] == group]
+        bars = ax.barh(own, sizes[own], 0.7, color=GROUPS.get(group, PALE), label=group)
+        ax.bar_label(bars, [f"{size:,}" for size in sizes[own]], padding=4, color=INK, fontsize=9)
+    ax.set_yticks(range(len(shown)), [shortened(name) for _, name, _ in shown])
+    ax.invert_yaxis()
+    ax.set_xscale("symlog", linthresh=10)  # thousands beside ones
+    ax.set_xlim(0, max(int(sizes.max()), 1) * 4)
+    ax.xaxis.set_visible(False)
+    ax.spines["bottom"].set_visible(False)
+    ax.legend(frameon=False, ncols=4, loc="lower left", bbox_to_anchor=(0, 1), labelcolor=INK)
+    save(drawn, path)
+
+
+def shortened(name: str) -> str:
+    """Return a label that leaves room for its bar."""
+    return name if len(name) <= LABEL else f"{name[: LABEL - 1]}…"

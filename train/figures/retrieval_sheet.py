@@ -1,0 +1,97 @@
+"""The picture sheet of an evaluation: queries, and the five faces that were found first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from PIL import Image, ImageDraw
+
+from vox2face.train.figures.contact_sheet import GAP
+from vox2face.train.figures.tiles import INK, PALE, PAPER, TILE, lettering
+
+RIGHT, TRUTH = "#22964a", "#466ebe"
+FRAME, HEAD, FOOT, LEFT, MARGIN = 4, 66, 22, 14, 26  # pixels
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """One row: a query and what was found for it.
+
+    `own` is the speaker's face, `extra` what it was found by (a spectrogram or a decoded face),
+    `faces` the first ones as (name, picture, whether it is the right one), `rank` the place of the
+    right one in a pool of `pool`.
+    """
+
+    name: str
+    own: Image.Image
+    extra: Image.Image
+    faces: Sequence[tuple[str, Image.Image, bool]]
+    rank: int
+    pool: int
+
+
+def sheet(rows: Sequence[Found], title: str, note: str, by: str) -> Image.Image:
+    """Return the sheet: a row for each query, under column titles.
+
+    Blue frames mark the truth, green ones a right face among those found.
+    """
+    widths = [TILE, max(row.extra.width for row in rows), *[TILE] * len(rows[0].faces)]
+    gaps = [LEFT, GAP, 3 * GAP, *[GAP] * (len(widths) - 3)]
+    lefts = [sum(gaps[: n + 1]) + sum(widths[:n]) for n in range(len(widths))]
+    height = TILE + FOOT + GAP
+    page = Image.new(
+        "RGB", (lefts[-1] + widths[-1] + LEFT, HEAD + height * len(rows) + MARGIN), PAPER
+    )
+    pen = ImageDraw.Draw(page)
+    write(pen, (LEFT, 16), title, 16, INK, page.width - 2 * LEFT, "lm")
+    write(pen, (LEFT, 36), note, 12, PALE, page.width - 2 * LEFT, "lm")
+    titles = ["truth", by, *[f"found: {n + 1}" for n in range(len(widths) - 2)]]
+    for left, width, words in zip(lefts, widths, titles, strict=True):
+        write(pen, (left + width // 2, 54), words, 12, INK, width)
+    for number, row in enumerate(rows):
+        draw_row(page, pen, row, HEAD + number * height, list(zip(lefts, widths, strict=True)))
+    frames = "blue frame: the truth; green frame: found; rank: the place of the truth"
+    write(pen, (LEFT, page.height - 12), frames, 12, PALE, page.width - 2 * LEFT, "lm")
+    return page
+
+
+def draw_row(
+    page: Image.Image,
+    pen: ImageDraw.ImageDraw,
+    row: Found,
+    top: int,
+    columns: Sequence[tuple[int, int]],
+) -> None:
+    """Draw a query and what was found for it; `columns` are left edges and widths."""
+    cells: list[tuple[str, Image.Image, str | None]] = [
+        (row.name, row.own, TRUTH),
+        (f"rank {row.rank} of {row.pool}", row.extra, None),
+        *((name, face, RIGHT if right else None) for name, face, right in row.faces),
+    ]
+    for (left, width), (words, picture, colour) in zip(columns, cells, strict=True):
+        page.paste(picture, (left + (width - picture.width) // 2, top))
+        if colour is not None:
+            edge = (left - FRAME, top - FRAME, left + width + FRAME - 1, top + TILE + FRAME - 1)
+            pen.rectangle(edge, outline=colour, width=FRAME)
+        write(pen, (left + width // 2, top + TILE + 14), words, 12, colour or INK, width)
+
+
+def write(
+    pen: ImageDraw.ImageDraw,
+    at: tuple[int, int],
+    words: str,
+    size: int,
+    ink: str,
+    room: int,
+    anchor: str = "mm",
+) -> None:
+    """Write one line, shortened in its middle to `room` pixels: ends of names tell them apart."""
+    font = lettering(size)
+    shown = "".join(letter if letter.isprintable() else "?" for letter in words)
+    kept = len(shown)
+    while kept > 1 and font.getlength(shown) > room:
+        kept -= 1
+        half = kept // 2
+        shown = f"{words[: kept - half]}…{words[len(words) - half :]}"
+    pen.text(at, shown, fill=ink, font=font, anchor=anchor)

@@ -1,0 +1,91 @@
+"""Pictures, spectrograms and lettering that sheets are made of."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from vox2face.media import audio, drawing
+
+TILE = 144  # pixels: height of everything, width of a picture
+WIDE = 236  # pixels: width of a spectrogram
+PAPER, INK, PALE, EMPTY, RULE = "#ffffff", "#22303c", "#6d7a86", "#eef1f3", "#dde3e8"
+SECONDS = 4.0  # of a clip that a spectrogram shows
+FFT, HOP = 512, 160
+RANGE = 70.0  # dB between the darkest and the brightest colour
+
+# dark to bright, equal steps in lightness; spread over the decibels
+COLOURS = ((8, 7, 30), (58, 22, 96), (130, 38, 104), (205, 66, 70), (247, 134, 32), (250, 236, 162))
+
+
+def length(waveform: NDArray[np.float32]) -> str:
+    """Return the caption of a spectrogram."""
+    seconds = waveform.size / audio.RATE
+    return f"first {SECONDS:g} of {seconds:.1f} s" if seconds > SECONDS else f"{seconds:.1f} s"
+
+
+def portrait(
+    pixels: NDArray[np.uint8], landmarks: NDArray[Any] | None = None, find: bool = False
+) -> Image.Image:
+    """Return a picture as a tile, with its landmarks (68, 2), or those that are found in it."""
+    if landmarks is None and find:
+        from vox2face.runtime import face_detection
+
+        seen = face_detection.find(pixels)
+        landmarks = seen[0].landmarks if seen else None
+    height, width = pixels.shape[:2]
+    factor = TILE / max(height, width)
+    size = max(1, round(width * factor)), max(1, round(height * factor))
+    small = Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS)
+    if landmarks is not None:
+        small = drawing.draw_landmarks(small, (landmarks + 0.5) * factor - 0.5)
+    tile = Image.new("RGB", (TILE, TILE), EMPTY)
+    tile.paste(small, ((TILE - size[0]) // 2, (TILE - size[1]) // 2))
+    return tile
+
+
+def spectrogram(waveform: NDArray[np.float32]) -> Image.Image:
+    """Return the first seconds of a waveform as a tile: time to the right, 0 to 8 kHz upwards."""
+    shown = waveform[: int(SECONDS * audio.RATE)]
+    frames = np.lib.stride_tricks.sliding_window_view(np.pad(shown, FFT // 2), FFT)[::HOP]
+    power = np.square(np.abs(np.fft.rfft(frames * np.hanning(FFT)))).T[::-1]
+    decibels = 10 * np.log10(power + 1e-12)
+    bright = np.clip(1 + (decibels - decibels.max()) / RANGE, 0, 1) * (len(COLOURS) - 1)
+    steps = np.arange(len(COLOURS))
+    colours = [np.interp(bright, steps, channel) for channel in np.array(COLOURS).T]
+    pixels = np.round(np.stack(colours, axis=2)).astype(np.uint8)
+    width = max(1, round(WIDE * min(1.0, waveform.size / (SECONDS * audio.RATE))))
+    tile = Image.new("RGB", (WIDE, TILE), EMPTY)
+    tile.paste(Image.fromarray(pixels).resize((width, TILE), Image.Resampling.BOX))
+    return tile
+
+
+def write(
+    pen: ImageDraw.ImageDraw, at: tuple[int, int], text: str, size: int, ink: str, room: int
+) -> int:
+    """Write one line from x, its middle at y, shortened to `room` pixels; return where it ends."""
+    font = lettering(size)
+    text = "".join(letter if letter.isprintable() else "?" for letter in text)
+    if font.getlength(text) > room:
+        while text and font.getlength(f"{text}…") > room:
+            text = text[:-1]
+        text = f"{text}…"
+    pen.text(at, text, fill=ink, font=font, anchor="lm")
+    return at[0] + math.ceil(font.getlength(text))
+
+
+def lettering(size: int) -> ImageFont.FreeTypeFont:
+    """Return the font of a size in pixels."""
+    return ImageFont.truetype(str(font_file()), size)
+
+
+def font_file() -> Path:
+    """Return DejaVu Sans, which comes with matplotlib: Latin, Greek, Cyrillic and some others."""
+    import matplotlib
+
+    return Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"

@@ -1,0 +1,1 @@
+"""The papers' measures, with intervals."""

@@ -1,0 +1,136 @@
+"""Bootstrap intervals and correlations."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from vox2face.core.errors import CorpusError
+from vox2face.train.metrics.similarity import Array, Indices
+
+DRAWS = 2000  # resamples of a bootstrap
+LEVEL = 0.95
+BLOCK = 256  # resamples weighed at a time: they hold a count for each identity
+
+
+@functools.lru_cache(maxsize=2)
+def resamples(count: int, seed: int, draws: int = DRAWS) -> NDArray[np.int64]:
+    """Return how often each of `count` identities is drawn in each resample, (draws, count).
+
+    Raises `CorpusError` for fewer than two identities: one alone says nothing about others.
+    """
+    if count < 2:
+        raise CorpusError(
+            f"An interval over {count} identities cannot be had: evaluate two or more."
+        )
+    rng = np.random.default_rng([seed, 1])
+    chosen = rng.integers(count, size=(draws, count))
+    offsets = count * np.arange(draws)[:, None]
+    counts = np.bincount((chosen + offsets).ravel(), minlength=draws * count)
+    return counts.reshape(draws, count)
+
+
+def resampled_means(values: ArrayLike, seed: int, draws: int = DRAWS) -> Array:
+    """Return the means of bootstrap resamples of identities, (draws, ...), for values (n, ...).
+
+    Tables of as many rows see the same resamples, so that their differences are paired.
+    """
+    table = np.asarray(values, np.float64)
+    counts = resamples(len(table), seed, draws)
+    flat = table.reshape(len(table), -1)
+    parts = [counts[i : i + BLOCK] @ flat for i in range(0, draws, BLOCK)]
+    means = np.concatenate(parts) / len(table)
+    result: Array = means.reshape(draws, *table.shape[1:])
+    return result
+
+
+def interval(samples: Array, level: float = LEVEL) -> tuple[float, float]:
+    """Return the percentile interval of resampled values (draws,)."""
+    low, high = np.quantile(samples, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def bootstrap(values: ArrayLike, seed: int, draws: int = DRAWS) -> dict[str, float]:
+    """Return the mean of one value an identity, and its 95 % interval: mean, low, high.
+
+    Identities are resampled with replacement, the percentiles 2.5 and 97.5 reported (Efron);
+    a seed gives the same interval every time.
+    """
+    table = np.asarray(values, np.float64)
+    low, high = interval(resampled_means(table, seed, draws))
+    return {"mean": float(table.mean()), "low": low, "high": high}
+
+
+def correlations(first: ArrayLike, second: ArrayLike, weights: ArrayLike | None = None) -> Array:
+    """Return Pearson's r of each column of two tables (n, columns); NaN where one is constant.
+
+    `weights` (n,) count the rows, as those of a resample.
+    """
+    a, b = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    w = np.full(len(a), 1 / len(a)) if weights is None else np.asarray(weights, np.float64)
+    w = w / w.sum()
+    a, b = a - w @ a, b - w @ b
+    spread = np.sqrt((w @ (a * a)) * (w @ (b * b)))
+    # What is left of a constant by rounding is no spread
+    known = spread > 1e-12 * np.maximum(1e-300, np.abs(a).max(0) + np.abs(b).max(0)) ** 2
+    result = np.full(a.shape[1], np.nan)
+    np.divide(w @ (a * b), spread, out=result, where=known)
+    return result
+
+
+def correlation_table(
+    first: ArrayLike, second: ArrayLike, names: Sequence[str], seed: int, draws: int = 500
+) -> dict[str, dict[str, Any]]:
+    """Return r, its bootstrap interval and that of shuffled pairs for each named column.
+
+    A column that is constant in either table has no correlation: its values are None.
+    """
+    a, b = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    counts = resamples(len(a), seed, draws)
+    drawn = np.array([correlations(a, b, row) for row in counts])
+    order = derangement(len(a), seed)
+    real, control = correlations(a, b), correlations(a, b[order])
+    table: dict[str, dict[str, Any]] = {}
+    for column, name in enumerate(names):
+        samples = drawn[:, column][np.isfinite(drawn[:, column])]
+        known = bool(np.isfinite(real[column]) and samples.size)
+        low, high = interval(samples) if known else (None, None)
+        table[name] = {
+            "r": float(real[column]) if known else None,
+            "low": low,
+            "high": high,
+            "shuffled": float(control[column]) if known else None,
+        }
+    return table
+
+
+def derangement(count: int, seed: int) -> Indices:
+    """Return a permutation that leaves nothing in its place: 0..count-1, drawn by the seed."""
+    if count < 2:
+        raise CorpusError(f"{count} identities cannot be shuffled: evaluate two or more.")
+    order = np.random.default_rng([seed, 3]).permutation(count)
+    result = np.empty(count, np.intp)
+    result[order] = np.roll(order, 1)
+    return result
+
+
+def share(model: ArrayLike, floor: ArrayLike, ceiling: ArrayLike, seed: int) -> dict[str, Any]:
+    """Return how much of the way from `floor` to `ceiling` a model covers, with its interval.
+
+    All are recalls of the same identities, (n,): (model - floor) / (ceiling - floor) of the means;
+    the interval resamples identities, the same in all three. None where the ceiling does not
+    stand above the floor, so that there is no way to cover.
+    """
+    table = np.stack([np.asarray(part, np.float64) for part in (model, floor, ceiling)], 1)
+    mean, drawn = table.mean(0), resampled_means(table, seed)
+    way, ways = mean[2] - mean[1], drawn[:, 2] - drawn[:, 1]
+    low, _ = interval(ways)
+    if way <= 0 or low <= 0:
+        return {"share": None, "low": None, "high": None, "why": "the oracle is not above sex only"}
+    there = ways > 0  # a resample without a way, one in forty at most, has no share of it
+    low, high = interval(((drawn[:, 0] - drawn[:, 1]) / np.where(there, ways, 1))[there])
+    return {"share": float((mean[0] - mean[1]) / way), "low": low, "high": high}

@@ -1,0 +1,1 @@
+"""Prepare a corpus: faces and clips as networks take them, in shards."""

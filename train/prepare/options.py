@@ -1,0 +1,124 @@
+"""What `vox2face data prepare` is asked for, and what the shards of each stage depend on."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from vox2face.core.errors import UsageError
+from vox2face.train.prepare.stages import DEFAULT, STAGES
+
+FACE = "dlib_resnet128.dlib"
+VOICE_PRESET = "ast-speech-to-face"
+HOW = ("global", "speech-to-face")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to prepare and how.
+
+    `faces` are encoders, by name or bundle folder; `preset` None is each one's own. `max_failures`
+    is a number of files, or with "%" a part of each stage's. `shard_rows` are a shard's.
+    """
+
+    stages: tuple[str, ...] = DEFAULT
+    faces: tuple[str, ...] = (FACE,)
+    preset: str | None = None
+    backend: str = "torch"
+    device: str = "cpu"
+    batch_size: int = 16
+    crop: bool = False
+    voice_preset: str = VOICE_PRESET
+    statistics: str = "global"
+    shard_rows: int = 256
+    max_failures: str = "5%"
+    engine: str = "local"
+    jobs: int | None = None
+    force: bool = False
+    retry: bool = False
+
+
+def checked(options: Options) -> Options:
+    """Return options that make sense, with the stages in order and those they need."""
+    from vox2face.zoo.voice_presets import voice_preset
+
+    unknown = [name for name in options.stages if name not in STAGES]
+    if unknown or not options.stages:
+        raise UsageError(
+            f"There is no stage {', '.join(unknown) or 'asked for'}: use {', '.join(STAGES)}."
+        )
+    if options.statistics not in HOW:
+        raise UsageError(f"There are no {options.statistics!r} statistics: use {' or '.join(HOW)}.")
+    preset = voice_preset(options.voice_preset)
+    if preset.frontend != "fbank":
+        raise UsageError(
+            f"Preset {preset.name} has no filter bank whose statistics could be taken: use one "
+            "such as ast-speech-to-face or ast-audioset."
+        )
+    for name in ("batch_size", "shard_rows", "jobs"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise UsageError(f"{name} is {value}: it must be at least 1.")
+    allowed(options.max_failures, 1)
+    return options
+
+
+def allowed(limit: str, rows: int) -> int:
+    """Return how many of some rows may fail: "20" or "5%"."""
+    text = limit.strip()
+    try:
+        value = float(text.removesuffix("%"))
+        if not 0 <= value < float("inf") or (not text.endswith("%") and value != int(value)):
+            raise ValueError
+    except ValueError:
+        raise UsageError(
+            f"--max-failures {limit} is neither a number of files such as 20 nor a part such as 5%."
+        ) from None
+    return int(rows * value / 100) if text.endswith("%") else int(value)
+
+
+def label(face: str) -> str:
+    """Return the name of a face encoder as a folder's name."""
+    return re.sub(r"[^\w.@-]+", "-", face.rstrip("/").rpartition("/")[2]) or "model"
+
+
+def settings_of(stage: str, options: Options) -> dict[str, Any]:
+    """Return what the content of a stage's shards depends on, and the device."""
+    name = stage.partition("/")[0]
+    if STAGES[name].kind == "voice":
+        return {"voice_preset": options.voice_preset} if name == "voices" else {}
+    settings: dict[str, Any] = {"crop": options.crop}
+    if name == "embeddings":
+        face = next(face for face in options.faces if label(face) == stage.partition("/")[2])
+        settings |= encoder_settings(face, options)
+    return settings
+
+
+def encoder_settings(face: str, options: Options) -> dict[str, Any]:
+    """Return what embeddings depend on; weights that are not there yet are converted now.
+
+    Raises what `load` raises, before anything is made.
+    """
+    from vox2face.runtime import resolve
+    from vox2face.runtime.face_encoder import FaceEncoder
+    from vox2face.runtime.load import KINDS
+    from vox2face.store import bundle
+    from vox2face.zoo.preprocessing import require_preset
+
+    if KINDS[resolve.kind_of(face)] is not FaceEncoder:
+        raise UsageError(f"{face} is no face encoder: vox2face zoo list --kind face-encoder.")
+    found = resolve.locate(face, onnx=options.backend == "onnx")
+    preset = options.preset or found.preset
+    require_preset(found.entry, preset)
+    if options.backend == "onnx":
+        resolve.onnx_of(found)  # exported here, once
+    return {
+        "face": face,
+        "weights": found.config["files"][bundle.WEIGHTS]["sha256"],
+        "preset": preset,
+        "backend": options.backend,
+        "batch_size": options.batch_size,
+        "processor": options.device.partition(":")[0],
+        "device": options.device,
+    }

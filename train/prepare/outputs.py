@@ -1,0 +1,180 @@
+"""The files of a prepared corpus beside its shards: all are functions of the shards."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vox2face.core.errors import CorpusError
+from vox2face.core.progress import Bars
+from vox2face.train import storage
+from vox2face.train.corpus import manifest
+from vox2face.train.corpus.manifest import Manifest, rows_of
+from vox2face.train.prepare import face_stages, shards, voice_stages
+from vox2face.train.prepare.options import Options
+from vox2face.train.prepare.reader import FILE, MEAN, SEVERAL, STATISTICS, VERSION
+from vox2face.train.prepare.rows import FAILURES
+from vox2face.train.prepare.shard_task import Failure
+from vox2face.train.prepare.stages import STAGES, failures_in
+
+
+@dataclass
+class Run:
+    """A run under way: where it writes, what it found, and what it tells about it.
+
+    `failures` are those of each stage's shards, by number, of this run or of earlier ones.
+    """
+
+    table: Manifest
+    files: list[str]
+    folder: str
+    options: Options
+    tell: Callable[[str], None]
+    bars: Bars = field(default_factory=Bars)
+    failures: dict[str, dict[int, Sequence[Failure]]] = field(default_factory=dict)
+
+
+def earlier(run: Run, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what prepared.json says of stages that this run does not make, with their failures.
+
+    Raises `CorpusError` for a folder that was prepared from another manifest or with other crops,
+    without `force`.
+    """
+    place = storage.join(run.folder, FILE)
+    same = not storage.exists(storage.join(run.folder, manifest.FILE)) or (
+        manifest.read(run.folder).table.equals(run.table.table)
+    )
+    if not same and not run.options.force:
+        raise CorpusError(
+            f"{run.folder} was prepared from another manifest: choose another --out, or add "
+            "--force to make anew what does not fit."
+        )
+    if not storage.exists(place):
+        return {}
+    found = json.loads(storage.read_bytes(place))
+    others = {}
+    for stage, about in found["stages"].items():
+        recut = about["kind"] == "face" and found["crop"] != run.options.crop
+        if stage in settings or not same:
+            continue
+        if recut and not run.options.force:
+            raise CorpusError(
+                f"{run.folder} was prepared {'with' if found['crop'] else 'without'} --crop: do "
+                "likewise, choose another --out, or add --force to make anew what does not fit."
+            )
+        if not recut:
+            others[stage] = about
+            run.failures[stage] = {
+                number: failures_in(
+                    shards.whole(
+                        storage.join(run.folder, *stage.split("/"), shards.file_name(number))
+                    ).facts
+                )
+                for number in range(-(-about["rows"] // about["shard_rows"]))
+            }
+    return others
+
+
+def after(run: Run, stage: str) -> None:
+    """Write what is computed of a whole stage: the mean landmarks, or statistics."""
+    if stage == "landmarks":
+        parts = (
+            np.asarray(shard.array("landmarks"))[counts] for shard, counts in training(run, stage)
+        )
+        data = io.BytesIO()
+        np.save(data, face_stages.mean_of(parts))
+        storage.write_bytes(storage.join(run.folder, MEAN), data.getvalue())
+        write_several_faces(run)
+    if stage == "voices":
+        measured = [
+            ({name: np.asarray(shard.array(name)) for name in shard.layout}, counts)
+            for shard, counts in training(run, stage)
+        ]
+        found = voice_stages.statistics(measured, run.options.statistics)
+        write_json(run, STATISTICS, {**found, "voice_preset": run.options.voice_preset})
+
+
+def training(run: Run, stage: str) -> Iterator[tuple[shards.Shard, Any]]:
+    """Yield a stage's shards, and which of their rows are of the train split.
+
+    Without any splits, all rows are.
+    """
+    splits = np.array([split or "" for split in run.table.column("split")], object)
+    counts = splits == "train" if (splits != "").any() else np.ones(len(splits), bool)
+    for shard, rows in each_shard(run, stage):
+        yield shard, counts[rows]
+
+
+def each_shard(run: Run, stage: str) -> Iterator[tuple[shards.Shard, NDArray[np.int64]]]:
+    """Yield a stage's shards, and their rows of the manifest."""
+    rows = rows_of(run.table, STAGES[stage].kind)
+    for number, first in enumerate(range(0, len(rows), run.options.shard_rows)):
+        place = storage.join(run.folder, stage, shards.file_name(number))
+        yield shards.whole(place), rows[first : first + run.options.shard_rows]
+
+
+def write_failures(run: Run) -> None:
+    """Write failures.csv: a line for each bad file and reason, with the stages that met it."""
+    met: dict[Failure, list[str]] = {}
+    for stage, found in run.failures.items():
+        for failure in itertools.chain.from_iterable(found.values()):
+            met.setdefault(failure, []).append(stage)
+    lines = [[row, "+".join(met[row, why]), run.files[row], why] for row, why in sorted(met)]
+    write_csv(run, FAILURES, [["row", "stages", "path", "reason"], *lines])
+
+
+def write_several_faces(run: Run) -> None:
+    """Write several_faces.csv: a line for each picture in which more than one face was found."""
+    lines = [
+        [row, run.files[row], count]
+        for shard, rows in each_shard(run, "landmarks")
+        for row, count in zip(rows.tolist(), shard.array("faces").tolist(), strict=True)
+        if count > 1
+    ]
+    write_csv(run, SEVERAL, [["row", "path", "faces"], *lines])
+    if lines:
+        place = storage.join(run.folder, SEVERAL)
+        run.tell(f"several faces in {len(lines):,} pictures, of which the largest counts: {place}")
+
+
+def write_csv(run: Run, name: str, lines: Sequence[Sequence[Any]]) -> None:
+    """Write a table of the folder."""
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(lines)
+    data = text.getvalue().encode("utf-8", "surrogateescape")
+    storage.write_bytes(storage.join(run.folder, name), data)
+
+
+def write_json(run: Run, name: str, content: Mapping[str, Any]) -> None:
+    """Write a JSON file of the folder."""
+    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    storage.write_bytes(storage.join(run.folder, name), text.encode("utf-8", "surrogateescape"))
+
+
+def conclude(
+    run: Run, settings: Mapping[str, Mapping[str, Any]], others: Mapping[str, Any]
+) -> None:
+    """Write prepared.json, which says that the folder is complete."""
+    stages = dict(others)
+    for stage, chosen in settings.items():
+        about = STAGES[stage.partition("/")[0]]
+        stages[stage] = {
+            **{name: value for name, value in chosen.items() if name != "device"},
+            "kind": about.kind,
+            "shard_rows": run.options.shard_rows,
+            "rows": len(rows_of(run.table, about.kind)),
+            "failures": sum(map(len, run.failures[stage].values())),
+            "failing": [*about.reads(run.options.crop), stage],
+        }
+    order = list(STAGES)
+    ordered = sorted(stages, key=lambda stage: order.index(stage.partition("/")[0]))
+    content = {stage: stages[stage] for stage in ordered}
+    write_json(run, FILE, {"version": VERSION, "crop": run.options.crop, "stages": content})

@@ -1,0 +1,1 @@
+"""Base voices for synthetic people."""

@@ -1,0 +1,265 @@
+"""Making a bank of base voices: every voice says every sentence, once.
+
+A folder `VOICE/SENTENCE.flac` (mono, 16 kHz) grows file by file; `unfinished.json` says what it
+is to become, and `bank.json` replaces it when all is there. A run that was killed goes on where
+it stopped, and its result is that of one run, byte for byte.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vox2face.core import files
+from vox2face.core.errors import CorpusError, UsageError
+from vox2face.media import audio
+from vox2face.train.synth.bank import kokoro, recipe
+from vox2face.train.synth.bank.bank import (
+    BANK,
+    LICENCE,
+    MARK,
+    UNFINISHED,
+    default_folder,
+    fingerprint,
+    read_bank,
+)
+from vox2face.train.synth.bank.flac import flac
+from vox2face.train.workers import Workers
+
+DECIBELS = -23.0  # RMS
+FRAME = 0.01  # s
+QUIET = 10 ** (-40 / 20)  # below the loudest frame: silence at the ends
+MARGIN = 3  # frames of it that stay
+LEAST_BITS = 8
+BYTES = 80_000  # more than a recording takes
+COMMENT = "synthetic voice, no person: made by vox2face with Kokoro-82M"
+HOW = (
+    "Every voice is a mixture of style packs of Kokoro-82M, timbre and prosody mixed apart; the "
+    "network says each sentence once, silence at the ends is cut, the level set to -23 dB RMS. "
+    "Style packs are shared by the groups; mixtures and sentences are not."
+)
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One file to make: its place, the sentence as tokens, the voice as a style (1, 256)."""
+
+    path: Path
+    tokens: list[int]
+    style: NDArray[np.float32]
+    bits: int
+
+
+def build_bank(
+    out: Path | None = None,
+    *,
+    seed: int = 0,
+    voices: int = recipe.VOICES,
+    sentences: int = recipe.SENTENCES,
+    bits: int = 16,
+    jobs: int = 1,
+    model: Path | None = None,
+    style_packs: Path | None = None,
+    progress: Progress = lambda done, total: None,
+) -> Path:
+    """Make a bank, or finish one that was begun, and return its folder.
+
+    `voices` is even, half of each sex; `bits` below 16 round the samples, which makes the files
+    smaller; `jobs` processes work. `model` and `style_packs`: see `bank_kokoro`. Without `out`
+    the bank lies in the cache, where `open_bank("full")` finds it.
+
+    Raises `UsageError` for numbers that cannot be, or packages that are missing; `CorpusError`
+    where the folder holds something else, or another bank.
+    """
+    check_numbers(seed, voices, sentences, bits, jobs)
+    out = default_folder(seed, voices, sentences, bits) if out is None else out
+    if (out / BANK).exists():
+        return finished(out, seed, voices, sentences, bits)
+    network = kokoro.model(model)
+    spoken = kokoro.phonemes([sentence.text for sentence in recipe.sentences(sentences)])
+    plan = planned(seed, voices, sentences, bits, spoken)
+    begin(out, plan)
+    recordings = to_make(out, plan, kokoro.styles(style_packs))
+    missing = [recording for recording in recordings if not recording.path.exists()]
+    files.require_space(out, len(missing) * BYTES, "A bank of voices")
+    made = len(recordings) - len(missing)
+    progress(made, len(recordings))
+    for _ in produced(missing, network, model, jobs):
+        progress(made := made + 1, len(recordings))
+    finish(out, plan, recordings)
+    return out
+
+
+def check_numbers(seed: int, voices: int, sentences: int, bits: int, jobs: int) -> None:
+    """Raise `UsageError` for numbers that make no bank."""
+    if seed < 0:
+        raise UsageError(f"A seed is 0 or more, not {seed}.")
+    if voices < 2 or voices % 2:
+        raise UsageError(f"A bank has as many women as men: ask for 2, 4, ..., not {voices}.")
+    if not 1 <= sentences <= recipe.SENTENCES:
+        raise UsageError(f"There are {recipe.SENTENCES} sentences: ask for 1 to that many.")
+    if not LEAST_BITS <= bits <= 16:
+        raise UsageError(f"Samples have {LEAST_BITS} to 16 bits, not {bits}.")
+    if jobs < 1:
+        raise UsageError(f"{jobs} processes cannot work: ask for 1 or more.")
+
+
+def planned(seed: int, voices: int, sentences: int, bits: int, spoken: list[str]) -> dict[str, Any]:
+    """Return what `bank.json` says of a bank before any of it is made."""
+    texts = recipe.sentences(sentences)
+    return {
+        "format": MARK,
+        "version": recipe.VERSION,
+        "synthetic": True,
+        "how": HOW,
+        "licence": LICENCE,
+        "seed": seed,
+        "rate": audio.RATE,
+        "bits": bits,
+        "packages": packages(),
+        "voices": [asdict(voice) for voice in recipe.voices(voices, seed)],
+        "sentences": [
+            {**asdict(text), "phonemes": line} for text, line in zip(texts, spoken, strict=True)
+        ],
+    }
+
+
+def packages() -> dict[str, dict[str, str]]:
+    """Return versions, and sha256 where known, of all that decides about the samples."""
+    parts = {"version": kokoro.PART_VERSION, "holds": kokoro.MODEL, "sha256": kokoro.MODEL_SHA256}
+    styles = {"version": kokoro.STYLES_VERSION, "holds": "voices/*.bin"}
+    return {
+        f"{kokoro.PARTS[0]} to 4": parts,
+        f"{kokoro.STYLES} (npm)": {**styles, "sha256": kokoro.STYLES_SHA256},
+        **{name: {"version": metadata.version(name)} for name in ("hibari-tts", "onnxruntime")},
+        **{name: {"version": metadata.version(name)} for name in ("av", "numpy")},
+    }
+
+
+def begin(out: Path, plan: dict[str, Any]) -> None:
+    """Write what is to be made, or check that the same was begun here."""
+    notes = out / UNFINISHED
+    if notes.exists():
+        try:
+            begun = dict(json.loads(notes.read_text("utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise CorpusError(f"{notes} is damaged ({error}): remove {out}.") from error
+        if differing := [key for key in plan if begun.get(key) != plan[key]]:
+            raise CorpusError(
+                f"{out} holds the beginning of another bank ({', '.join(differing)} differ): "
+                "choose another folder, or remove that one."
+            )
+        return
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise CorpusError(f"{out} is no bank and not empty: choose another folder.")
+    write_json(notes, plan)
+
+
+def finished(out: Path, seed: int, voices: int, sentences: int, bits: int) -> Path:
+    """Return the folder if the bank in it is the one asked for."""
+    bank = read_bank(out)
+    asked = (seed, voices, sentences, bits)
+    there = (bank["seed"], len(bank["voices"]), len(bank["sentences"]), bank["bits"])
+    if asked != there:
+        words = "seed {}, {} voices, {} sentences, {} bits"
+        raise CorpusError(
+            f"{out} holds a bank of {words.format(*there)}, not of {words.format(*asked)}: choose "
+            "another folder."
+        )
+    (out / UNFINISHED).unlink(missing_ok=True)
+    return out
+
+
+def to_make(out: Path, plan: dict[str, Any], packs: kokoro.Styles) -> list[Recording]:
+    """Return all recordings of a bank, voice by voice, women and men in turn."""
+    said = [(text["name"], kokoro.tokens(text["phonemes"])) for text in plan["sentences"]]
+    return [
+        Recording(
+            out / voice["name"] / f"{name}.flac",
+            numbers,
+            kokoro.mixed(packs, voice["timbre"], voice["prosody"], len(numbers)),
+            plan["bits"],
+        )
+        for voice in sorted(plan["voices"], key=lambda voice: voice["name"][1:])
+        for name, numbers in said
+    ]
+
+
+def produced(
+    missing: list[Recording], network: bytes, place: Path | None, jobs: int
+) -> Iterator[None]:
+    """Make recordings, yielding after each; in this process, or in some that end with it."""
+    if jobs == 1 or len(missing) <= 1:
+        say = kokoro.speaker(network) if missing else None
+        for recording in missing:
+            assert say
+            make(recording, say)
+            yield
+        return
+    with Workers(jobs, start_worker, place) as workers:
+        for future in as_completed([workers.submit(make_in_worker, r) for r in missing]):
+            try:
+                future.result()
+            except BrokenProcessPool as error:
+                raise CorpusError(
+                    "A process that made recordings was killed, perhaps because memory ran out: "
+                    "run the same command again to go on, with fewer --jobs."
+                ) from error
+            yield
+
+
+WORKER: list[Any] = []  # what a worker process loaded when it started
+
+
+def start_worker(place: Path | None) -> None:
+    """Load the network in a worker."""
+    WORKER.append(kokoro.speaker(kokoro.model(place)))
+
+
+def make_in_worker(recording: Recording) -> None:
+    """Make one recording with the network that this process holds."""
+    make(recording, WORKER[0])
+
+
+def make(recording: Recording, say: Callable[..., NDArray[np.float32]]) -> None:
+    """Say a sentence, cut it, level it and write it."""
+    spoken = trimmed(say(recording.tokens, recording.style), kokoro.RATE)
+    waveform = audio.level(audio.decode(spoken, kokoro.RATE), DECIBELS)
+    step = 1 << (16 - recording.bits)
+    pcm = np.rint(waveform * (audio.FULL_SCALE / step)) * step
+    pcm = np.clip(pcm, -audio.FULL_SCALE, audio.FULL_SCALE - step).astype(np.int16)
+    with files.atomic_file(recording.path) as partial:
+        partial.write_bytes(flac(pcm, COMMENT))
+
+
+def trimmed(waveform: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
+    """Cut what is 40 dB below the loudest 10 ms off both ends, but for 30 ms."""
+    size = int(FRAME * rate)
+    count = len(waveform) // size
+    power = np.square(waveform[: count * size].reshape(count, size)).mean(axis=1)
+    loud = np.flatnonzero(power > power.max() * QUIET**2)
+    first, last = max(0, int(loud[0]) - MARGIN), int(loud[-1]) + 1 + MARGIN
+    return waveform[first * size : last * size]
+
+
+def finish(out: Path, plan: dict[str, Any], recordings: list[Recording]) -> None:
+    """Write `bank.json` with the hash of every file, and remove the notes."""
+    table = {r.path.relative_to(out).as_posix(): files.sha256(r.path) for r in recordings}
+    write_json(out / BANK, {**plan, "files": table, "fingerprint": fingerprint(table)})
+    (out / UNFINISHED).unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write JSON as a whole or not at all."""
+    with files.atomic_file(path) as partial:
+        partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")

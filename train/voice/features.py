@@ -1,0 +1,143 @@
+"""Items for voice encoders: clips, or what a frozen body made of them, with a face embedding."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.data import Dataset
+
+from vox2face.core.errors import CorpusError
+from vox2face.train.datasets.loader import Item
+from vox2face.train.datasets.voice import VoiceEncoderDataset
+from vox2face.train.trainer import checkpoint
+from vox2face.train.trainer.validation import each
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+SHARD = 128  # clips whose output is written at a time
+MADE = "vox2face_features"  # in the metadata of a shard: how it was made, and what failed
+READ_WITH = 16  # clips computed at a time
+Progress = Callable[[int, int], None]
+
+
+class Cached(Dataset[Item]):
+    """The items of a data set with `features` in the place of each clip's waveform.
+
+    `features` (clips, values) has NaN for clips that could not be read; `failed` says why.
+    """
+
+    def __init__(
+        self, items: VoiceEncoderDataset, features: Tensor, failed: Mapping[int, str]
+    ) -> None:
+        self.items, self.features, self.failed = items, features, failed
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch it is."""
+        self.items.set_epoch(epoch)
+
+    def __getitem__(self, index: int) -> Item:
+        identity, clip, picture = self.items.pairs.at(index, self.items.epoch)
+        if clip in self.failed:
+            raise CorpusError(self.failed[clip])
+        return {
+            "features": self.features[clip],
+            "embedding": self.items.embedding(identity, picture),
+            "identity": torch.tensor(identity),
+        }
+
+
+def computed_once(
+    machine: Accelerator,
+    clips: VoiceEncoderDataset,
+    body: Callable[[Tensor], Tensor],
+    folder: Path,
+    stamp: Mapping[str, Any],
+    workers: int,
+    progress: Progress,
+) -> tuple[Tensor, dict[int, str]]:
+    """Return what a frozen body makes of every clip, (clips, values), and why some have NaN.
+
+    `clips` has one item a clip, in their order ("one-to-one"). It is computed once and kept:
+    shards in `folder` that carry the same `stamp` and lack no clip are read, the others computed,
+    by several processes in turn. Raises `CorpusError` if no clip can be read.
+    """
+    mark = hashlib.sha256(json.dumps(stamp, sort_keys=True).encode()).hexdigest()
+    starts = range(0, len(clips), SHARD)
+    for number, first in enumerate(starts):
+        path = folder / f"{number:05d}.safetensors"
+        rows = range(first, min(first + SHARD, len(clips)))
+        if number % machine.num_processes == machine.process_index and not valid(path, mark, rows):
+            write_shard(path, mark, *features_of(machine, clips, rows, body, workers))
+        progress(rows.stop, len(clips))
+    machine.wait_for_everyone()
+    parts, reasons = zip(
+        *(read_shard(folder / f"{n:05d}.safetensors") for n in range(len(starts))), strict=True
+    )
+    failed = {row: reason for each in reasons for row, reason in each.items()}
+    width = max(part.shape[1] for part in parts)
+    if not width:
+        raise CorpusError(
+            f"None of the {len(clips)} clips of the split can be read, the first because: "
+            f"{failed[0]}"
+        )
+    whole = [functional.pad(p, (0, width - p.shape[1]), value=float("nan")) for p in parts]
+    return torch.cat(whole), failed
+
+
+def features_of(
+    machine: Accelerator,
+    clips: VoiceEncoderDataset,
+    rows: range,
+    body: Callable[[Tensor], Tensor],
+    workers: int,
+) -> tuple[Tensor, dict[int, str]]:
+    """Return what a body makes of some clips, NaN for those that cannot be read, and why not.
+
+    Where none can be read there are no values, (clips, 0).
+    """
+    found: dict[int, Tensor] = {}
+    failed: dict[int, str] = {}
+    for indices, batch, bad in each(clips, rows, READ_WITH, workers):
+        failed |= bad
+        if indices:
+            with torch.no_grad():
+                values = body(batch["waveform"].to(machine.device)).float().cpu()
+            found |= dict(zip(indices, values, strict=True))
+    width = len(next(iter(found.values()))) if found else 0
+    nothing = torch.full((width,), float("nan"))
+    return torch.stack([found.get(row, nothing) for row in rows]), failed
+
+
+def write_shard(path: Path, mark: str, features: Tensor, failed: Mapping[int, str]) -> None:
+    """Write a shard of features as a whole."""
+    made = json.dumps({"stamp": mark, "failed": failed})  # one entry: several have no order
+    checkpoint.write_tensors(path, {"features": features}, {MADE: made})
+
+
+def valid(path: Path, mark: str, rows: range) -> bool:
+    """Whether a shard is there and was computed of the same clips, all of them, by this network."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            same = json.loads(file.metadata()[MADE]) == {"stamp": mark, "failed": {}}
+            return bool(same and file.get_slice("features").get_shape()[0] == len(rows))
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+        return False
+
+
+def read_shard(path: Path) -> tuple[Tensor, dict[int, str]]:
+    """Return the features of a shard, and why those of some clips are missing."""
+    with safe_open(path, framework="pt") as file:
+        failed = json.loads(file.metadata()[MADE])["failed"]
+        return file.get_tensor("features"), {int(row): reason for row, reason in failed.items()}

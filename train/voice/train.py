@@ -1,0 +1,294 @@
+"""Training of voice encoders: recordings to the embedding of the speaker's face.
+
+The folder of a run holds recipe.toml, a folder for each phase (checkpoints, history, curves; see
+`vox2face.train.loop`), features/ with what a frozen body makes of every clip, and at the end
+bundle/, which `vox2face.load` takes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from vox2face.core.entry import Space
+from vox2face.core.errors import CorpusError, UsageError
+from vox2face.core.progress import Bars
+from vox2face.train.datasets.fingerprint import fingerprints
+from vox2face.train.figures import face_grid
+from vox2face.train.trainer import loop, recipe, run_folder
+from vox2face.train.trainer import run as runs
+from vox2face.train.trainer.keeper import State
+from vox2face.train.trainer.network import rehearse
+from vox2face.train.trainer.run import Say
+from vox2face.train.trainer.settings import FEATURES, GRIDS
+from vox2face.train.trainer.task import freeze
+from vox2face.train.voice import features as voice_data
+from vox2face.train.voice import network
+from vox2face.train.voice import network as voice_network
+from vox2face.train.voice.data import Voices
+from vox2face.train.voice.features import Cached
+from vox2face.train.voice.loss import VoiceLosses
+from vox2face.train.voice.task import VoiceTask
+from vox2face.train.voice.validation import Drawing, Validation
+from vox2face.zoo import registry
+from vox2face.zoo.frontends.voice import voice_frontend
+
+if TYPE_CHECKING:
+    from vox2face.runtime.face_decoder import FaceDecoder as LoadedDecoder
+    from vox2face.train.corpus.manifest import Manifest
+    from vox2face.train.datasets.voice import VoiceEncoderDataset
+    from vox2face.train.prepare.reader import Prepared
+    from vox2face.train.voice.recipe import VoiceRecipe
+    from vox2face.zoo.networks.base import Tapped
+    from vox2face.zoo.networks.face_decoder import FaceDecoder
+
+KIND = "voice"
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One training run: where it writes, what it hears, and how it goes about it."""
+
+    folder: Path
+    voices: Voices
+    settings: VoiceRecipe
+    facts: dict[str, Any]
+    decoder: LoadedDecoder | None
+    clips: VoiceEncoderDataset | None  # of the validation split
+    resume: bool
+    say: Say
+
+
+def train_voice(
+    manifest: Manifest,
+    prepared: Prepared,
+    settings: VoiceRecipe,
+    folder: Path,
+    *,
+    face: str | None = None,
+    decoder: str = "",
+    any_space: bool = False,
+    resume: bool = False,
+    minutes: float = math.inf,
+    say: Say = print,
+) -> Path | None:
+    """Train a voice encoder; return its bundle, or None if the run was interrupted.
+
+    `prepared` holds the face embeddings, those of the encoder `face` or of its first one;
+    `decoder` is a face decoder for grids of pictures and, where the recipe weighs it, for the loss
+    of its first layers: a name, a folder or a hub id; one made for other embeddings than the
+    prepared ones needs `any_space`. A run that goes on with `resume` has the
+    names that it began with. After `minutes` the best weights so far become the bundle. Raises
+    `Vox2FaceError` in one sentence for what cannot be trained.
+    """
+    deadline = loop.deadline_in(minutes)
+    machine = loop.accelerator(settings.loop)
+    main = machine.is_main_process
+    say = say if main else lambda line: None
+    given, default = {"face": face or "", "decoder": decoder}, {"face": prepared.encoders[0]}
+    names = run_folder.chosen(folder, KIND, given, default, resume, main)
+    face, decoder = names["face"], names["decoder"]
+    preset = settings.network.preset or registry.entry(settings.network.entry).preprocess
+    voices = Voices(manifest, prepared, settings.data, preset, settings.loop.seed, face)
+    items = voices.items("train")
+    if items.left_out:
+        say(f"{items.left_out:,} files of the split train were not prepared and are left out.")
+    width = len(items.embedding(0, 0))
+    network = voice_network.build(settings.network, width, settings.loop.seed)
+    for name, phase in settings.phases.items():
+        voice_network.require_trains(network, phase.trains, f"phases.{name}.trains")
+    mean = mean_embedding(items)
+    if settings.network.mean_bias:
+        voice_network.start_at(network, mean)
+    wave = torch.zeros(1, items.samples)
+    frontend = voice_frontend(preset, getattr(network, "frames", None))
+    rehearse(network, settings.network.entry, lambda: network(frontend(wave)))
+    space = prepared.space(face)
+    passes = any_space or resume  # a run that goes on was let pass
+    drawing = loaded_decoder(decoder, width, Space() if passes else space)
+    judges = classifier(prepared, face, settings, say), first_layers(drawing, settings, say)
+    losses = VoiceLosses(settings.loss, width, len(items.identities), *judges, mean)
+    if not losses(mean[None], mean[None], torch.zeros(1, dtype=torch.long)):
+        raise UsageError(
+            "No loss is left to learn from: give another one of the recipe's a weight, such as "
+            "--set loss.value_weight=1."
+        )
+    facts = {
+        "recipe": recipe.facts(settings),
+        "face_encoder": face,
+        "decoder": decoder,
+        "identities": len(items.identities),
+        "clips": len(items.groups.clips),
+    }
+    clips = validation_clips(voices, say)
+    run = Run(folder, voices, settings, facts, drawing, clips, resume, say)
+    with runs.alone(folder, main):
+        if main:
+            faces = prepared.faces(face)
+            data = fingerprints(manifest, faces, {"train": items, "val": clips})
+            processes = machine.num_processes
+            ends = getattr(network, "output_activation", "")
+            asked = run_folder.Asked(KIND, names, settings, len(items), data, processes, ends)
+            run_folder.begin(folder, asked, resume)
+        for name in settings.phases:
+            state = run_phase(run, name, network, losses, items, deadline)
+            if not runs.goes_on(name, state, settings, facts, deadline, say):
+                return None
+            if not state.finished:
+                break
+        entry, preset = settings.network.entry, voices.preset
+        return runs.bundled(folder, entry, network, preset, space, facts, say, main)
+
+
+def mean_embedding(items: VoiceEncoderDataset) -> Tensor:
+    """Return the mean of one embedding of each of at most a thousand people, (width,)."""
+    people = range(0, len(items.identities), max(1, len(items.identities) // 1000))
+    first = items.groups.first_picture
+    return torch.stack([items.embedding(i, int(first[i])) for i in people]).mean(0)
+
+
+def run_phase(
+    run: Run,
+    name: str,
+    network: Tapped,
+    losses: VoiceLosses,
+    items: VoiceEncoderDataset,
+    deadline: float,
+) -> State:
+    """Run one phase to its end and leave its best weights in the network."""
+    settings, phase, data = run.settings, run.settings.phases[name], run.settings.data
+    voice_network.set_trained(network, phase.trains)
+    task = VoiceTask(network, run.voices.preset, losses, phase, data.gain, data.noise)
+    clips: VoiceEncoderDataset | Cached | None = run.clips
+    drawn = None if run.clips is None else grid_of(run, name, run.clips)
+    training: VoiceEncoderDataset | Cached = items
+    if voice_network.has_frozen_body(network) and run.voices.fixed:
+        training = with_features(run, name, task, items, "train")
+        if settings.network.mean_bias and name == next(iter(settings.phases)):
+            voice_network.standardize(network, training.features)
+        if run.clips is not None:
+            clips = with_features(run, name, task, run.clips, "val")
+    measured = None
+    if clips is not None:
+        workers, batch, most = (
+            settings.loop.workers,
+            settings.loop.batch,
+            settings.loop.max_failures,
+        )
+        measured = Validation(task, clips, data.val_clips, workers, drawn, batch, most)
+        run.say(measured.about)
+    left = (deadline - time.monotonic()) / 60
+    place = run.folder / name
+    state = loop.train(
+        task,
+        training,
+        settings.plan(phase),
+        place,
+        measured,
+        facts={**run.facts, "phase": name},
+        resume=run.resume,
+        minutes=left,
+        say=run.say,
+    )
+    runs.take_best(task, place)
+    return state
+
+
+def validation_clips(voices: Voices, say: Say) -> VoiceEncoderDataset | None:
+    """Return the clips of the validation split, or None, saying so, if there is none."""
+    try:
+        return voices.items("val", "all-to-one")
+    except CorpusError as error:
+        say(f"No evaluation while training: {error}")
+        return None
+
+
+def grid_of(run: Run, phase: str, clips: VoiceEncoderDataset) -> Drawing | None:
+    """Return what draws the faces of some people after each evaluation, if there is a decoder."""
+    if run.decoder is None:
+        return None
+    folder, prepared = run.folder / GRIDS / phase, run.voices.prepared
+    faces, groups = prepared.faces(run.voices.face), clips.groups
+    return Drawing(face_grid.grid(folder, prepared, faces, clips.identities, groups), run.decoder)
+
+
+def with_features(
+    run: Run, phase: str, task: VoiceTask, items: VoiceEncoderDataset, split: str
+) -> Cached:
+    """Return items with the output of the frozen body in the place of waveforms."""
+    machine = loop.accelerator(run.settings.loop)
+    task.to(machine.device).eval()
+    bars = Bars()
+    stamp = {
+        "body": network.body_hash(task.network),
+        "heard": (run.settings.data.crop, run.settings.data.seconds, run.voices.preset),
+        "clips": [items.files.place(i) for i in (0, len(items.groups.clips) - 1)],
+    }
+    try:
+        features, failed = voice_data.computed_once(
+            machine,
+            run.voices.items(split, "one-to-one"),
+            task.body,
+            run.folder / FEATURES / f"{phase}-{split}",
+            stamp,
+            run.settings.loop.workers,
+            lambda done, total: bars.advance(f"features, {split}", done, total, " clips"),
+        )
+    finally:
+        bars.close()
+    return Cached(items, features, failed)
+
+
+def classifier(
+    prepared: Prepared, face: str | None, settings: VoiceRecipe, say: Say
+) -> nn.Module | None:
+    """Return the frozen last layer of the face encoder, from an embedding to class scores."""
+    if not settings.loss.distill_weight:
+        return None
+    name = face or prepared.encoders[0]
+    encoder = prepared.encoder(face)
+    if not encoder.classes:
+        say(f"The distillation loss is off: {name} has no class scores.")
+        return None
+    network: Any = encoder.module
+    return freeze(network.get_submodule(network.scores))
+
+
+def loaded_decoder(decoder: str, width: int, space: Space) -> LoadedDecoder | None:
+    """Return a face decoder by name, folder or hub id; None without one.
+
+    Raises `UsageError` for one of another width than the corpus, or of another space.
+    """
+    from vox2face.runtime.face_decoder import FaceDecoder as Loaded
+    from vox2face.runtime.load import load_kind
+
+    if not decoder:
+        return None
+    found = load_kind(Loaded, decoder)
+    if found.width != width:
+        raise UsageError(
+            f"{decoder} takes embeddings of {found.width} values and the corpus has {width}: name "
+            "a decoder that was trained for this face encoder."
+        )
+    registry.require_same_space("the corpus", space, decoder, found.space)
+    return found
+
+
+def first_layers(
+    decoder: LoadedDecoder | None, settings: VoiceRecipe, say: Say
+) -> FaceDecoder | None:
+    """Return the frozen network of a decoder whose first layers judge, or None without one."""
+    if not settings.loss.decoder_weight:
+        return None
+    if decoder is None:
+        say("The decoder's loss is off: no --decoder is given.")
+        return None
+    network: Any = freeze(decoder.module)
+    judge: FaceDecoder = network
+    return judge

@@ -1,0 +1,44 @@
+"""Progress bars with rate and remaining time, shown only where somebody watches."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+FEW = 1000
+
+
+class Bars:
+    """One bar a stage on standard error; silent when that is no terminal."""
+
+    def __init__(self) -> None:
+        self.shown = sys.stderr.isatty()
+        self.stage = ""
+        self.bar: tqdm[Any] | None = None
+
+    def advance(self, stage: str, done: int, total: int, unit: str = "") -> None:
+        """Show that `done` of `total` of a stage is done.
+
+        Without a `unit` these are bytes, or steps if there are few.
+        """
+        if not self.shown:
+            return
+        if self.bar is None or stage != self.stage:
+            from tqdm import tqdm
+
+            self.close()
+            self.stage = stage
+            unit = unit or ("B" if total > FEW else " steps")
+            self.bar = tqdm(
+                total=total, initial=done, unit=unit, unit_scale=True, desc=stage, leave=False
+            )
+        self.bar.update(done - self.bar.n)
+
+    def close(self) -> None:
+        """Remove the bar from the screen."""
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None

@@ -1,0 +1,1 @@
+"""Models by name: find, load and run them."""

@@ -1,0 +1,156 @@
+"""From a voice or a photograph to a face."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Self, overload
+
+import numpy as np
+
+from vox2face.core.errors import UsageError
+from vox2face.media.audio import Audio
+from vox2face.media.decoded_face import Face
+from vox2face.media.image import Picture
+from vox2face.runtime.base import Embeddings, Loaded, is_single, listed
+from vox2face.runtime.face_decoder import FaceDecoder
+from vox2face.runtime.face_encoder import FaceEncoder, one_picture, pictures_of
+from vox2face.runtime.load import load_kind
+from vox2face.runtime.voice_encoder import VoiceEncoder
+from vox2face.store.bundle import WEIGHTS
+from vox2face.zoo.registry import preset_for, require_pair
+
+Model = str | os.PathLike[str]
+
+
+class SpeechToFace:
+    """Recordings to faces: a voice encoder and a face decoder of the same space of embeddings.
+
+    Raises `UsageError` if their widths differ, or their spaces; the latter pass with `any_space`.
+    """
+
+    def __init__(self, voice: VoiceEncoder, decoder: FaceDecoder, any_space: bool = False) -> None:
+        require_pair(voice.entry, voice.space, decoder.entry, decoder.space, any_space)
+        self.voice, self.decoder = voice, decoder
+
+    @classmethod
+    def from_zoo(
+        cls,
+        voice: Model,
+        decoder: Model,
+        backend: str = "torch",
+        device: Any = "cpu",
+        any_space: bool = False,
+        verify: bool = False,
+    ) -> Self:
+        """Load both by registry name, bundle folder or "hf:user/repo".
+
+        `verify` is that of `vox2face.load`. Raises as that does, and `UsageError` if the two do
+        not fit.
+        """
+        options = {"backend": backend, "device": device, "verify": verify}
+        encoder = load_kind(VoiceEncoder, voice, **options)
+        return cls(encoder, load_kind(FaceDecoder, decoder, **options), any_space)
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]  # a str is a sequence too
+        self, recordings: Audio, rate: int | None = None
+    ) -> Face: ...
+    @overload
+    def __call__(self, recordings: Sequence[Audio], rate: int | None = None) -> list[Face]: ...
+    def __call__(
+        self, recordings: Audio | Sequence[Audio], rate: int | None = None
+    ) -> Face | list[Face]:
+        """Return one face for one recording, or a list for a list.
+
+        Recordings are paths, open files, or arrays of samples with their `rate` in Hz. Raises
+        `AudioError` for what is no speech.
+        """
+        alone, items = is_single(recordings), listed(recordings)
+        faces = decoded(self.voice, self.decoder, self.voice(items, rate))
+        return faces[0] if alone else faces
+
+    def fuse(self, recordings: Sequence[Audio], rate: int | None = None) -> Face:
+        """Return one face for several recordings of one speaker; see `fused`."""
+        items = listed(recordings)
+        if not items:
+            raise UsageError("There is no recording to fuse: name at least one.")
+        return decoded(self.voice, self.decoder, fused(self.voice(items, rate)))[0]
+
+
+class FaceToFace:
+    """Pictures of cropped faces to decoded faces: what a decoder can do at best.
+
+    The face encoder preprocesses as the decoder's embeddings were made, whatever preset it was
+    loaded with. Raises `UsageError` if the widths of the two differ, or their spaces. With
+    `any_space` the latter pass, and the encoder stays as it is.
+    """
+
+    def __init__(self, face: FaceEncoder, decoder: FaceDecoder, any_space: bool = False) -> None:
+        if not any_space:
+            face = face.with_preset(preset_for(face.space, decoder.space))
+        require_pair(face.entry, face.space, decoder.entry, decoder.space, any_space)
+        self.face, self.decoder = face, decoder
+
+    @classmethod
+    def from_zoo(
+        cls,
+        face: Model,
+        decoder: Model,
+        backend: str = "torch",
+        device: Any = "cpu",
+        any_space: bool = False,
+        verify: bool = False,
+    ) -> Self:
+        """Load both by registry name, bundle folder or "hf:user/repo".
+
+        The face encoder gets the decoder's preset; one of another space, which `any_space` lets
+        pass, keeps its own. `verify` is that of `vox2face.load`. Raises as that does, and
+        `UsageError` if the two do not fit.
+        """
+        options = {"backend": backend, "device": device, "verify": verify}
+        encoder = load_kind(FaceEncoder, face, **options)
+        drawing = load_kind(FaceDecoder, decoder, **options)
+        fitting = encoder.with_preset(preset_for(encoder.space, drawing.space))
+        return cls(fitting, drawing, any_space)
+
+    @overload
+    def __call__(self, pictures: Picture) -> Face: ...  # type: ignore[overload-overlap]
+    @overload
+    def __call__(self, pictures: Sequence[Picture]) -> list[Face]: ...
+    def __call__(self, pictures: Picture | Sequence[Picture]) -> Face | list[Face]:
+        """Return one face for one picture, or a list for a list.
+
+        Pictures are paths, Pillow images or RGB uint8 arrays of cropped faces. Raises
+        `ImageError` for what is no picture.
+        """
+        alone, items = one_picture(pictures), pictures_of(pictures)
+        faces = decoded(self.face, self.decoder, self.face(items))
+        return faces[0] if alone else faces
+
+
+def decoded(encoder: Loaded, decoder: FaceDecoder, embeddings: Embeddings) -> list[Face]:
+    """Return the faces of embeddings, which then tell what made them."""
+    facts = {"encoder": identity(encoder), "decoder": identity(decoder)}
+    return [replace(face, made_by=facts) for face in decoder(embeddings)]
+
+
+def identity(model: Loaded) -> str:
+    """Return a model's name, the first digits of its weights' sha256, and what it ends in."""
+    if model.bundle is None:
+        return f"{model.entry.name} (random weights)"
+    digest: str = model.bundle.config["files"][WEIGHTS]["sha256"]
+    return " ".join([model.entry.name, digest[:16], *model.entry.variant.values()])
+
+
+def fused(embeddings: Embeddings) -> Embeddings:
+    """Return the mean of unit embeddings, (1, width), at the mean length of those given.
+
+    Decoders are trained on embeddings that are not normalised, so that their length matters; one
+    embedding stays what it is.
+    """
+    lengths = np.linalg.norm(embeddings.astype(np.float64), axis=1, keepdims=True)
+    mean = (embeddings / np.maximum(lengths, 1e-10)).mean(0, keepdims=True)
+    result: Embeddings = (mean * lengths.mean()).astype(np.float32)
+    return result

@@ -1,0 +1,113 @@
+"""The front end of face encoders: resize and scale pixels as the original code did."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from vox2face.media.image import bands
+from vox2face.zoo.presets import FacePreset
+
+FIXED_POINT = float(1 << 22)  # Pillow keeps its filter weights as integers of 22 fractional bits
+
+
+class FaceInput(nn.Module):
+    """RGB uint8 pictures (n, height, width, 3) to a face encoder's float32 (n, 3, size, size).
+
+    Resampling is a product with one small matrix for each axis; the black border of a letterbox
+    is a matrix row of zeros. Height and width may differ from call to call, and the module
+    exports to ONNX with both as free axes.
+
+    With `smooth` it takes float pictures, leaves out Pillow's rounding to whole grey levels and
+    computes in float32, so that gradients flow through it to the picture.
+    """
+
+    mean: Tensor
+
+    def __init__(self, preset: FacePreset, size: int = 224, smooth: bool = False) -> None:
+        super().__init__()
+        self.preset, self.size, self.smooth = preset, size, smooth
+        self.register_buffer("mean", torch.tensor(preset.mean).view(3, 1, 1), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the preprocessed pictures; every picture of a batch has the same size."""
+        height, width = x.shape[1], x.shape[2]
+        rows, columns = self.fitted(height, width, x.device)
+        horizontal = self.matrix(width, columns, x.device)
+        vertical = self.matrix(height, rows, x.device)
+        y = torch.einsum("nchw,oh->ncow", self.rounded(self.narrowed(x, horizontal)), vertical)
+        y = self.rounded(y).float()
+        if self.preset.color == "BGR":
+            y = y.flip(1)
+        return (y - self.mean) * self.preset.scale
+
+    def narrowed(self, x: Tensor, weights: Tensor) -> Tensor:
+        """Resample the columns, some rows at a time: a large picture as floats takes gigabytes."""
+        if torch.compiler.is_compiling():  # also while a graph is exported
+            return torch.einsum("nhwc,ow->ncho", x.to(weights.dtype), weights)
+        count, height, width, channels = x.shape
+        y = weights.new_empty((count, channels, height, len(weights)))
+        for top, bottom in bands(width, height):
+            band = x[:, top:bottom].to(weights.dtype)
+            y[:, :, top:bottom] = torch.einsum("nhwc,ow->ncho", band, weights)
+        return y
+
+    def rounded(self, y: Tensor) -> Tensor:
+        """Pillow rounds to whole grey levels after each axis; OpenCV on floats does not.
+
+        The columns come first, as in every Pillow before 13; Pillow 13 picks the cheaper order,
+        which moves some pixels of tall pictures by one level.
+        """
+        if self.preset.filter == "pil-bilinear" and not self.smooth:
+            return torch.floor(y + 0.5).clamp(0, 255)
+        return y
+
+    def fitted(self, height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Return how many rows and columns of the square the picture covers."""
+        square = torch.full((), float(self.size), dtype=torch.float64, device=device)
+        if self.preset.fit == "stretch":
+            return square, square
+        sizes = [torch.full((), n, dtype=torch.float64, device=device) for n in (height, width)]
+        factor = torch.minimum(square / sizes[0], square / sizes[1])
+        return torch.floor(sizes[0] * factor), torch.floor(sizes[1] * factor)
+
+    def matrix(self, size: int, covered: Tensor, device: torch.device) -> Tensor:
+        """Return the (self.size, size) weights that resample `size` pixels to `covered` ones."""
+        out = torch.arange(self.size, dtype=torch.float64, device=device)
+        pixel = torch.arange(size, dtype=torch.float64, device=device)
+        border = torch.floor((self.size - covered) / 2)
+        place = out - border
+        ratio = torch.full((), size, dtype=torch.float64, device=device) / covered
+        weights = FILTERS[self.preset.filter](place, pixel, ratio)
+        inside = (place >= 0) & (place < covered)
+        weights = weights * inside.unsqueeze(1)
+        exact = self.preset.filter == "pil-bilinear" and not self.smooth
+        return weights if exact else weights.float()
+
+
+def cv2_linear(place: Tensor, pixel: Tensor, ratio: Tensor) -> Tensor:
+    """OpenCV's INTER_LINEAR: the two nearest pixels, the edge repeated."""
+    last = pixel[-1]
+    center = torch.minimum(((place + 0.5) * ratio - 0.5).clamp(min=0), last)
+    return (1 - (pixel - center.unsqueeze(1)).abs()).clamp(min=0)
+
+
+def pil_bilinear(place: Tensor, pixel: Tensor, ratio: Tensor) -> Tensor:
+    """Pillow's BILINEAR: a triangle as wide as one output pixel, in its fixed-point weights."""
+    reach = ratio.clamp(min=1)
+    center = ((place + 0.5) * ratio).unsqueeze(1)
+    first = torch.floor(center - reach + 0.5).clamp(min=0)
+    end = torch.minimum(torch.floor(center + reach + 0.5), pixel[-1] + 1)
+    weights = (1 - ((pixel + 0.5 - center) / reach).abs()).clamp(min=0)
+    weights = weights * ((pixel >= first) & (pixel < end))
+    weights = weights / weights.sum(1, keepdim=True)
+    return torch.floor(weights * FIXED_POINT + 0.5) / FIXED_POINT
+
+
+def pil_nearest(place: Tensor, pixel: Tensor, ratio: Tensor) -> Tensor:
+    """Pillow's NEAREST: the pixel under the centre of the output pixel."""
+    chosen = torch.floor((place + 0.5) * ratio)
+    return (pixel == chosen.unsqueeze(1)).double()
+
+
+FILTERS = {"cv2-linear": cv2_linear, "pil-bilinear": pil_bilinear, "pil-nearest": pil_nearest}
