@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from vox2face.converters.onnx import export
-from vox2face.converters.onnx import session as run_onnx
-from vox2face.converters.ops import Array
-from vox2face.converters.test_inputs import pair
+from vox2face.converters.onnx import export, session
+from vox2face.converters.onnx.export import Traced
+from vox2face.converters.test_inputs import probes
+from vox2face.converters.verify import in_batches
 from vox2face.core import extras
-from vox2face.core.entry import Entry, Space
+from vox2face.core.entry import Entry, Space, TensorSpec
 from vox2face.core.errors import ParityError, UsageError
 from vox2face.core.files import atomic_file, text_of
 from vox2face.core.parity import MIN_COSINE, Report, compare
@@ -21,7 +22,13 @@ from vox2face.store import bundle as bundles
 from vox2face.store.bundle import Bundle, place_for_export
 from vox2face.zoo.preprocessing import frontend as front_of
 from vox2face.zoo.preprocessing import meaning, raw_input, require_preset
+from vox2face.zoo.registry import load_module, without_values
 from vox2face.zoo.voice_presets import voice_preset
+
+if TYPE_CHECKING:
+    from vox2face.zoo.networks.composed import Composed
+
+Shapes = Mapping[str, tuple[int, ...]]
 
 # What float16 may differ by, as a part of the largest value, and the cosine it has to keep
 HALF, HALF_COSINE = 3e-2, 0.999
@@ -31,45 +38,65 @@ HALF, HALF_COSINE = 3e-2, 0.999
 PHASE, PHASE_COSINE = 5e-3, 0.99999
 
 
+@dataclass(frozen=True)
+class Form:
+    """What an ONNX file has beside the network: a front end, class scores, float16."""
+
+    preset: str
+    frontend: bool = False
+    logits: bool = False
+    half: bool = False
+
+    def source(self, entry: Entry) -> TensorSpec:
+        """Return what the file takes."""
+        return raw_input(entry) if self.frontend else entry.input
+
+    def outputs(self, entry: Entry, held: Shapes) -> tuple[TensorSpec, ...]:
+        """Return what the file gives; raise `UsageError` for scores that weights do not have."""
+        offered = entry.offered(held) if self.logits else entry.plain_outputs
+        if self.logits and offered == entry.plain_outputs:
+            raise UsageError(
+                f"{entry.name} has no class scores in these weights: leave out --logits."
+            )
+        return offered
+
+    def composed(self, entry: Entry, network: Any) -> Composed:
+        """Return the module that the file is made of."""
+        from vox2face.zoo.networks.composed import Composed
+
+        return Composed(
+            network, front_of(entry, self.preset) if self.frontend else None, self.logits
+        )
+
+
+def traced(entry: Entry, held: Shapes, form: Form) -> Traced:
+    """Return the ONNX graph for weights of these shapes."""
+    outputs = form.outputs(entry, held)
+    (network,) = without_values((entry, held), half=form.half)
+    return export.traced(form.composed(entry, network), form.source(entry), outputs)
+
+
 def write_onnx(
-    entry: Entry,
-    weights: Path,
-    path: Path,
-    config: dict[str, Any],
-    preset: str | None = None,
-    frontend: bool = False,
-    logits: bool = False,
-    half: bool = False,
+    graph: Traced, entry: Entry, weights: Path, path: Path, config: dict[str, Any], form: Form
 ) -> None:
     """Write the ONNX file of a bundle's weights, with the facts about them inside."""
-    preset = preset or config["preset"]
-    decodes = entry.kind == "face-decoder"
     space = Space(**config["space"])
     if entry.kind == "face-encoder":
-        space = replace(space, preset=preset)
+        space = replace(space, preset=form.preset)
+    described = form.frontend or entry.kind == "face-decoder"
     metadata = {
         "entry": entry.name,
-        "preset": preset,
+        "preset": form.preset,
         **entry.variant,
         "space": json.dumps(asdict(space)),
-        "input": raw_input(entry).meaning if frontend else meaning(preset),
+        "input": form.source(entry).meaning if described else meaning(form.preset),
         "licence": entry.source.licence.name,
         "licence_url": entry.source.licence.url,
         "source_sha256": config["source"]["sha256"],
         "weights_sha256": config["files"][bundles.WEIGHTS]["sha256"],
         "vox2face": config["vox2face"],
     }
-    if decodes:
-        metadata["input"] = entry.input.meaning
-    graph = entry.graph_of(shapes(weights))
-    outputs = graph.offered(entry.outputs)
-    if not logits:
-        outputs = graph.offered(entry.plain_outputs)
-    elif outputs == graph.offered(entry.plain_outputs):
-        raise UsageError(f"{entry.name} has no class scores in these weights: leave out --logits.")
-    specs = (entry.input, *outputs)
-    front = (front_of(entry, preset), raw_input(entry)) if frontend else None
-    export.write(path, graph, weights, specs, metadata, front, half=half)
+    export.write(path, graph, {"network.": weights}, metadata)
 
 
 def facts_of(target: Bundle) -> dict[str, Any]:
@@ -93,13 +120,14 @@ def export_file(
     keeps nothing, if ONNX Runtime computes something else than torch.
     """
     path = require_exportable(path)
+    form = Form(preset or target.preset, frontend, logits, half)
     entry = target.entry
-    chosen = preset or target.preset
-    require_preset(entry, chosen)
+    require_preset(entry, form.preset)
+    graph = traced(entry, shapes(target.weights), form)
     with atomic_file(path) as partial:
         config = {**target.config, **facts_of(target)}
-        write_onnx(entry, target.weights, partial, config, chosen, frontend, logits, half)
-        report = compared(entry, target.weights, partial, chosen, frontend, half)
+        write_onnx(graph, entry, target.weights, partial, config, form)
+        report = compared(entry, target.weights, partial, form)
         if not report.ok:
             raise ParityError(f"{report.verdict()} {path} was not written.", report)
     return report
@@ -119,40 +147,26 @@ def require_exportable(path: Path) -> Path:
     return place_for_export(path)
 
 
-def tolerance(entry: Entry, preset: str, frontend: bool, half: bool) -> tuple[float, float]:
+def tolerance(entry: Entry, form: Form) -> tuple[float, float]:
     """Return what an ONNX file may differ by, of the largest value, and the cosine it must keep."""
-    if half:
+    if form.half:
         return HALF, HALF_COSINE
-    if frontend and entry.kind == "voice-encoder" and voice_preset(preset).has_phase:
+    if form.frontend and entry.kind == "voice-encoder" and voice_preset(form.preset).has_phase:
         return PHASE, PHASE_COSINE
     return entry.rtol, MIN_COSINE
 
 
-def compared(
-    entry: Entry, weights: Path, path: Path, preset: str, frontend: bool, half: bool = False
-) -> Report:
-    """Run an ONNX file and the torch module on two inputs and compare all outputs."""
-    raw, prepared = pair(entry, preset)
-    expected = torch_outputs(entry, weights, prepared)
-    session = run_onnx.session(path)
-    values = run_onnx.run(session, raw if frontend else prepared)
-    names = [output.name for output in session.get_outputs()]
-    allowed = tolerance(entry, preset, frontend, half)
-    rows = [
-        compare("onnx file", name, value, expected[name], entry.atol, *allowed)
-        for name, value in zip(names, values, strict=True)
-    ]
-    return Report(rows)
-
-
-def torch_outputs(entry: Entry, weights: Path, x: Array) -> dict[str, Array]:
-    """Return all activations of the torch module for its input, by ONNX name."""
-    import torch
-
-    from vox2face.zoo.registry import load_module
-
-    module: Any = load_module(entry, weights)
-    names = entry.graph_of(shapes(weights)).taps
-    with torch.inference_mode():
-        taps = module.taps(torch.from_numpy(x))
-        return {names[tap]: value.numpy() for tap, value in taps}
+def compared(entry: Entry, weights: Path, path: Path, form: Form) -> Report:
+    """Run an ONNX file and the torch module, on one input and on three, and compare all outputs."""
+    raw, prepared = probes(entry, form.preset)
+    x = raw if form.frontend else prepared
+    found = session.in_batches(session.session(path), x)
+    module = form.composed(entry, load_module(entry, weights))
+    expected = in_batches(module, x, form.outputs(entry, shapes(weights)))
+    allowed = tolerance(entry, form)
+    return Report(
+        [
+            compare("onnx file", name, found[name], value, entry.atol, *allowed)
+            for name, value in expected.items()
+        ]
+    )

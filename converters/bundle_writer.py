@@ -32,7 +32,7 @@ from vox2face.core.errors import (
 )
 from vox2face.core.files import Progress, atomic_directory, require_space, sha256, signature
 from vox2face.core.parity import Report
-from vox2face.core.safetensors_header import described, shapes
+from vox2face.core.safetensors_header import described
 from vox2face.store import bundle
 from vox2face.zoo.catalog import ENTRIES
 from vox2face.zoo.registry import sized
@@ -62,6 +62,13 @@ def assemble(job: Job, expected: str | None) -> Converted:
         decodes = entry.kind == "face-decoder"
         preset = (decodes and space.preset) or entry.preprocess
         stamp = tensor_metadata(entry, preset, space)
+        held = {move.rule.target: move.view.shape for move in moves}
+        entry = sized(entry, held)
+        if job.onnx:
+            from vox2face.converters import bundle_onnx
+
+            form = bundle_onnx.Form(preset)
+            tracing = pool.submit(bundle_onnx.traced, entry, held, form)  # beside the writing
         written = write(moves, weights, stamp, job.feedback.progress("write"))
         source = provenance(job, file, digest.result())
         if signature(job.source) != file.signature:
@@ -69,18 +76,13 @@ def assemble(job: Job, expected: str | None) -> Converted:
         if expected not in (None, source["sha256"]):
             raise Vox2FaceError(f"{job.source} changed since its download: delete it, try again.")
         job.feedback.say(identity(source))
-        held = shapes(weights)
-        entry = sized(entry, held)
         if entry.kind == "face-encoder":
             space = replace(entry.own_space, digest=embedding_digest(weights, entry.classifier))
-        outputs = entry.graph_of(held).offered(entry.outputs)
-        config = bundle.describe(entry, preset, space, source, outputs)
+        config = bundle.describe(entry, preset, space, source, entry.offered(held))
         config["parameters"] = size // 4
         bundle.add_file(config, weights, written)
         if job.onnx:
-            from vox2face.converters.bundle_onnx import write_onnx
-
-            write_onnx(entry, weights, onnx, config)
+            bundle_onnx.write_onnx(tracing.result(), entry, weights, onnx, config, form)
             exported = pool.submit(sha256, onnx)
         report = proven(job, entry, moves, weights, onnx if job.onnx else None)
         if job.onnx:
@@ -264,11 +266,13 @@ def proven_arrays(
 
 
 def original(entry: Entry, moves: list[Move]) -> dict[str, Array]:
-    """Return the arrays of the source in the layout the reference computes in.
+    """Return the arrays of the source in the layout the reference computes in, if there is one.
 
     Those of a Keras file are taken as they lie; tensors in torch's layout are turned back.
     """
     table: WeightMap = resolve(entry.table)
+    if not entry.reference:
+        return {}
     if {move.rule.source for move in moves} <= {rule.source for rule in table.rules}:
         return {move.rule.source: move.array for move in moves}
     return table.invert({move.rule.target: move.view for move in moves})

@@ -128,20 +128,19 @@ PUBLISHED = {
     None: "whose publisher states no hash",
 }
 STAGES = {
-    "torch": "PyTorch",
-    "onnx": "ONNX Runtime, every layer",
-    "onnx file": "ONNX Runtime, `model.onnx`",
-    "keras": "Keras, the same layers",
+    "torch": "PyTorch, every layer, with NumPy on the original file's own arrays",
+    "onnx file": "ONNX Runtime, `model.onnx`, with PyTorch",
+    "keras": "Keras, the same layers, with NumPy",
 }
 PROOF = "https://github.com/vox2face/vox2face/blob/main/docs/proof.md"
 PARITY = """
-| Computed with | Comparisons | Largest relative difference | Lowest cosine |
+| Computed with, compared with | Comparisons | Largest relative difference | Lowest cosine |
 |---|---|---|---|
 {rows}
 
-Each row compares with a forward pass in NumPy on the original file's own arrays, layer by layer;
-differences are relative to the largest value of the layer. All figures are in `parity.json`. What
-this shows and what it cannot: [docs/proof.md]({proof}).
+Differences are relative to the largest value of the layer; all figures are in `parity.json`. The
+values written are those read, bit for bit. What this shows and what it cannot:
+[docs/proof.md]({proof}).
 """
 CITATION = """
 ## Citation

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from vox2face.converters.bundle_onnx import require_exportable, tolerance
-from vox2face.converters.onnx import export
-from vox2face.converters.onnx import session as run_onnx
-from vox2face.converters.onnx.export import Tail
-from vox2face.converters.ops import Array
-from vox2face.converters.test_inputs import RAW_PAIRS
+from vox2face.converters.bundle_onnx import Form, require_exportable, tolerance
+from vox2face.converters.onnx import export, session
+from vox2face.converters.test_inputs import probes
+from vox2face.converters.verify import in_batches
 from vox2face.core import extras
-from vox2face.core.entry import TensorSpec
+from vox2face.core.entry import Entry, TensorSpec
 from vox2face.core.errors import ParityError, UsageError
 from vox2face.core.files import atomic_file
 from vox2face.core.parity import Report, compare
@@ -26,8 +20,11 @@ from vox2face.core.safetensors_header import shapes
 from vox2face.store import bundle as bundles
 from vox2face.store.bundle import Bundle
 from vox2face.zoo import registry
-from vox2face.zoo.preprocessing import frontend, raw_input
-from vox2face.zoo.registry import load_module
+from vox2face.zoo.preprocessing import raw_input
+from vox2face.zoo.registry import load_module, without_values
+
+if TYPE_CHECKING:
+    from torch import nn
 
 PICTURE = TensorSpec(
     name="picture",
@@ -66,10 +63,10 @@ def export_pipeline(
     """
     path = require_exportable(path)
     extras.require("onnx", "ONNX export")
-    preset = matched(kind, encoder, decoder, any_space)
+    form = Form(matched(kind, encoder, decoder, any_space), frontend=True, half=half)
     with atomic_file(path) as partial:
-        write_pipeline(kind, encoder, preset, decoder, partial, half)
-        report = compared(encoder, preset, decoder, partial, half)
+        write_pipeline(kind, encoder, decoder, partial, form)
+        report = compared(encoder, decoder, partial, form)
         if not report.ok:
             raise ParityError(f"{report.verdict()} {path} was not written.", report)
     return report
@@ -89,33 +86,18 @@ def matched(kind: str, encoder: Bundle, decoder: Bundle, any_space: bool) -> str
     return preset
 
 
-def write_pipeline(
-    kind: str, encoder: Bundle, preset: str, decoder: Bundle, path: Path, half: bool
-) -> None:
+def write_pipeline(kind: str, encoder: Bundle, decoder: Bundle, path: Path, form: Form) -> None:
     """Write the file: front end, encoder, decoder and tail."""
-    from vox2face.zoo.networks.warp_tail import stored_tail
-
-    prefixes = {"encoder/": encoder.weights, "decoder/": decoder.weights}
     first, second = encoder.entry, decoder.entry
     made = encoder.space
     if first.kind == "face-encoder":
-        made = replace(made, preset=preset)
-    graphs = [b.entry.graph_of(shapes(b.weights)) for b in (encoder, decoder)]
-    graph = (
-        graphs[0]
-        .reduced(("embedding",))
-        .prefixed("encoder/", {"input": "input", "embedding": "embedding"})
-    )
-    graph = graph.followed_by(graphs[1].prefixed("decoder/", {"input": "embedding"}))
-    embedding = first.outputs[0]
+        made = replace(made, preset=form.preset)
     raw = raw_input(first)
-    inputs = tuple(replace(spec, name=f"decoder/{spec.name}") for spec in second.outputs)
-    tail = Tail(stored_tail(decoder.weights), inputs, ("picture", "tail/texture", "landmarks"))
     metadata = {
         "pipeline": kind,
         "encoder": first.name,
         "decoder": second.name,
-        "preset": preset,
+        "preset": form.preset,
         "space": json.dumps(asdict(made)),
         "decoder_space": json.dumps(asdict(decoder.space)),
         **{f"encoder_{name}": value for name, value in first.variant.items()},
@@ -127,42 +109,39 @@ def write_pipeline(
         "decoder_sha256": decoder.config["files"][bundles.WEIGHTS]["sha256"],
         "vox2face": encoder.config["vox2face"],
     }
-    specs = (first.input, PICTURE, LANDMARKS, embedding)
-    front = (frontend(first, preset), raw)
-    export.write(path, graph, prefixes, specs, metadata, front, tail, half)
+    parts = [(bundle.entry, shapes(bundle.weights)) for bundle in (encoder, decoder)]
+    module = composed(without_values(*parts, half=form.half), encoder, decoder, form)
+    graph = export.traced(module, raw, outputs(first))
+    stores = {"encoder.network.": encoder.weights, "decoder.network.": decoder.weights}
+    export.write(path, graph, stores, metadata)
 
 
-def compared(encoder: Bundle, preset: str, decoder: Bundle, path: Path, half: bool) -> Report:
-    """Run the file and the torch modules on two inputs and compare all outputs."""
-    first = encoder.entry
-    raw = RAW_PAIRS[first.kind]()
-    wanted = expected(encoder, preset, decoder, raw)
-    session = run_onnx.session(path)
-    names = [output.name for output in session.get_outputs()]
-    values = dict(zip(names, run_onnx.run(session, raw), strict=True))
-    allowed = tolerance(first, preset, True, half)
-    rows = [
-        compare("onnx file", name, values[name], wanted[name], ATOL[name], *allowed)
-        for name in names
-    ]
-    return Report(rows)
-
-
-def expected(
-    encoder: Bundle, preset: str, decoder: Bundle, raw: NDArray[Any]
-) -> Mapping[str, Array]:
-    """Return what the torch modules make of raw inputs."""
-    import torch
-
+def composed(networks: list[Any], encoder: Bundle, decoder: Bundle, form: Form) -> nn.Module:
+    """Return the pipeline as one module, made of two networks."""
+    from vox2face.zoo.networks.composed import Composed, Pipeline
     from vox2face.zoo.networks.warp_tail import stored_tail
 
-    with torch.inference_mode():
-        x = frontend(encoder.entry, preset)(torch.from_numpy(np.ascontiguousarray(raw)))
-        embedding = load_module(encoder.entry, encoder.weights)(x)
-        marks, texture = load_module(decoder.entry, decoder.weights)(embedding)
-        picture, _, points = stored_tail(decoder.weights)(marks, texture)
-    return {
-        "embedding": embedding.numpy(),
-        "picture": picture.numpy(),
-        "landmarks": points.numpy(),
-    }
+    first, second = networks
+    hearing = form.composed(encoder.entry, first)
+    return Pipeline(hearing, Composed(second), stored_tail(decoder.weights)).eval()
+
+
+def outputs(encoder: Entry) -> tuple[TensorSpec, ...]:
+    """Return what a pipeline gives."""
+    return PICTURE, LANDMARKS, encoder.outputs[0]
+
+
+def compared(encoder: Bundle, decoder: Bundle, path: Path, form: Form) -> Report:
+    """Run the file and the torch modules, on one input and on three, and compare all outputs."""
+    x, _ = probes(encoder.entry, form.preset)
+    found = session.in_batches(session.session(path), x)
+    networks = [load_module(bundle.entry, bundle.weights) for bundle in (encoder, decoder)]
+    module = composed(networks, encoder, decoder, form)
+    expected = in_batches(module, x, outputs(encoder.entry))
+    allowed = tolerance(encoder.entry, form)
+    return Report(
+        [
+            compare("onnx file", name, found[name], value, ATOL[name], *allowed)
+            for name, value in expected.items()
+        ]
+    )

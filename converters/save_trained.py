@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vox2face.converters.bundle_onnx import write_onnx
+from vox2face.converters import bundle_onnx
 from vox2face.converters.bundle_writer import finish, proven_arrays, tensor_metadata
 from vox2face.converters.ops import Array
 from vox2face.converters.readers.base import COUNTERS
@@ -136,16 +136,15 @@ def fill(
         "addresses": [],
         **({"training": training} if training else {}),
     }
-    outputs = entry.graph_of(shapes(weights)).offered(entry.outputs)
-    config = bundles.describe(entry, preset, space, source, outputs)
+    config = bundles.describe(entry, preset, space, source, entry.outputs)
     config["parameters"] = sum(value.size for value in tensors.values())
     if "mean_landmarks" in tensors:
         config["warp"] = "mean landmarks"
     bundles.add_file(config, weights, digest)
     if onnx:
-        write_onnx(entry, weights, graph_file, config)
+        form = bundle_onnx.Form(preset)
+        graph = bundle_onnx.traced(entry, shapes(weights), form)
+        bundle_onnx.write_onnx(graph, entry, weights, graph_file, config, form)
         bundles.add_file(config, graph_file, sha256(graph_file))
-    table = resolve(entry.table).adapted({name: value.shape for name, value in tensors.items()})
-    arrays = table.invert(tensors)
-    report = proven_arrays(entry, preset, arrays, weights, graph_file if onnx else None)
+    report = proven_arrays(entry, preset, {}, weights, graph_file if onnx else None)
     finish(entry, folder, config, report)

@@ -1,21 +1,21 @@
-"""The proof of parity: torch, ONNX Runtime and Keras against the NumPy reference, tap by tap."""
+"""The proof of parity: torch and Keras against the NumPy reference, the ONNX file against torch."""
 
 from __future__ import annotations
 
-import gc
 import importlib.metadata
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vox2face.converters.onnx import session as run_onnx
 from vox2face.converters.ops import Array
 from vox2face.converters.safetensors_writer import release
-from vox2face.converters.test_inputs import pair
-from vox2face.core.entry import Entry, resolve
+from vox2face.converters.test_inputs import probes
+from vox2face.core.entry import Entry, TensorSpec, resolve
 from vox2face.core.files import Progress
 from vox2face.core.parity import Parity, Report, compare
 from vox2face.core.safetensors_header import shapes
@@ -23,7 +23,7 @@ from vox2face.core.version import __version__
 from vox2face.zoo.registry import load_module, sized
 
 if TYPE_CHECKING:
-    import onnxruntime
+    from torch import nn
 
 PACKAGES = (
     "torch",
@@ -48,10 +48,11 @@ def prove(
     keras: Path | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Report:
-    """Run every implementation on a real input and compare each layer with the reference.
+    """Compare torch with the reference at each layer, and the outputs of the ONNX file with torch.
 
-    `arrays` are the original file's arrays in its own layout. `keras` is the original file, to run
-    the owner's graph as well. `progress` gets steps done and total.
+    `arrays` are the original file's arrays in its own layout, for entries that have a reference;
+    for others the proof is that all values are the original ones, bit for bit. `keras` is the
+    original file, to run the owner's graph as well. `progress` gets steps done and total.
     """
     entry = sized(entry, shapes(weights))
     steps = 3 + bool(onnx) + bool(keras)
@@ -59,20 +60,26 @@ def prove(
     with ThreadPoolExecutor(1) as pool:
         # ONNX Runtime loads for seconds on one core; torch is imported meanwhile. The reference
         # waits, since both together would take too much memory.
-        session = pool.submit(load_session, onnx) if onnx else None
-        _, x = pair(entry, preset)
-        finished = outputs(session.result(), x) if session else {}
+        session = pool.submit(run_onnx.session, onnx) if onnx else None
+        _, x = probes(entry, preset)
+        found = run_onnx.in_batches(session.result(), x) if session else {}
         session = None
     progress(1, steps)
     first = channels_last(x[:1]) if entry.input.layout == "NCHW" else x[:1]
     first = np.ascontiguousarray(first)
-    wanted = reference_taps(entry, arrays, first)
+    wanted = reference_taps(entry, arrays, first) if entry.reference else {}
     progress(2, steps)
-    report = Report(versions=versions(), verify="keras" if keras else "reference")
-    second = torch_rows(entry, weights, x, wanted, report.rows)
+    verify = "keras" if keras else "reference" if entry.reference else "bits"
+    report = Report(versions=versions(), verify=verify)
+    module: Any = load_module(entry, weights)
+    if entry.reference:
+        report.rows += torch_rows(entry, module, x[:1], wanted)
     progress(3, steps)
     if onnx is not None:
-        onnx_rows(entry, weights, x, wanted, finished, second, report.rows)
+        expected = in_batches(module, x, entry.plain_outputs)
+        report.rows += [
+            row(entry, "onnx file", name, found[name], expected[name]) for name in found
+        ]
     if keras is not None:
         from vox2face.converters.keras import original
 
@@ -82,24 +89,10 @@ def prove(
     return report
 
 
-def load_session(path: Path) -> onnxruntime.InferenceSession:
-    """Load a finished ONNX file, fully optimised."""
-    from vox2face.converters.onnx import session
-
-    return session.session(path)
-
-
-def outputs(session: onnxruntime.InferenceSession, x: Array) -> dict[str, Array]:
-    """Run a session; return its outputs by name."""
-    from vox2face.converters.onnx import session as run_onnx
-
-    return dict(zip([o.name for o in session.get_outputs()], run_onnx.run(session, x), strict=True))
-
-
 def reference_taps(entry: Entry, arrays: Mapping[str, Array], x: Array) -> dict[str, Array]:
     """Run the reference; the pages of a layer's weights are let go once it is done."""
     wanted = {}
-    for tap, value in resolve(entry.reference)(arrays, x, **entry.variant):
+    for tap, value in resolve(entry.reference)(arrays, x):
         wanted[tap] = value
         for name, array in arrays.items():
             if name.startswith(f"{tap}/"):
@@ -108,48 +101,29 @@ def reference_taps(entry: Entry, arrays: Mapping[str, Array], x: Array) -> dict[
 
 
 def torch_rows(
-    entry: Entry, weights: Path, x: Array, wanted: Mapping[str, Array], rows: list[Parity]
-) -> dict[str, Array]:
-    """Compare the torch module's taps; return its outputs for the second input by name."""
+    entry: Entry, module: Any, x: Array, wanted: Mapping[str, Array]
+) -> Iterator[Parity]:
+    """Compare every layer of the torch module with the reference."""
     import torch
 
-    module: Any = load_module(entry, weights)
     with torch.inference_mode():
-        for tap, value in module.taps(torch.from_numpy(x[:1])):
-            rows.append(row(entry, "torch", tap, channels_last(value.numpy()), wanted[tap]))
-        second = named(entry, module(torch.from_numpy(x[1:])))
-    del module
-    gc.collect()
-    return second
+        for tap, value in module.taps(torch.from_numpy(x)):
+            yield row(entry, "torch", tap, channels_last(value.numpy()), wanted[tap])
 
 
-def named(entry: Entry, value: Any) -> dict[str, Array]:
-    """Return what a module's call gave, one tensor or several, by the names of the outputs."""
-    values = value if isinstance(value, tuple) else (value,)
-    names = [spec.name for spec in entry.plain_outputs]
-    return {name: tensor.numpy() for name, tensor in zip(names, values, strict=True)}
+def in_batches(
+    module: nn.Module, x: np.ndarray[Any, Any], outputs: Sequence[TensorSpec]
+) -> dict[str, Array]:
+    """Return what a module makes of the first item, then of all, as `run_onnx.in_batches` does."""
+    import torch
 
-
-def onnx_rows(
-    entry: Entry,
-    weights: Path,
-    x: Array,
-    wanted: Mapping[str, Array],
-    finished: Mapping[str, Array],
-    second: Mapping[str, Array],
-    rows: list[Parity],
-) -> None:
-    """Compare ONNX Runtime's taps, then the outputs the finished file gave fully optimised."""
-    from vox2face.converters.onnx import session
-
-    graph = entry.graph_of(shapes(weights))
-    for tap, value in session.run_taps(graph, weights, entry.input, x[:1]).items():
-        rows.append(row(entry, "onnx", tap, channels_last(value), wanted[tap]))
-    taps = {name: tap for tap, name in graph.taps.items()}
-    for name, value in finished.items():
-        first = channels_last(value[:1])
-        rows.append(row(entry, "onnx file", taps[name], first, wanted[taps[name]]))
-        rows.append(row(entry, "onnx file", f"{name} of the second", value[1:], second[name]))
+    with torch.inference_mode():
+        values = module(torch.from_numpy(x))
+    values = values if isinstance(values, tuple) else (values,)
+    return {
+        spec.name: np.concatenate((value[:1], value))
+        for spec, value in zip(outputs, values, strict=True)
+    }
 
 
 def row(entry: Entry, stage: str, tap: str, got: Array, want: Array) -> Parity:

@@ -43,11 +43,8 @@ def check(
     model = bundle.entry
     if original is not None:
         compare_with(bundle, original, partial(advance, "compare"))
-    tensors = stored(bundle.weights)
     table: WeightMap = resolve(model.table)
-    if model.settings:
-        table = table.adapted({name: tensor.shape for name, tensor in tensors.items()})
-    arrays = table.invert(tensors)
+    arrays = table.invert(stored(bundle.weights)) if model.reference else {}
     onnx = bundle.onnx if bundle.has_onnx else None
     progress = partial(advance, "prove")
     return prove(model, bundle.preset, arrays, bundle.weights, onnx, progress=progress)

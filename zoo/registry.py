@@ -108,6 +108,25 @@ def empty(model: Entry, shapes: Mapping[str, Sequence[int]]) -> nn.Module:
     return network
 
 
+def without_values(
+    *parts: tuple[Entry, Mapping[str, Sequence[int]]], half: bool = False
+) -> list[nn.Module]:
+    """Return networks for weights of these shapes whose tensors have a type but no values.
+
+    They are there to be exported, in float32 or as `half` in float16.
+    """
+    import torch
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    dtype = torch.float16 if half else torch.float32
+    networks = [empty(model, shapes).eval() for model, shapes in parts]
+    with FakeTensorMode():
+        for network, (_, shapes) in zip(networks, parts, strict=True):
+            tensors = {name: torch.empty(shape, dtype=dtype) for name, shape in shapes.items()}
+            network.load_state_dict(tensors, strict=True, assign=True)
+    return [network.requires_grad_(False) for network in networks]
+
+
 def checked_options(model: Entry, shapes: Mapping[str, Sequence[int]]) -> dict[str, Any]:
     """Return `options`, or raise `BundleError` if no such network has tensors of these shapes."""
     try:

@@ -1,31 +1,29 @@
-"""Write ONNX files for ONNX Runtime.
+"""Write ONNX files for ONNX Runtime: torch's exporter describes a module, weights are streamed.
 
-Initialisers are streamed from model.safetensors into the file; they are never whole in memory.
+Networks are exported without values, and their initialisers are copied from model.safetensors into
+the file: they are never whole in memory.
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from io import FileIO
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vox2face.converters.graphs.graph import Graph, Node
 from vox2face.core.entry import TensorSpec
 from vox2face.core.errors import UsageError, Vox2FaceError
-from vox2face.core.files import COPY_BLOCK, copy_range
+from vox2face.core.files import COPY_BLOCK
 from vox2face.core.safetensors_header import layout
 
 if TYPE_CHECKING:
     import onnx
+    import onnx_ir
     from torch import nn
 
 # The newest opset whose operators all have CUDA kernels in released ONNX Runtimes: MaxPool-22,
@@ -37,122 +35,178 @@ IR_VERSION = 9
 MODEL_GRAPH, GRAPH_INITIALIZER, TENSOR_RAW_DATA = (n << 3 | 2 for n in (7, 5, 9))
 PROTOBUF_LIMIT = (1 << 31) - 1
 FLOAT16_LIMIT = 65504
+EXAMPLE = {"batch": 2, "height": 96, "width": 80, "samples": 20_000, "partials": 3}
 
 
 @dataclass(frozen=True)
-class Tail:
-    """A module behind a network: `inputs` are tensors of the graph, `outputs` what it computes."""
+class Weight:
+    """An initialiser whose values lie in a safetensors file, in float32."""
 
-    module: nn.Module
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[str, ...]
+    name: str
+    shape: tuple[int, ...]
+    half: bool
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes that its values take in the ONNX file."""
+        return prod(self.shape) * (2 if self.half else 4)
+
+    def prefix(self) -> bytes:
+        """Return the protobuf bytes in front of its values."""
+        from onnx import TensorProto
+
+        kind = TensorProto.FLOAT16 if self.half else TensorProto.FLOAT
+        facts: bytes = TensorProto(
+            name=self.name, dims=self.shape, data_type=kind
+        ).SerializeToString()
+        inner = facts + bytes([TENSOR_RAW_DATA]) + varint(self.nbytes)
+        return bytes([GRAPH_INITIALIZER]) + varint(len(inner) + self.nbytes) + inner
+
+
+@dataclass(frozen=True)
+class Traced:
+    """An ONNX model without its weights, and these in their order."""
+
+    model: onnx.ModelProto
+    weights: tuple[Weight, ...]
+
+
+def traced(module: nn.Module, source: TensorSpec, outputs: Sequence[TensorSpec]) -> Traced:
+    """Return the graph of a module of one input.
+
+    Its weights are the tensors of the module that have no values; see `registry.without_values`.
+    """
+    import torch
+    from onnx_ir import to_proto
+    from onnxscript.optimizer import optimize
+    from torch._subclasses.fake_tensor import FakeTensor
+
+    sizes = [n if isinstance(n, int) else EXAMPLE[n] for n in source.shape]
+    axes = {i: n for i, n in enumerate(source.shape) if isinstance(n, str)}
+    for logger in ("torch.onnx", "onnx_ir"):
+        logging.getLogger(logger).setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            module.eval(),
+            (torch.zeros(sizes, dtype=getattr(torch, source.dtype)),),
+            dynamo=True,
+            verbose=False,
+            optimize=False,  # below, where weights have no values that it could look at
+            opset_version=OPSET,
+            input_names=[source.name],
+            output_names=[spec.name for spec in outputs],
+            dynamic_shapes=(axes,),
+        )
+    assert program is not None
+    graph = program.model.graph
+    for value in graph.initializers.values():
+        if isinstance(getattr(value.const_value, "raw", None), FakeTensor):
+            value.const_value = None
+    optimize(program.model)
+    weights = tuple(taken_out(graph))
+    for node in graph.all_nodes():
+        node.metadata_props.clear()  # where in the source it comes from
+    model = to_proto(program.model)
+    model.graph.ClearField("value_info")
+    model.graph.input[0].CopyFrom(value_info(source))
+    for output, spec in zip(model.graph.output, outputs, strict=True):
+        output.CopyFrom(value_info(spec))
+    model.ir_version, model.producer_name, model.producer_version = IR_VERSION, "vox2face", ""
+    return Traced(model, weights)
+
+
+def taken_out(graph: onnx_ir.Graph) -> Iterator[Weight]:
+    """Take the initialisers without values out of a graph, in their order.
+
+    One that is only reshaped gets that shape: runtimes would copy it when they load it.
+    """
+    import onnx_ir
+
+    for name, value in list(graph.initializers.items()):
+        if value.const_value is not None:
+            continue
+        users = [node for node, _ in value.uses()]
+        if len(users) == 1 and users[0].op_type == "Reshape":
+            (reshaped,) = users[0].outputs
+            value.shape = reshaped.shape
+            reshaped.replace_all_uses_with(value)
+            graph.remove(users[0], safe=True)
+        del graph.initializers[name]
+        assert value.shape is not None
+        yield Weight(name, value.shape.numpy(), value.dtype == onnx_ir.DataType.FLOAT16)
 
 
 def write(
-    path: Path,
-    graph: Graph,
-    weights: Path | Mapping[str, Path],
-    specs: Sequence[TensorSpec],
-    metadata: Mapping[str, str],
-    front: tuple[nn.Module, TensorSpec] | None = None,
-    tail: Tail | None = None,
-    half: bool = False,
+    path: Path, graph: Traced, stores: Mapping[str, Path], metadata: Mapping[str, str]
 ) -> None:
-    """Write `graph` as one self-contained ONNX file and check it.
+    """Write a graph as one self-contained ONNX file, and read its weights again.
 
-    `specs` are the input and the outputs; `weights` is the safetensors file the initialisers are
-    streamed from, or several by the prefix that their names have in the graph. With `front`, a
-    module and what it takes, the file starts there; with `tail` it ends there. `half` stores and
-    computes the graph in float16; inputs and outputs stay float32.
+    `stores` are the safetensors files that hold the weights, by what their names begin with.
     """
-    behind = tail.outputs if tail else ()
-    named = [spec.name for spec in specs[1:] if spec.name not in behind]
-    computed = tuple(dict.fromkeys([*named, *(s.name for s in (tail.inputs if tail else ()))]))
-    graph = graph.reduced(computed)
-    if half:
-        graph = halved(graph, specs[0].name, computed)
-    skeleton = model_without_weights(graph, specs, metadata)
-    if front is not None:
-        skeleton = with_frontend(skeleton, *front)
-    if tail is not None:
-        skeleton = with_tail(skeleton, tail)
-    check(skeleton, graph, half)
-    stores = stored(graph, {"": weights} if isinstance(weights, Path) else weights)
-    head, pieces = wire_format(skeleton, graph, half)
-    with path.open("wb", buffering=0) as target:
+    from onnx.helper import set_model_props
+
+    set_model_props(graph.model, dict(metadata))
+    head, places = beginning(graph), located(graph.weights, stores)
+    with path.open("wb") as target:
         target.write(head)
-        for name, prefix in pieces:
-            target.write(prefix)
-            store, offset = stores[name]
-            with store.open("rb", buffering=0) as source:
-                copy_values(source, target, offset, nbytes(graph.initializers[name]), half)
-    if not same_initializers(path, stores, graph, len(head), pieces, half):
-        raise Vox2FaceError(f"{path} reads back other weights than were written: try again.")
+        for block in content(graph.weights, places):
+            target.write(block)
+    with path.open("rb") as written:
+        written.seek(len(head))
+        for block in content(graph.weights, places):
+            if written.read(len(block)) != block:
+                raise Vox2FaceError(
+                    f"{path} reads back other weights than were written: try again."
+                )
 
 
-def stored(graph: Graph, weights: Mapping[str, Path]) -> dict[str, tuple[Path, int]]:
-    """Return in which safetensors file, and where, the values of every initialiser begin."""
-    places = {prefix: layout(path) for prefix, path in weights.items()}
-    found = {}
-    for name in graph.initializers:
-        prefix = next(p for p in weights if name.startswith(p))
-        found[name] = weights[prefix], places[prefix][name.removeprefix(prefix)]
-    return found
+def content(weights: Sequence[Weight], places: Mapping[str, tuple[Path, int]]) -> Iterator[bytes]:
+    """Yield all weights, block by block, as the ONNX file holds them."""
+    for weight in weights:
+        yield weight.prefix()
+        yield from blocks(weight, *places[weight.name])
 
 
-def halved(graph: Graph, source: str, outputs: Sequence[str]) -> Graph:
-    """Return the graph in float16, with casts behind its input and in front of its outputs."""
-    names = {name: f"{name}/half" for name in (source, *outputs)}
-    float16, float32 = 10, 1  # TensorProto.FLOAT16, TensorProto.FLOAT
-    nodes = [Node("Cast", (source,), names[source], {"to": float16})]
-    for node in graph.nodes:
-        inputs = tuple(names.get(name, name) for name in node.inputs)
-        output = names.get(node.output, node.output)
-        if node.attributes.keys() & {"value_float", "value_floats"}:
-            nodes.append(replace(node, output=f"{output}/full"))
-            nodes.append(Node("Cast", (f"{output}/full",), output, {"to": float16}))
-        else:
-            nodes.append(Node(node.op, inputs, output, node.attributes))
-    nodes += [Node("Cast", (names[name],), name, {"to": float32}) for name in outputs]
-    return replace(graph, nodes=tuple(nodes))
+def located(weights: Sequence[Weight], stores: Mapping[str, Path]) -> dict[str, tuple[Path, int]]:
+    """Return in which safetensors file, and where, the values of every weight begin."""
+    places = {}
+    for prefix, path in stores.items():
+        for name, start in layout(path).items():
+            places[prefix + name] = path, start
+    return {weight.name: places[weight.name] for weight in weights}
 
 
-def check(skeleton: onnx.ModelProto, graph: Graph, half: bool = False) -> None:
-    """Let onnx check every node, type and shape, with the initialisers as typed inputs."""
-    import onnx
-
-    model = onnx.ModelProto()
-    model.CopyFrom(skeleton)
-    kind = onnx.TensorProto.FLOAT16 if half else onnx.TensorProto.FLOAT
-    for name, shape in graph.initializers.items():
-        model.graph.input.append(onnx.helper.make_tensor_value_info(name, kind, list(shape)))
-    try:
-        onnx.checker.check_model(model, full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise Vox2FaceError(f"The graph is not valid ONNX ({error}).") from error
+def blocks(weight: Weight, path: Path, start: int) -> Iterator[bytes]:
+    """Yield the values of a weight, block by block, as the ONNX file holds them."""
+    rest = 4 * prod(weight.shape)
+    with path.open("rb", buffering=0) as source:
+        source.seek(start)
+        while rest:
+            block = source.read(min(COPY_BLOCK, rest))
+            if not block:
+                raise Vox2FaceError(f"{path} ends too early: it has become shorter.")
+            rest -= len(block)
+            yield rounded(block) if weight.half else block
 
 
-def model_without_weights(
-    graph: Graph, specs: Sequence[TensorSpec], metadata: Mapping[str, str]
-) -> onnx.ModelProto:
-    """Return the ONNX model with everything but its initialisers."""
-    from onnx import helper
+def beginning(graph: Traced) -> bytes:
+    """Return the protobuf bytes before the weights.
 
-    nodes = [
-        helper.make_node(n.op, list(n.inputs), [n.output], name=n.output, **n.attributes)
-        for n in graph.nodes
-    ]
-    source, *outputs = [value_info(spec) for spec in specs]
-    proto = helper.make_graph(nodes, "vox2face", [source], outputs)
-    domains = {"": OPSET} | {node.domain: 1 for node in nodes if node.domain}
-    model = helper.make_model(
-        proto,
-        opset_imports=[helper.make_opsetid(*item) for item in domains.items()],
-        ir_version=IR_VERSION,
-        producer_name="vox2face",
-    )
-    helper.set_model_props(model, dict(metadata))
-    return model
+    Protobuf states every length in front, and all lengths are known from the shapes; so the file
+    can be written front to back without ever being a message in memory.
+    """
+    total = sum(len(weight.prefix()) + weight.nbytes for weight in graph.weights)
+    model = graph.model
+    body = model.graph.SerializeToString(deterministic=True)
+    rest = type(model)()
+    rest.CopyFrom(model)
+    rest.ClearField("graph")
+    head: bytes = rest.SerializeToString(deterministic=True)
+    head += bytes([MODEL_GRAPH]) + varint(len(body) + total) + body
+    if len(head) + total > PROTOBUF_LIMIT:
+        raise UsageError(f"The network needs {total} bytes; one ONNX file holds at most 2 GB.")
+    return head
 
 
 def value_info(spec: TensorSpec) -> onnx.ValueInfoProto:
@@ -161,104 +215,6 @@ def value_info(spec: TensorSpec) -> onnx.ValueInfoProto:
 
     kind = {"float32": TensorProto.FLOAT, "uint8": TensorProto.UINT8}[spec.dtype]
     return helper.make_tensor_value_info(spec.name, kind, list(spec.shape), spec.meaning)
-
-
-def with_frontend(model: onnx.ModelProto, module: nn.Module, source: TensorSpec) -> onnx.ModelProto:
-    """Put a preprocessing module in front of a network that takes its output."""
-    import onnx
-
-    front = onnx.compose.add_prefix(exported(module, [source]), "frontend/").graph
-    names = {front.input[0].name: source.name, front.output[0].name: model.graph.input[0].name}
-    for node in front.node:
-        node.input[:] = [names.get(name, name) for name in node.input]
-        node.output[:] = [names.get(name, name) for name in node.output]
-    merged = onnx.ModelProto()
-    merged.CopyFrom(model)
-    for items, more in (
-        ("input", [value_info(source)]),
-        ("node", [*front.node, *model.graph.node]),
-    ):
-        merged.graph.ClearField(items)
-        getattr(merged.graph, items).extend(more)
-    merged.graph.initializer.extend(front.initializer)
-    return merged
-
-
-def with_tail(model: onnx.ModelProto, tail: Tail) -> onnx.ModelProto:
-    """Put a module behind a network; its inputs are tensors that the network computes."""
-    import onnx
-
-    back = onnx.compose.add_prefix(exported(tail.module, tail.inputs), "tail/").graph
-    names = {i.name: spec.name for i, spec in zip(back.input, tail.inputs, strict=True)}
-    names |= {o.name: name for o, name in zip(back.output, tail.outputs, strict=True)}
-    for node in back.node:
-        node.input[:] = [names.get(name, name) for name in node.input]
-        node.output[:] = [names.get(name, name) for name in node.output]
-    merged = onnx.ModelProto()
-    merged.CopyFrom(model)
-    merged.graph.node.extend(back.node)
-    merged.graph.initializer.extend(back.initializer)
-    return merged
-
-
-def exported(module: nn.Module, sources: Sequence[TensorSpec]) -> onnx.ModelProto:
-    """Return a module without large weights as ONNX, its outputs named output_0, output_1, ..."""
-    import torch
-
-    sizes = {"batch": 2, "height": 96, "width": 80, "samples": 20_000}
-    examples = tuple(
-        torch.zeros(
-            [n if isinstance(n, int) else sizes[n] for n in spec.shape],
-            dtype=getattr(torch, spec.dtype),
-        )
-        for spec in sources
-    )
-    axes = [{i: n for i, n in enumerate(s.shape) if isinstance(n, str)} for s in sources]
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            module.eval(),
-            examples,
-            dynamo=True,
-            verbose=False,
-            opset_version=OPSET,
-            input_names=[spec.name for spec in sources],
-            dynamic_shapes=tuple(axes),
-        )
-    assert program is not None
-    model: onnx.ModelProto = program.model_proto
-    model.ir_version = IR_VERSION
-    return model
-
-
-def wire_format(
-    model: onnx.ModelProto, graph: Graph, half: bool = False
-) -> tuple[bytes, list[tuple[str, bytes]]]:
-    """Return the protobuf bytes before the initialisers, and the prefix of each one's values.
-
-    Protobuf states every length in front, and all lengths are known from the shapes; so the file
-    can be written front to back without ever being a message in memory.
-    """
-    from onnx import TensorProto
-
-    pieces, total = [], 0
-    kind = TensorProto.FLOAT16 if half else TensorProto.FLOAT
-    for name, shape in graph.initializers.items():
-        size = nbytes(shape) // (2 if half else 1)
-        fact = TensorProto(name=name, dims=shape, data_type=kind).SerializeToString()
-        inner = fact + bytes([TENSOR_RAW_DATA]) + varint(size)
-        prefix = bytes([GRAPH_INITIALIZER]) + varint(len(inner) + size) + inner
-        pieces.append((name, prefix))
-        total += len(prefix) + size
-    body = model.graph.SerializeToString()
-    rest = type(model)()
-    rest.CopyFrom(model)
-    rest.ClearField("graph")
-    head = rest.SerializeToString() + bytes([MODEL_GRAPH]) + varint(len(body) + total) + body
-    if len(head) + total > PROTOBUF_LIMIT:
-        raise UsageError(f"The network needs {total} bytes; one ONNX file holds at most 2 GB.")
-    return head, pieces
 
 
 def varint(number: int) -> bytes:
@@ -270,53 +226,9 @@ def varint(number: int) -> bytes:
     return bytes([*digits, number])
 
 
-def nbytes(shape: Sequence[int]) -> int:
-    """Return the bytes of a float32 tensor."""
-    return 4 * prod(shape)
-
-
-def copy_values(source: FileIO, target: FileIO, start: int, count: int, half: bool) -> None:
-    """Append float32 values of one file to another, as they are or rounded to float16."""
-    if not half:
-        return copy_range(source, target, start, count)
-    source.seek(start)
-    while count:
-        block = source.read(min(COPY_BLOCK, count))
-        target.write(rounded(block))
-        count -= len(block)
-    return None
-
-
 def rounded(block: bytes) -> bytes:
     """Return float32 values as float16; raise where one is too large for that."""
     values = np.frombuffer(block, "<f4")
     if np.abs(values).max(initial=0) > FLOAT16_LIMIT:
         raise UsageError("A weight is too large for float16: export with --precision fp32.")
     return values.astype("<f2").tobytes()
-
-
-def same_initializers(
-    path: Path,
-    stores: Mapping[str, tuple[Path, int]],
-    graph: Graph,
-    start: int,
-    pieces: Sequence[tuple[str, bytes]],
-    half: bool = False,
-) -> bool:
-    """Whether the values in the ONNX file equal those in the safetensors files, bit for bit."""
-    with path.open("rb") as ours:
-        ours.seek(start)
-        for name, prefix in pieces:
-            if ours.read(len(prefix)) != prefix:
-                return False
-            store, offset = stores[name]
-            rest = nbytes(graph.initializers[name])
-            with store.open("rb") as theirs:
-                theirs.seek(offset)
-                while rest:
-                    block = theirs.read(min(COPY_BLOCK, rest))
-                    wanted = rounded(block) if half else block
-                    if not block or ours.read(len(wanted)) != wanted:
-                        return False
-                    rest -= len(block)
-        return not ours.read(1)

@@ -1,4 +1,4 @@
-"""Run ONNX files and graphs on ONNX Runtime: fully optimised to serve, tapped to prove."""
+"""Run ONNX files on ONNX Runtime, fully optimised, on the CPU or a GPU."""
 
 from __future__ import annotations
 
@@ -13,17 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vox2face.converters.graphs.graph import Graph
-from vox2face.converters.onnx.export import model_without_weights, nbytes
 from vox2face.converters.ops import Array
 from vox2face.core import extras
 from vox2face.core.entry import TensorSpec
 from vox2face.core.errors import BundleError, UsageError, Vox2FaceError
 from vox2face.core.files import text_of
-from vox2face.core.safetensors_header import layout
 
 if TYPE_CHECKING:
-    import onnx
     import onnxruntime
 
 # What ONNX Runtime calls the providers of a device, the first one preferred. TensorRT leaves what
@@ -41,60 +37,15 @@ REASON = re.compile(r'(?<="device_id": )[^;\n]+|(CUDA|CUDNN|CUBLAS) failure [^;\
 WARNING, FATAL = 2, 4  # severities of ONNX Runtime's log; WARNING is its default
 
 
-def run_taps(graph: Graph, weights: Path, source: TensorSpec, x: Array) -> dict[str, Array]:
-    """Run the graph with every tap as an output, its weights mapped from model.safetensors."""
-    import onnxruntime
-
-    options = session_options("none")
-    weights = weights.resolve()  # ONNX Runtime follows no link out of the folder
-    # Folder of external weights for a model given as bytes
-    options.add_session_config_entry(
-        "session.model_external_initializers_file_folder_path", text_of(weights.parent)
-    )
-    model = tap_model(graph, weights, source)
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    values = session.run(list(graph.taps.values()), {source.name: x})
-    return dict(zip(graph.taps, values, strict=True))
-
-
-def tap_model(graph: Graph, weights: Path, source: TensorSpec) -> onnx.ModelProto:
-    """Return the graph with all taps as outputs and initialisers that point into safetensors."""
-    from onnx import TensorProto, helper
-
-    taps = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in graph.taps.values()
-    ]
-    model = model_without_weights(graph, [source], {})
-    model.graph.output.extend(taps)
-    places = layout(weights)
-    for name, shape in graph.initializers.items():
-        tensor = model.graph.initializer.add(
-            name=name,
-            dims=shape,
-            data_type=TensorProto.FLOAT,
-            data_location=TensorProto.EXTERNAL,
-        )
-        facts = {"location": weights.name, "offset": places[name], "length": nbytes(shape)}
-        for key, value in facts.items():
-            tensor.external_data.add(key=key, value=str(value))
-    return model
-
-
-def session_options(optimise: str) -> onnxruntime.SessionOptions:
-    """Return options: "all" optimises for speed; "none" loads at once and runs as written."""
+def session_options() -> onnxruntime.SessionOptions:
+    """Return options for a graph that is optimised for speed."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    levels = onnxruntime.GraphOptimizationLevel
-    options.graph_optimization_level = levels.ORT_ENABLE_ALL
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     # Weights then lie in memory of their own size, not in an arena that grows by doubling.
     options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
-    if optimise == "none":
-        options.graph_optimization_level = levels.ORT_DISABLE_ALL
-        options.add_session_config_entry("session.disable_prepacking", "1")
     return options
 
 
@@ -115,7 +66,7 @@ def session(path: Path, device: str = "cpu") -> onnxruntime.InferenceSession:
     try:
         with starting() if names else contextlib.nullcontext():
             made = onnxruntime.InferenceSession(
-                text_of(path), session_options("all"), providers=providers, enable_fallback=0
+                text_of(path), session_options(), providers=providers, enable_fallback=0
             )
     except Exception as error:  # ONNX Runtime's own exceptions share no base class
         if reason := fault(names, str(error)):
@@ -238,6 +189,13 @@ def not_started(device: str, names: Sequence[str], reason: str) -> Vox2FaceError
 def run(model: onnxruntime.InferenceSession, x: Array | np.ndarray[Any, Any]) -> list[Array]:
     """Run a session on its only input and return its outputs as float32 arrays."""
     return [value.numpy() for value in run_bound(model, x)]
+
+
+def in_batches(model: onnxruntime.InferenceSession, x: np.ndarray[Any, Any]) -> dict[str, Array]:
+    """Run a session on the first item alone, then on all; return both after another, by name."""
+    names = [output.name for output in model.get_outputs()]
+    pairs = zip(run(model, x[:1]), run(model, x), strict=True)
+    return {name: np.concatenate(pair) for name, pair in zip(names, pairs, strict=True)}
 
 
 def run_bound(

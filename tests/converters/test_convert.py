@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,13 +13,12 @@ import torch
 from vox2face.converters import bundle_onnx, bundle_writer, verify
 from vox2face.converters.convert import convert
 from vox2face.converters.job import Feedback
-from vox2face.converters.onnx import session
-from vox2face.converters.test_inputs import pair
+from vox2face.converters.onnx import export, session
+from vox2face.converters.test_inputs import probes
 from vox2face.converters.verify_bundle import check
 from vox2face.core import extras
 from vox2face.core.entry import Entry, resolve
 from vox2face.core.errors import BundleError, MappingError, ParityError, UsageError, Vox2FaceError
-from vox2face.core.safetensors_header import shapes
 from vox2face.store import bundle as bundles
 from vox2face.zoo.registry import load_module
 
@@ -63,25 +62,24 @@ def test_a_file_keras_wrote_computes_what_keras_computes(
     python: Callable[..., str], twin: Twin, tmp_path: Path, keras: str, flavour: str, name: str
 ) -> None:
     entry, file, probe = twin(name), tmp_path / "weights.h5", tmp_path / "x.npy"
-    x = pair(entry, entry.preprocess)[1][:1]
+    x = probes(entry, entry.preprocess)[1][:1]
     np.save(probe, x.transpose(0, 2, 3, 1))
     python(KERAS, keras, resolve(entry.table).match, file, probe, flavour)
     done = convert(entry, file, tmp_path / "out", onnx=True)
     assert done.report.ok
-    assert len(done.report.rows) == 2 * 21 + 2
+    assert len(done.report.rows) == 21 + 1
     module = load_module(entry, done.path / bundles.WEIGHTS)
     with torch.inference_mode():
         taps = dict(module.taps(torch.from_numpy(x)))
-    graph = resolve(entry.graph)(shapes(done.path / bundles.WEIGHTS))
-    ran = session.run_taps(graph, done.path / bundles.WEIGHTS, entry.input, x)
+    taps["file"] = torch.from_numpy(session.run(session.session(done.path / bundles.ONNX), x)[0])
     with np.load(f"{file}.npz") as stored:
         theirs = dict(stored)
     assert len(theirs) == 21
-    for tap in theirs:
-        want = theirs[tap].reshape(1, -1) if tap.startswith("fc") else theirs[tap]
-        for got in (taps[tap].numpy(), ran[tap]):
-            difference = np.abs(verify.channels_last(got) - want).max()
-            assert difference <= 1e-4 * np.abs(want).max(), tap
+    for tap, got in taps.items():
+        want = theirs["fc7" if tap == "file" else tap]
+        want = want.reshape(1, -1) if tap[:2] in ("fc", "fi") else want
+        difference = np.abs(verify.channels_last(got.numpy()) - want).max()
+        assert difference <= 1e-4 * np.abs(want).max(), tap
 
 
 @BOTH
@@ -138,24 +136,15 @@ def test_a_failing_tap_fails_the_conversion_and_keeps_nothing(
 def test_the_proof_sees_a_wrong_onnx_graph(
     twin: Twin, twin_file: TwinFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vox2face.converters.graphs import vggface as graphs
-    from vox2face.converters.graphs.graph import Graph, Shapes
+    right = export.taken_out
 
-    right = graphs.vggface
+    def wrong(graph: Any) -> Any:
+        relu = [node for node in graph if node.op_type == "Relu"][9]  # a forgotten ReLU
+        relu.outputs[0].replace_all_uses_with(relu.inputs[0])
+        return right(graph)
 
-    def wrong(shapes: Shapes) -> Graph:
-        graph = right(shapes)
-        nodes = [n for n in graph.nodes if n.output != "conv4_2"]  # a forgotten ReLU
-        nodes = [
-            dataclasses.replace(
-                n, inputs=tuple("conv4_2/sum" if i == "conv4_2" else i for i in n.inputs)
-            )
-            for n in nodes
-        ]
-        return Graph(tuple(nodes), graph.initializers, {**graph.taps, "conv4_2": "conv4_2/sum"})
-
-    monkeypatch.setattr(graphs, "vggface", wrong)
-    with pytest.raises(ParityError, match=r"conv4_2 \(onnx\)"):
+    monkeypatch.setattr(export, "taken_out", wrong)
+    with pytest.raises(ParityError, match=r"embedding \(onnx file\)"):
         convert(twin("vggface.serengil"), twin_file("vggface.serengil"), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -269,7 +258,7 @@ def test_check_proves_a_bundle_again_and_notices_changes(
     done = convert(entry, file, tmp_path / "out")
     registered(entry)
     assert check(bundles.read(done.path), file).ok
-    assert check(bundles.read(done.path)).stages == ["torch", "onnx", "onnx file"]
+    assert check(bundles.read(done.path)).stages == ["torch", "onnx file"]
     report = bundle_onnx.export_file(bundles.read(done.path), tmp_path / "a.onnx", logits=True)
     assert [row.tap for row in report.rows] == ["embedding", "logits"]
     other = tmp_path / "other.h5"

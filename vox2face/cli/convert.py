@@ -90,8 +90,8 @@ def names() -> str:
     type=click.Choice(["auto", "reference", "keras", "none"]),
     default="auto",
     show_default=True,
-    help="auto, reference: prove each layer against NumPy. keras: run the same layers in Keras "
-    "as well. none: no proof.",
+    help="auto, reference: prove each layer against NumPy, or that tensors were copied bit for "
+    "bit. keras: run the same layers in Keras too. none: no proof.",
 )
 @click.option(
     "--state",

@@ -129,19 +129,19 @@ class Space:
 class Entry:
     """One model of the zoo, named `architecture.tag`.
 
-    `build`, `table`, `graph` and `reference` are "module:object" strings, so that listing entries
-    imports nothing: the torch module class, the weight map, the ONNX graph and the independent
-    forward pass on the original file's arrays. `labels` is the published list of the names of the
-    classes, in the order of the scores. `twin` rebuilds the owner's graph in Keras, if there is
-    one; `notop` the published file without the layer `classifier`, where there is such a file.
-    `settings` is the function that tells from the shapes of tensors what the network was built
-    with; entries that have one may come in any width. `output_activation` is what the network ends
-    in, "linear", "relu" or "sigmoid", where weights of the entry may differ in that and shapes do
-    not tell; `build`, `graph` and `reference` then take it. `space` is whose embeddings the network
-    gives or takes, if not its own. `flops` counts one item's output, a multiplication and an
-    addition as two; `measured` bounds the differences seen at full size, as a part of the largest
-    activation. `note` is what people have to know about these weights beside that. Values agree
-    with the original when the largest difference is at most `atol + rtol * largest original value`.
+    `build`, `table` and `reference` are "module:object" strings, so that listing entries imports
+    nothing: the torch module class, the weight map and, where the original file has another layout
+    than torch, the independent forward pass on its arrays. `labels` is the published list of the
+    names of the classes, in the order of the scores. `twin` rebuilds the owner's graph in Keras, if
+    there is one; `notop` the published file without the layer `classifier`, where there is such a
+    file. `settings` is the function that tells from the shapes of tensors what the network was
+    built with; entries that have one may come in any width. `output_activation` is what the network
+    ends in, "linear", "relu" or "sigmoid", where weights of the entry may differ in that and shapes
+    do not tell; `build` then takes it. `space` is whose embeddings the network gives or takes, if
+    not its own. `flops` counts one item's output, a multiplication and an addition as two;
+    `measured` bounds the differences seen at full size, as a part of the largest activation. `note`
+    is what people have to know about these weights beside that. Values agree with the original when
+    the largest difference is at most `atol + rtol * largest original value`.
     `tags` are the model's own on the Hugging Face hub.
     """
 
@@ -150,13 +150,12 @@ class Entry:
     summary: str
     build: str
     table: str
-    graph: str
-    reference: str
     input: TensorSpec
     outputs: tuple[TensorSpec, ...]
     preprocess: str
     source: Source
     command: str
+    reference: str = ""
     twin: str = ""
     settings: str = ""
     output_activation: str = ""
@@ -181,7 +180,7 @@ class Entry:
 
     @property
     def variant(self) -> dict[str, str]:
-        """What `build`, `graph` and `reference` take beside shapes or arrays."""
+        """What `build` takes beside the facts that shapes tell."""
         return {"output_activation": self.output_activation} if self.output_activation else {}
 
     @property
@@ -189,9 +188,9 @@ class Entry:
         """`space`, or for a face encoder the one that it spans itself."""
         return Space(self.name, self.preprocess) if self.kind == "face-encoder" else self.space
 
-    def graph_of(self, shapes: Mapping[str, tuple[int, ...]]) -> Any:
-        """Return the ONNX graph for weights of these shapes."""
-        return resolve(self.graph)(shapes, **self.variant)
+    def offered(self, shapes: Mapping[str, tuple[int, ...]]) -> tuple[TensorSpec, ...]:
+        """The outputs that weights of these shapes have: without a classifier no scores."""
+        return self.outputs if f"{self.classifier}.weight" in shapes else self.plain_outputs
 
     @property
     def plain_outputs(self) -> tuple[TensorSpec, ...]:

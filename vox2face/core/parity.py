@@ -75,8 +75,8 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether there are rows and none of them fails."""
-        return bool(self.rows) and all(row.ok for row in self.rows)
+        """Whether something was proven and no row fails."""
+        return bool(self.rows or self.verify == "bits") and all(row.ok for row in self.rows)
 
     @property
     def first_failure(self) -> Parity | None:
@@ -94,7 +94,7 @@ class Report:
 
     def verdict(self) -> str:
         """Say in one line whether everything agrees, and how well."""
-        if not self.rows or self.verify == "none":
+        if self.verify == "none" or not (self.rows or self.verify == "bits"):
             return "NOT PROVEN: verification was switched off."
         if (bad := self.first_failure) is not None:
             return (
@@ -103,9 +103,12 @@ class Report:
                 f"{MIN_COSINE}."
             )
         parts = [f"{stage} within {self.worst(stage).max_rel:.1e}" for stage in self.stages]
+        if not parts:
+            return "PROVEN: all values bit for bit."
         layers = sum(row.stage == self.stages[0] for row in self.rows)
+        at = ": all values bit for bit," if self.verify == "bits" else f" at {layers} layers:"
         return (
-            f"PROVEN at {layers} layers: {', '.join(parts)} of the largest activation; "
+            f"PROVEN{at} {', '.join(parts)} of the largest activation; "
             f"lowest cosine {min(row.cosine for row in self.rows):.9f}."
         )
 

@@ -48,6 +48,11 @@ class Tapped(nn.Module):
             raise UsageError("These weights come without a classifier, so there are no logits.")
         return self.at(self.scores, x)
 
+    def with_logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the embedding and the class scores."""
+        values = dict(self.taps(x))
+        return values[self.embedding], values[self.scores]
+
     def at(self, tap: str, x: Tensor) -> Tensor:
         """Return the activation of one tap and run no further; `KeyError` if there is none."""
         for name, value in self.taps(x):

@@ -37,15 +37,38 @@ class Block(nn.Module):
         They are (n, first, hidden), and attend to all tokens (n, tokens, hidden).
         """
         y = self.norm1(x)
-        query, key, value = map(self.split, (self.query(y[:, :first]), self.key(y), self.value(y)))
-        mixed = functional.scaled_dot_product_attention(query, key, value)
-        x = x[:, :first] + self.output(mixed.transpose(1, 2).flatten(2))
-        result: Tensor = x + self.fc2(functional.gelu(self.fc1(self.norm2(x))))
-        return result
+        query, key, value = (
+            on_rows(self.query, y[:, :first]),
+            on_rows(self.key, y),
+            on_rows(self.value, y),
+        )
+        x = x[:, :first] + on_rows(self.output, self.attention(query, key, value))
+        y = functional.gelu(on_rows(self.fc1, self.norm2(x)))
+        return x + on_rows(self.fc2, y)
+
+    def attention(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Return what the heads make of three (n, tokens, hidden), as many tokens as queries."""
+        if torch.onnx.is_in_onnx_export():  # ONNX Runtime has one kernel for it, which is faster
+            return torch.onnx.ops.symbolic(
+                "com.microsoft::MultiHeadAttention",
+                (query, key, value),
+                {"num_heads": self.heads},
+                dtype=query.dtype,
+                shape=query.shape,
+                version=1,
+            )
+        q, k, v = map(self.split, (query, key, value))
+        return functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
 
     def split(self, x: Tensor) -> Tensor:
         """Return (n, heads, tokens, size) from (n, tokens, hidden)."""
         return x.reshape(x.shape[0], x.shape[1], self.heads, -1).transpose(1, 2)
+
+
+def on_rows(layer: nn.Linear, x: Tensor) -> Tensor:
+    """Return a layer's output for (n, tokens, hidden), computed as one matrix of all tokens."""
+    y: Tensor = layer(x.flatten(0, 1)).unflatten(0, (-1, x.shape[1]))
+    return y
 
 
 class AST(Tapped):
