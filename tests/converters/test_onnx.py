@@ -87,6 +87,7 @@ ON_CUDA = {
     "Sigmoid",
     "Sign",
     "Slice",
+    "Split",
     "Sqrt",
     "Squeeze",
     "Sub",

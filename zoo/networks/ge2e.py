@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -33,12 +34,35 @@ class GE2E(Tapped):
 
     def taps(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
         """Yield (tap, activation): hidden, linear, mean."""
-        _, (hidden, _) = self.lstm(x.flatten(0, 1))
-        last = hidden[-1].unflatten(0, (-1, x.shape[1]))
+        last = self.last_states(x.flatten(0, 1)).reshape(-1, x.shape[1], self.linear.in_features)
         yield "hidden", last
         y = functional.normalize(functional.relu(self.linear(last)), dim=2)
         yield "linear", y
         yield "mean", functional.normalize(y.mean(1), dim=1)
+
+    def last_states(self, x: Tensor) -> Tensor:
+        """Return the last hidden states (n, hidden) of the last layer for (n, frames, bands)."""
+        if not torch.onnx.is_in_onnx_export():
+            hidden: Tensor = self.lstm(x)[1][0][-1]
+            return hidden
+        # The exporter goes through an LSTM frame by frame, which takes it 10 s
+        x = x.transpose(0, 1)
+        for layer in self.lstm.all_weights:
+            kernel, recurrent, *biases = (onnx_gates(weights) for weights in layer)
+            x = torch.onnx.ops.symbolic(
+                "LSTM",
+                (x, kernel.unsqueeze(0), recurrent.unsqueeze(0), torch.cat(biases).unsqueeze(0)),
+                {"hidden_size": self.lstm.hidden_size},
+                dtype=x.dtype,
+                shape=(x.shape[0], 1, x.shape[1], self.lstm.hidden_size),
+            ).squeeze(1)
+        return x[-1]
+
+
+def onnx_gates(weights: Tensor) -> Tensor:
+    """Return rows in the order of gates of ONNX: input, output, forget, cell."""
+    enter, forget, cell, leave = weights.chunk(4)
+    return torch.cat((enter, leave, forget, cell))
 
 
 def settings(shapes: Mapping[str, Sequence[int]]) -> dict[str, Any]:
