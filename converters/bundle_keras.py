@@ -8,9 +8,8 @@ from functools import partial
 from pathlib import Path
 
 from vox2face.converters.keras.writer import layers_of, write_layers
+from vox2face.converters.maps import weight_map
 from vox2face.converters.verify_bundle import compare_with, stored
-from vox2face.converters.weight_map import WeightMap
-from vox2face.core.entry import resolve
 from vox2face.core.errors import BundleError, UsageError
 from vox2face.core.files import atomic_file, require_space
 from vox2face.store.bundle import WEIGHTS, Bundle, place_for_export
@@ -33,13 +32,13 @@ def export_keras(
     """
     path = require_writable(path)
     entry = target.entry
-    if not entry.twin:
+    if weight_map(entry).original is None:
         raise UsageError(
             f"{entry.name} has no graph in Keras that could load the file: use --format onnx."
         )
     if problems := target.altered([WEIGHTS]):
         raise BundleError(f"{target.path}: {'; '.join(problems)}. Convert again with --force.")
-    table: WeightMap = resolve(entry.table)
+    table = weight_map(entry)
     arrays = table.invert(stored(target.weights))
     if len(arrays) < len(table.rules) and not entry.notop:
         raise UsageError(

@@ -16,13 +16,14 @@ from typing import Any
 import numpy as np
 
 from vox2face.converters.job import Converted, Job
+from vox2face.converters.maps import weight_map
 from vox2face.converters.model_card import model_card
 from vox2face.converters.ops import Array
 from vox2face.converters.readers.base import LEGACY
 from vox2face.converters.readers.open import WeightFile, open_weights
 from vox2face.converters.safetensors_writer import Move, write
 from vox2face.converters.weight_map import Rule, StoredArray, WeightMap, bare
-from vox2face.core.entry import OUTPUT_ACTIVATIONS, Entry, Space, resolve
+from vox2face.core.entry import OUTPUT_ACTIVATIONS, Entry, Space
 from vox2face.core.errors import (
     MappingError,
     ParityError,
@@ -34,7 +35,7 @@ from vox2face.core.files import Progress, atomic_directory, require_space, sha25
 from vox2face.core.parity import Report
 from vox2face.core.safetensors_header import described
 from vox2face.store import bundle
-from vox2face.zoo.catalog import ENTRIES
+from vox2face.zoo import registry
 from vox2face.zoo.registry import sized
 
 
@@ -122,14 +123,14 @@ def paired(
 
 def fitting(entry: Entry, file: WeightFile) -> WeightMap:
     """Return the entry's weight map in the layout of a file: Keras's, or that of its tensors."""
-    table: WeightMap = resolve(entry.table)
+    table = weight_map(entry)
     return table.laid_out(bare(file.arrays)[1])
 
 
 def hint(entry: Entry, file: WeightFile) -> str:
     """Name the model and the command for which a refused file is right, if there is one."""
     _, arrays = bare(file.arrays)
-    for other in ENTRIES:
+    for other in registry.entries():
         with contextlib.suppress(MappingError):
             if other.name != entry.name and fitting(other, file).pair(arrays, file.named):
                 return f"{other.name}: run {other.converting(file.path)}"
@@ -270,8 +271,8 @@ def original(entry: Entry, moves: list[Move]) -> dict[str, Array]:
 
     Those of a Keras file are taken as they lie; tensors in torch's layout are turned back.
     """
-    table: WeightMap = resolve(entry.table)
-    if not entry.reference:
+    table = weight_map(entry)
+    if table.reference is None:
         return {}
     if {move.rule.source for move in moves} <= {rule.source for rule in table.rules}:
         return {move.rule.source: move.array for move in moves}

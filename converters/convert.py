@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vox2face.converters.job import Converted, Feedback, Job
+from vox2face.converters.maps import weight_map
 from vox2face.core import extras
 from vox2face.core.entry import Entry, Source, Space
 from vox2face.core.errors import MappingError, UsageError, WeightFileError
@@ -104,7 +105,7 @@ def decide(
         raise UsageError(f"There is no verification {verify!r}: choose one of {known}.")
     require_absent(target, force)
     if verify == "keras":
-        if not entry.twin:
+        if weight_map(entry).original is None:
             raise UsageError(f"{entry.name} has no owner's graph in Keras: use --verify reference.")
         extras.require("keras", "--verify keras")
     if onnx:

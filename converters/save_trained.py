@@ -18,14 +18,14 @@ from vox2face.converters.readers.base import COUNTERS
 from vox2face.converters.safetensors_writer import Move, write
 from vox2face.converters.weight_map import Rule
 from vox2face.core import extras
-from vox2face.core.entry import Entry, Space, resolve
+from vox2face.core.entry import Entry, Space
 from vox2face.core.errors import UsageError
 from vox2face.core.files import atomic_directory, sha256
 from vox2face.core.safetensors_header import shapes
 from vox2face.store import bundle as bundles
 from vox2face.zoo.preprocessing import require_preset
+from vox2face.zoo.registry import build, options, sized
 from vox2face.zoo.registry import entry as find_entry
-from vox2face.zoo.registry import options, sized
 
 if TYPE_CHECKING:
     from torch import nn
@@ -52,7 +52,7 @@ def save(
     wrong.
     """
     entry, target = find_entry(name), Path(out)
-    if not entry.settings:
+    if not entry.any_size:
         raise UsageError(f"{name} is converted from published weights, so it is not saved.")
     chosen, space = trained_with(entry, preset, space)
     if onnx:
@@ -101,13 +101,14 @@ def require_fit(entry: Entry, shapes: dict[str, tuple[int, ...]]) -> None:
 
     try:
         with torch.device("meta"):
-            network = resolve(entry.build)(**options(entry, shapes), **entry.variant)
+            network = build(entry, {**options(entry, shapes), **entry.variant})
         wanted = {k: tuple(v.shape) for k, v in network.state_dict().items() if k in shapes}
     except (KeyError, IndexError, ValueError, ZeroDivisionError, RuntimeError):
         wanted = {}
     if wanted != shapes:
         raise UsageError(
-            f"The module is not the network of {entry.name}: build it with {entry.build}."
+            f"The module is not the network of {entry.name}: build it with "
+            "vox2face.zoo.registry.build."
         )
 
 

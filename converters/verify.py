@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vox2face.converters.maps import weight_map
 from vox2face.converters.onnx import session as run_onnx
 from vox2face.converters.ops import Array
 from vox2face.converters.safetensors_writer import release
 from vox2face.converters.test_inputs import probes
-from vox2face.core.entry import Entry, TensorSpec, resolve
+from vox2face.converters.weight_map import Reference
+from vox2face.core.entry import Entry, TensorSpec
 from vox2face.core.files import Progress
 from vox2face.core.parity import Parity, Report, compare
 from vox2face.core.safetensors_header import shapes
@@ -67,12 +69,13 @@ def prove(
     progress(1, steps)
     first = channels_last(x[:1]) if entry.input.layout == "NCHW" else x[:1]
     first = np.ascontiguousarray(first)
-    wanted = reference_taps(entry, arrays, first) if entry.reference else {}
+    reference = weight_map(entry).reference
+    wanted = reference_taps(reference, arrays, first) if reference else {}
     progress(2, steps)
-    verify = "keras" if keras else "reference" if entry.reference else "bits"
+    verify = "keras" if keras else "reference" if reference else "bits"
     report = Report(versions=versions(), verify=verify)
     module: Any = load_module(entry, weights)
-    if entry.reference:
+    if reference:
         report.rows += torch_rows(entry, module, x[:1], wanted)
     progress(3, steps)
     if onnx is not None:
@@ -81,18 +84,18 @@ def prove(
             row(entry, "onnx file", name, found[name], expected[name]) for name in found
         ]
     if keras is not None:
-        from vox2face.converters.keras import original
+        from vox2face.converters.keras import activations
 
-        for tap, value in original.taps(entry, keras, first):
+        for tap, value in activations.taps(entry, keras, first):
             report.rows.append(row(entry, "keras", tap, value, wanted[tap]))
     progress(steps, steps)
     return report
 
 
-def reference_taps(entry: Entry, arrays: Mapping[str, Array], x: Array) -> dict[str, Array]:
+def reference_taps(reference: Reference, arrays: Mapping[str, Array], x: Array) -> dict[str, Array]:
     """Run the reference; the pages of a layer's weights are let go once it is done."""
     wanted = {}
-    for tap, value in resolve(entry.reference)(arrays, x):
+    for tap, value in reference(arrays, x):
         wanted[tap] = value
         for name, array in arrays.items():
             if name.startswith(f"{tap}/"):

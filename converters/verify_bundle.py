@@ -9,12 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from vox2face.converters.bundle_writer import paired
+from vox2face.converters.maps import weight_map
 from vox2face.converters.ops import Array
 from vox2face.converters.readers.open import open_weights
 from vox2face.converters.safetensors_writer import Move, compare
 from vox2face.converters.verify import prove
-from vox2face.converters.weight_map import WeightMap
-from vox2face.core.entry import resolve
 from vox2face.core.errors import BundleError
 from vox2face.core.files import Progress
 from vox2face.core.parity import Report
@@ -43,8 +42,8 @@ def check(
     model = bundle.entry
     if original is not None:
         compare_with(bundle, original, partial(advance, "compare"))
-    table: WeightMap = resolve(model.table)
-    arrays = table.invert(stored(bundle.weights)) if model.reference else {}
+    table = weight_map(model)
+    arrays = table.invert(stored(bundle.weights)) if table.reference else {}
     onnx = bundle.onnx if bundle.has_onnx else None
     progress = partial(advance, "prove")
     return prove(model, bundle.preset, arrays, bundle.weights, onnx, progress=progress)

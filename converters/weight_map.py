@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,8 @@ from vox2face.core.errors import MappingError
 
 # What wrappers put in front of all names: nn.DataParallel, torch.compile, a module of one's own
 PREFIXES = re.compile(r"(?:(?:module|_orig_mod|model)\.)*")
+
+Reference = Callable[[Mapping[str, Array], Array], Iterable[tuple[str, Array]]]
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,12 @@ class WeightMap:
     (pattern, replacement) by which other names for "layer/weight" become those of the rules, in
     order. `endings` are (pattern, output activation): a name in the file that matches tells what
     the network ends in. `layouts` are those of PyTorch files of the same network. `like` says in
-    words whose files these are, `note` what people are told about one.
+    words whose files these are, `note` what people are told about one. `reference` is the
+    independent forward pass on the file's own arrays, which the proof compares the network with:
+    called with {"layer/weight": array} and an input, it yields (layer, activation), maps as NHWC;
+    None where the file is PyTorch's, since all values are then copied bit for bit. `original`
+    builds the network in Keras: called with the module `keras`, it returns the model and
+    {layer: output}.
     """
 
     like: str
@@ -103,6 +111,8 @@ class WeightMap:
     endings: tuple[tuple[str, str], ...] = ()
     layouts: tuple[Layout, ...] = (Layout(),)
     note: str = ""
+    reference: Reference | None = None
+    original: Callable[..., tuple[Any, dict[str, Any]]] | None = None
 
     def pair(
         self, arrays: Sequence[StoredArray], named: bool = True

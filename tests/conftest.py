@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,9 @@ from helpers.twins import checkpoint, narrow
 
 from vox2face.cli import main
 from vox2face.converters.keras.writer import random_layers, write_keras
+from vox2face.converters.maps import weight_map
 from vox2face.converters.ops import OPS, Op
-from vox2face.core.entry import Entry, resolve
+from vox2face.core.entry import Entry
 from vox2face.zoo import registry
 from vox2face.zoo.catalog import ENTRIES
 
@@ -42,7 +42,6 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def twin(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Entry]:
     """Return a function that gives an entry many times narrower, which converts in no time."""
-    monkeypatch.setitem(sys.modules, "narrow_twin", types.ModuleType("narrow_twin"))
     return narrow
 
 
@@ -62,14 +61,14 @@ def twin_file(tmp_path: Path, twin: Callable[[str], Entry]) -> Callable[..., Pat
     """Return a function that writes a narrow weight file in the layout of an entry."""
 
     def make(name: str, top: bool = True) -> Path:
-        if registry.entry(name).settings:
+        if registry.entry(name).any_size:
             import torch
 
             path = tmp_path / f"{name}.pt"
             torch.save({"model_state_dict": checkpoint(name), "epoch": 3}, path)
             return path
         path = tmp_path / f"{name}.h5"
-        table = resolve(twin(name).table)
+        table = weight_map(twin(name))
         rules = table.rules if top else table.required()
         write_keras(path, random_layers(rules, seed=1))
         return path

@@ -1,1 +1,7 @@
 """The model zoo: the catalogue, the networks and the signal front ends."""
+
+from __future__ import annotations
+
+from vox2face.zoo.registry import entry, list_models, register
+
+__all__ = ["entry", "list_models", "register"]

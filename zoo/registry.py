@@ -3,28 +3,76 @@
 from __future__ import annotations
 
 import difflib
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vox2face.core.entry import Entry, Space, resolve
-from vox2face.core.errors import BundleError, UsageError
+from vox2face.core.entry import Architecture, Entry, Space
+from vox2face.core.errors import BundleError, UsageError, Vox2FaceWarning
 from vox2face.core.safetensors_header import FLOAT32, Stored, damaged, stored
 from vox2face.zoo.catalog import ENTRIES
+from vox2face.zoo.preprocessing import require_preset
 
 if TYPE_CHECKING:
     from torch import nn
 
 SHOWN = 4  # problems that a message lists
+GROUP = "vox2face.models"  # the entry points of packages that bring models
+KINDS = ("face-encoder", "voice-encoder", "face-decoder")
+REGISTERED: dict[str, Entry] = {}
+
+
+def register(*models: Entry) -> None:
+    """Add models of one's own, which every function and command then knows by name.
+
+    A package adds its models for all processes by an entry point of the group "vox2face.models"
+    that names an `Entry` or a list of them. Raises `UsageError` for a name that another model
+    has, and for a kind or a preset that there is not.
+    """
+    for model in models:
+        if model.kind not in KINDS:
+            raise UsageError(f"{model.name} is a {model.kind!r}: use {' or '.join(KINDS)}.")
+        require_preset(model, model.preprocess)
+        taken = {n for e in (*ENTRIES, *REGISTERED.values()) for n in (e.name, *e.aliases)}
+        taken -= {model.name} & REGISTERED.keys()  # defined anew, as in a notebook
+        if clash := sorted(taken & {model.name, *model.aliases}):
+            raise UsageError(f"There is a model {clash[0]} already: choose another name.")
+        REGISTERED[model.name] = model
+
+
+@cache
+def register_packages() -> None:
+    """Register the models that installed packages bring; one that fails costs a warning."""
+    for point in entry_points(group=GROUP):
+        try:
+            models = point.load()
+            register(*([models] if isinstance(models, Entry) else models))
+        except Exception as error:  # whatever foreign code raises
+            reason = f"{type(error).__name__}: {error}"
+            warnings.warn(
+                f"The models {point.value} of an installed package cannot be used ({reason}).",
+                Vox2FaceWarning,
+                stacklevel=2,
+            )
+
+
+def entries() -> list[Entry]:
+    """Return all models: those of the zoo, then those that packages and `register` added."""
+    register_packages()
+    return [*ENTRIES, *REGISTERED.values()]
 
 
 def list_models(kind: str | None = None) -> list[str]:
-    """Return the names of all zoo entries, or of one kind such as "face-encoder"."""
-    kinds = sorted({entry.kind for entry in ENTRIES})
+    """Return the names of all models, or of one kind such as "face-encoder"."""
+    kinds = sorted(KINDS)
     if kind is not None and kind not in kinds:
         raise UsageError(f"There is no kind {kind!r}: choose one of {', '.join(kinds)}.")
-    return [entry.name for entry in ENTRIES if kind in (None, entry.kind)]
+    return [entry.name for entry in entries() if kind in (None, entry.kind)]
 
 
 def entry(name: str) -> Entry:
@@ -32,10 +80,10 @@ def entry(name: str) -> Entry:
 
     Raises `UsageError` with the closest names when there is none.
     """
-    for candidate in ENTRIES:
+    for candidate in entries():
         if name == candidate.name or name in candidate.aliases:
             return candidate
-    known = [n for e in ENTRIES for n in (e.name, *e.aliases)]
+    known = [n for e in entries() for n in (e.name, *e.aliases)]
     raise UsageError(
         f"There is no model {name!r}, nor a bundle's folder of that name. {suggestion(name, known)}"
     )
@@ -50,9 +98,21 @@ def suggestion(name: str, known: Sequence[str]) -> str:
     return f"There are: {', '.join(known)}."
 
 
-def build(model: Entry) -> nn.Module:
-    """Return the network of an entry with freshly drawn weights, in eval mode."""
-    network: nn.Module = resolve(model.build)(**model.variant)
+def architecture(model: Entry) -> Architecture:
+    """Return how the networks of an entry are built."""
+    if isinstance(model.architecture, Architecture):
+        return model.architecture
+    found: Architecture = import_module(f"vox2face.zoo.networks.{model.architecture}").ARCHITECTURE
+    return found
+
+
+def build(model: Entry, config: Mapping[str, Any] | None = None) -> nn.Module:
+    """Return the network of an entry with freshly drawn weights, in eval mode.
+
+    `config` is what differs from the entry's own, such as {"width": 128}.
+    """
+    given = {**model.config, **model.variant, **(config or {})}
+    network: nn.Module = architecture(model).build(**given)
     return network.eval()
 
 
@@ -66,9 +126,10 @@ def build_on_meta(name: str) -> nn.Module:
 
 def options(model: Entry, tensors: Mapping[str, Sequence[int]]) -> dict[str, Any]:
     """Return what to build a network with for weights of these shapes."""
-    if model.settings:
-        given: dict[str, Any] = resolve(model.settings)(tensors)
-        return given
+    if model.any_size:
+        infer_config = architecture(model).infer_config
+        assert infer_config is not None, f"{model.name} is of any size: give it an infer_config"
+        return infer_config(tensors)
     missing = model.classifier and f"{model.classifier}.weight" not in tensors
     return {"classes": 0} if missing else {}
 
@@ -101,7 +162,7 @@ def empty(model: Entry, shapes: Mapping[str, Sequence[int]]) -> nn.Module:
     given = checked_options(model, shapes)
     try:
         with torch.device("meta"):
-            network: nn.Module = resolve(model.build)(**given, **model.variant)
+            network = build(model, given)
     except Exception as error:  # networks and torch raise kinds of their own
         reason = str(error).partition("\n")[0]
         raise misfit(model, reason[:200]) from error
@@ -168,7 +229,7 @@ def sized(model: Entry, shapes: Mapping[str, Sequence[int]], output_activation: 
     `output_activation` is what the network ends in, if not in what the published one does. Raises
     `BundleError` if no such network has tensors of these shapes.
     """
-    if not model.settings:
+    if not model.any_size:
         return model
     model = replace(model, output_activation=output_activation or model.output_activation)
     given = checked_options(model, shapes)

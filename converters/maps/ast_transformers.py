@@ -7,8 +7,6 @@ wraps it since 8 April 2024; before, its networks ended without one.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from vox2face.converters.layer_rules import rules
 from vox2face.converters.weight_map import Rule, WeightMap
 
@@ -79,22 +77,4 @@ TABLE = WeightMap(
     ),
     renames=RENAMES,
     endings=ENDINGS,
-)
-
-# A small network of our own, which takes the differences between neighbours into its patches
-TINY = replace(
-    TABLE,
-    like="a small Audio Spectrogram Transformer",
-    rules=(
-        *TABLE.rules,
-        *rules(f"{BODY}.embeddings.patch_embeddings.norm", "patches.norm", "norm", (768,)),
-    ),
-)
-AUDIOSET = replace(
-    TABLE,
-    like="the Audio Spectrogram Transformer trained on AudioSet",
-    rules=tuple(
-        replace(rule, shape=(527, *rule.shape[1:])) if rule.target.startswith("head.") else rule
-        for rule in TABLE.rules
-    ),
 )

@@ -7,6 +7,7 @@ npm package @vladmandic/face-api 1.7.15.
 from __future__ import annotations
 
 from vox2face.converters.layer_rules import rules_of
+from vox2face.converters.reference.dlib_resnet import dlib_resnet
 from vox2face.converters.weight_map import WeightMap
 
 # fmt: off
@@ -43,4 +44,5 @@ TABLE = WeightMap(
     like="face-api's face recognition model",
     match="name",
     rules=rules_of(LAYERS, nested=True),
+    reference=dlib_resnet,
 )

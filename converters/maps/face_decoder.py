@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vox2face.converters.layer_rules import rules_of
-from vox2face.converters.weight_map import Rule, WeightMap
+from vox2face.converters.weight_map import WeightMap
 
 # fmt: off
 LAYERS = (
@@ -32,11 +32,4 @@ TABLE = WeightMap(
     like="FaceDecoder of the Speech-to-face repo",
     match="name",
     rules=rules_of(LAYERS),
-)
-
-# Decoders of our own, of any width, whose textures belong to mean landmarks
-WARPING = WeightMap(
-    like="a face decoder that warps",
-    match="name",
-    rules=(*TABLE.rules, Rule("mean_landmarks/weights", "mean_landmarks", "copy", (68, 2))),
 )

@@ -18,5 +18,7 @@ LAYERS = (
 # fmt: on
 
 TABLE = WeightMap(
-    like="a head on Resemblyzer's speaker encoder", match="name", rules=rules_of(LAYERS)
+    like="a head on Resemblyzer's speaker encoder",
+    match="name",
+    rules=rules_of(LAYERS),
 )

@@ -8,6 +8,7 @@ Source: keras_vggface/models.py, RESNET50() and SENET50().
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from vox2face.converters.layer_rules import rules_of
 from vox2face.converters.weight_map import WeightMap
@@ -32,10 +33,12 @@ STAGES = (
 CLASSIFIER = ("classifier", "dense", (2048, 8631))
 
 
-def table(like: str, block: Callable[[str, int, int, int], tuple[Layer, ...]]) -> WeightMap:
+def table(
+    like: str, block: Callable[[str, int, int, int], tuple[Layer, ...]], **passes: Any
+) -> WeightMap:
     """Return the map of a network of blocks, given as `block(name, before, inside, behind)`.
 
-    Only the first block of a stage has a projection.
+    Only the first block of a stage has a projection. `passes` are `reference` and `original`.
     """
     layers = [
         layer
@@ -49,4 +52,5 @@ def table(like: str, block: Callable[[str, int, int, int], tuple[Layer, ...]]) -
         match="name",
         rules=rules_of((*STEM, *layers, CLASSIFIER)),
         optional=frozenset({"classifier"}),
+        **passes,
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from vox2face.converters.maps.rcmalli_resnet import Layer, table
+from vox2face.converters.reference import keras_graphs
+from vox2face.converters.reference.resnet import resnet50
 
 
 # fmt: off
@@ -22,4 +24,6 @@ def block(name: str, before: int, inside: int, behind: int) -> tuple[Layer, ...]
 # fmt: on
 
 
-TABLE = table("rcmalli/keras-vggface resnet50", block)
+TABLE = table(
+    "rcmalli/keras-vggface resnet50", block, reference=resnet50, original=keras_graphs.resnet50
+)

@@ -7,6 +7,8 @@ have none.
 from __future__ import annotations
 
 from vox2face.converters.maps.rcmalli_resnet import Layer, table
+from vox2face.converters.reference import keras_graphs
+from vox2face.converters.reference.resnet import senet50
 
 
 # fmt: off
@@ -28,4 +30,6 @@ def block(name: str, before: int, inside: int, behind: int) -> tuple[Layer, ...]
 # fmt: on
 
 
-TABLE = table("rcmalli/keras-vggface senet50", block)
+TABLE = table(
+    "rcmalli/keras-vggface senet50", block, reference=senet50, original=keras_graphs.senet50
+)

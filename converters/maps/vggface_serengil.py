@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from vox2face.converters.maps.vgg16 import CONVOLUTIONS
 from vox2face.converters.maps.vgg16_torch import FC6_AS_MATRIX, SPEECH_TO_FACE_SERENGIL
+from vox2face.converters.reference import keras_graphs
+from vox2face.converters.reference.vggface import vggface
 from vox2face.converters.weight_map import Layout, Rule, WeightMap
 
 # fmt: off
@@ -29,4 +31,6 @@ TABLE = WeightMap(
     rules=RULES,
     optional=frozenset({"fc8"}),
     layouts=(Layout(), FC6_AS_MATRIX, SPEECH_TO_FACE_SERENGIL),
+    reference=vggface,
+    original=keras_graphs.convolutional,
 )

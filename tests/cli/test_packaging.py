@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 from helpers.paths import ROOT
 
-from vox2face.core.entry import resolve
+from vox2face.converters.maps import weight_map
 from vox2face.core.version import __version__
+from vox2face.zoo import registry
 from vox2face.zoo.catalog import ENTRIES
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -27,9 +28,9 @@ FOLDERS = {
     "converters": "vox2face.converters",
 }
 WALLS = {
-    "tensorflow": {"vox2face.converters.keras.original"},
-    "tf_keras": {"vox2face.converters.keras.original"},
-    "keras": {"vox2face.converters.keras.original"},
+    "tensorflow": {"vox2face.converters.keras.activations"},
+    "tf_keras": {"vox2face.converters.keras.activations"},
+    "keras": {"vox2face.converters.keras.activations"},
     **{name: {"vox2face.converters.onnx.export"} for name in ("onnx", "onnx_ir", "onnxscript")},
     "onnxruntime": {
         "vox2face.converters.onnx.session",
@@ -140,8 +141,9 @@ def test_the_constraint_keeps_torch_and_the_project_does_not() -> None:
 
 def test_all_references_of_the_catalogue_resolve() -> None:
     for entry in ENTRIES:
-        for reference in filter(None, (entry.build, entry.table, entry.reference)):
-            assert resolve(reference) is not None
+        assert callable(registry.architecture(entry).build)
+        assert (registry.architecture(entry).infer_config is not None) == entry.any_size
+        assert weight_map(entry).rules
     assert len({n for e in ENTRIES for n in (e.name, *e.aliases)}) == sum(
         1 + len(e.aliases) for e in ENTRIES
     )

@@ -13,11 +13,12 @@ import torch
 from vox2face.converters import bundle_onnx, bundle_writer, verify
 from vox2face.converters.convert import convert
 from vox2face.converters.job import Feedback
+from vox2face.converters.maps import weight_map
 from vox2face.converters.onnx import export, session
 from vox2face.converters.test_inputs import probes
 from vox2face.converters.verify_bundle import check
 from vox2face.core import extras
-from vox2face.core.entry import Entry, resolve
+from vox2face.core.entry import Entry
 from vox2face.core.errors import BundleError, MappingError, ParityError, UsageError, Vox2FaceError
 from vox2face.store import bundle as bundles
 from vox2face.zoo.registry import load_module
@@ -30,10 +31,10 @@ BOTH = pytest.mark.parametrize("name", ["vggface.serengil", "vggface.rcmalli"])
 KERAS = """
 import sys, numpy as np
 from importlib import import_module
-from vox2face.converters.keras import original as keras_twin
+from vox2face.converters.reference import keras_graphs
 
 k = import_module(sys.argv[1])
-build = {"order": keras_twin.convolutional, "name": keras_twin.dense}[sys.argv[2]]
+build = {"order": keras_graphs.convolutional, "name": keras_graphs.dense}[sys.argv[2]]
 model, outputs = build(k, (4, 8, 16, 32, 32), 256, 163)
 rng = np.random.default_rng(5)
 model.set_weights([
@@ -64,7 +65,7 @@ def test_a_file_keras_wrote_computes_what_keras_computes(
     entry, file, probe = twin(name), tmp_path / "weights.h5", tmp_path / "x.npy"
     x = probes(entry, entry.preprocess)[1][:1]
     np.save(probe, x.transpose(0, 2, 3, 1))
-    python(KERAS, keras, resolve(entry.table).match, file, probe, flavour)
+    python(KERAS, keras, weight_map(entry).match, file, probe, flavour)
     done = convert(entry, file, tmp_path / "out", onnx=True)
     assert done.report.ok
     assert len(done.report.rows) == 21 + 1
@@ -153,7 +154,7 @@ def test_nan_in_the_source_keeps_nothing(
     handmade: Callable[..., Path], twin: Twin, tmp_path: Path
 ) -> None:
     entry, layers = twin("vggface.serengil"), {}
-    for rule in resolve(entry.table).rules:
+    for rule in weight_map(entry).rules:
         layer, weight = rule.source.split("/")
         layers.setdefault(layer, {})[f"{weight}:0"] = np.zeros(rule.shape, np.float32)
     layers["fc7"]["kernel:0"][..., 5, 5] = np.nan
@@ -175,7 +176,7 @@ def test_packed_files_convert_to_the_same_weights(
     entry, plain = twin("vggface.serengil"), twin_file("vggface.serengil")
     layers: dict[str, dict[str, np.ndarray]] = {}
     with h5py.File(plain) as file:
-        for rule in resolve(entry.table).rules:
+        for rule in weight_map(entry).rules:
             layer, weight = rule.source.split("/")
             layers.setdefault(layer, {})[f"{weight}:0"] = file[f"{layer}/{layer}/{weight}:0"][()]
     packed = handmade(list(layers.items()), **storage)
@@ -280,7 +281,7 @@ def chain_file(entry: Entry, path: Path) -> None:
     """Write a file of other random weights."""
     from vox2face.converters.keras.writer import random_layers, write_keras
 
-    write_keras(path, random_layers(resolve(entry.table).rules, seed=2))
+    write_keras(path, random_layers(weight_map(entry).rules, seed=2))
 
 
 def test_damaged_configs_are_refused(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from vox2face.converters.bundle_keras import export_keras
 from vox2face.converters.convert import convert
 from vox2face.converters.keras import writer as writing
 from vox2face.converters.keras.writer import write_layers
+from vox2face.converters.maps import weight_map
 from vox2face.core.entry import Entry
 from vox2face.core.errors import BundleError, UsageError, Vox2FaceError
 from vox2face.store import bundle as bundles
@@ -26,7 +27,7 @@ from vox2face.zoo.catalog import ENTRIES
 
 Twin = Callable[[str], Entry]
 TwinFile = Callable[..., Path]
-KERAS = [entry.name for entry in ENTRIES if entry.twin]
+KERAS = [entry.name for entry in ENTRIES if weight_map(entry).original]
 RESIDUAL = ["vggface_resnet50.rcmalli", "vggface_senet50.rcmalli"]
 
 

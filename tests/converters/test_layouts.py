@@ -22,10 +22,11 @@ from vox2face.converters import bundle_writer
 from vox2face.converters.bundle_keras import export_keras
 from vox2face.converters.convert import convert
 from vox2face.converters.job import Feedback
+from vox2face.converters.maps import weight_map
 from vox2face.converters.maps.vgg16_torch import LAYERS
 from vox2face.converters.readers.open import open_weights
 from vox2face.converters.verify_bundle import check
-from vox2face.core.entry import Entry, resolve
+from vox2face.core.entry import Entry
 from vox2face.core.errors import MappingError, UsageError
 from vox2face.store import bundle as bundles
 from vox2face.zoo import registry
@@ -242,7 +243,7 @@ def test_irregular_names_of_keras_layers_hide_no_fc8(
 ) -> None:
     entry, rng = twin("vggface.serengil"), np.random.default_rng(0)
     registered(entry)
-    rules = resolve(entry.table).rules
+    rules = weight_map(entry).rules
     for count, classes in ((32, 163), (30, 0)):
         layers: dict[str, dict[str, Any]] = {}
         for place, rule in enumerate(rules[:count]):

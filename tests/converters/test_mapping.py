@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from vox2face.converters.maps import vggface_rcmalli, vggface_serengil
+from vox2face.converters.maps import vggface_rcmalli, vggface_serengil, weight_map
 from vox2face.converters.ops import OPS, fill
 from vox2face.converters.weight_map import Rule, StoredArray, WeightMap
-from vox2face.core.entry import resolve
 from vox2face.core.errors import MappingError
+from vox2face.zoo import registry
 from vox2face.zoo.catalog import ENTRIES
 
 SHAPES = {
@@ -95,15 +95,15 @@ def declared(rules: tuple[Rule, ...]) -> list[StoredArray]:
 def test_tables_fill_the_network_exactly(entry) -> None:  # type: ignore[no-untyped-def]
     import torch
 
-    table: WeightMap = resolve(entry.table)
+    table = weight_map(entry)
     with torch.device("meta"):
-        network = resolve(entry.build)()
+        network = registry.build(entry)
     wanted = {
         name: tuple(tensor.shape)
         for name, tensor in network.state_dict().items()
         if not name.endswith("num_batches_tracked")  # counts in training, no weight
     }
-    if entry.settings:  # these come in any width
+    if entry.any_size:  # these come in any width
         table = table.adapted(wanted)
     assert {rule.target: rule.target_shape for rule in table.rules} == wanted
     assert len({rule.source for rule in table.rules}) == len(table.rules)

@@ -20,7 +20,8 @@ from torch import nn
 from transformers import ASTConfig, ASTForAudioClassification
 
 from vox2face.converters.convert import convert
-from vox2face.core.entry import Entry, resolve
+from vox2face.converters.maps import weight_map
+from vox2face.core.entry import Entry
 from vox2face.core.errors import MappingError, WeightFileError
 from vox2face.runtime.load import load
 from vox2face.store import bundle as bundles
@@ -55,7 +56,7 @@ def test_sizes_are_the_published_ones() -> None:
     with torch.device("meta"):
         assert sum(p.numel() for p in VEConv().parameters()) == 148_062_976
     for name, network in zip(NAMES, ("ve_conv", "ast", "face_decoder"), strict=True):
-        module, table = registry.build_on_meta(name), resolve(registry.entry(name).table)
+        module, table = registry.build_on_meta(name), weight_map(registry.entry(name))
         renamed = {rule.target: rule.source.replace("/", ".") for rule in table.rules}
         ours = {renamed.get(k, k): list(v.shape) for k, v in module.state_dict().items()}
         assert ours == golden.NAMES[network]

@@ -17,6 +17,7 @@ import pytest
 import torch
 from helpers.paths import HELPERS
 
+from vox2face.converters.maps import weight_map
 from vox2face.converters.readers.open import open_weights
 from vox2face.converters.verify import channels_last
 from vox2face.core.parity import compare
@@ -315,10 +316,9 @@ def test_the_names_reported_for_the_real_file_convert(
     """Groups named for layers, arrays below names that TensorFlow 1 made unique: conv1_1_2."""
     from vox2face.converters.convert import convert
     from vox2face.converters.keras.writer import random_layers
-    from vox2face.core.entry import resolve
 
     entry, layers = twin("vggface.serengil"), []
-    for layer, arrays in random_layers(resolve(entry.table).rules, seed=3):
+    for layer, arrays in random_layers(weight_map(entry).rules, seed=3):
         suffix = "_2" if layer in ("conv1_1", "conv1_2", "conv2_1", "conv2_2") else "_1"
         layers.append((layer, {f"{layer}{suffix}/{w}:0": a for w, a in arrays.items()}))
         layers.append((f"zero_padding2d_{layer}", {}))

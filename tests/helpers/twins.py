@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
-import types
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from vox2face.converters.weight_map import Rule, WeightMap
-from vox2face.core.entry import Entry, resolve
+from vox2face.converters.maps import weight_map
+from vox2face.converters.weight_map import Rule
+from vox2face.core.entry import Entry
 from vox2face.zoo import catalog, registry
 from vox2face.zoo.networks.dlib_resnet import BLOCKS
 
@@ -46,7 +45,8 @@ def random_module(name: str, seed: int = 0, **more: Any) -> Any:
 
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
-    module = resolve(registry.entry(name).build)(**{**SMALL[name.partition(".")[0]], **more})
+    small = {**SMALL[name.partition(".")[0]], **more}
+    module: Any = registry.build(registry.entry(name), small)
     for key, value in module.state_dict().items():
         if key.endswith("running_var"):
             value.copy_(torch.rand(value.shape, generator=generator) + 0.5)
@@ -66,7 +66,7 @@ def checkpoint(name: str, seed: int = 0, **more: Any) -> dict[str, Any]:
     """Return the state dict of a narrow network under the names of its owner's file."""
     module = random_module(name, seed, **more)
     state = module.state_dict()
-    rules = resolve(registry.entry(name).table).adapted(shapes_of(module)).rules
+    rules = weight_map(registry.entry(name)).adapted(shapes_of(module)).rules
     names = {rule.target: rule.source.removesuffix("/weights").replace("/", ".") for rule in rules}
     return {names.get(key, key): value for key, value in state.items()}
 
@@ -74,14 +74,10 @@ def checkpoint(name: str, seed: int = 0, **more: Any) -> dict[str, Any]:
 def free_size(full: Entry) -> Entry:
     """Return the narrow twin of an entry whose networks come in any size."""
     shapes = shapes_of(random_module(full.name))
-    module = types.ModuleType("narrow_twin")
-    module.TABLE = resolve(full.table).adapted(shapes)  # type: ignore[attr-defined]
-    module.build = lambda **more: resolve(full.build)(  # type: ignore[attr-defined]
-        **{**SMALL[full.name.partition(".")[0]], **more}
-    )
-    sys.modules["narrow_twin"] = module
     return dataclasses.replace(
-        registry.sized(full, shapes), table="narrow_twin:TABLE", build="narrow_twin:build"
+        registry.sized(full, shapes),
+        weight_map=weight_map(full).adapted(shapes),
+        config={**full.config, **SMALL[full.name.partition(".")[0]]},
     )
 
 
@@ -101,25 +97,18 @@ def published(name: str) -> Entry:
 
 
 def narrow(name: str, find: Callable[[str], Entry] = published) -> Entry:
-    """Return the narrow twin of an entry; its code lies in the module `narrow_twin`."""
+    """Return the narrow twin of an entry."""
     full = find(name)
-    if full.settings:
+    if full.any_size:
         return free_size(full)
-    table: WeightMap = resolve(full.table)
-
-    def build(**more: Any) -> Any:
-        return resolve(full.build)(**{**NARROW[full.name][2], **more})
-
-    module = types.ModuleType("narrow_twin")
-    module.TABLE = dataclasses.replace(  # type: ignore[attr-defined]
-        table, rules=narrow_rules(full.name, table.rules)
-    )
-    module.build = build  # type: ignore[attr-defined]
-    sys.modules["narrow_twin"] = module
+    table = weight_map(full)
     outputs = tuple(
         dataclasses.replace(spec, shape=(spec.shape[0], *narrowed(full.name, [int(spec.shape[1])])))
         for spec in full.outputs
     )
     return dataclasses.replace(
-        full, table="narrow_twin:TABLE", build="narrow_twin:build", outputs=outputs
+        full,
+        weight_map=dataclasses.replace(table, rules=narrow_rules(full.name, table.rules)),
+        config={**full.config, **NARROW[full.name][2]},
+        outputs=outputs,
     )

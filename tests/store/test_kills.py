@@ -26,6 +26,7 @@ REPLACE = """
 import shutil, sys
 from pathlib import Path
 from helpers.killed import kills
+from vox2face.converters.maps import weight_map
 from vox2face.store.bundle import is_bundle
 from vox2face.core.files import atomic_directory
 
@@ -84,7 +85,7 @@ from vox2face.converters import bundle_writer as assemble, bundle_onnx as delive
 from vox2face.converters.convert import convert
 from vox2face.converters.verify_bundle import check
 from vox2face.converters.keras.writer import random_layers, write_keras
-from vox2face.core.entry import resolve
+from vox2face.converters.maps import weight_map
 from vox2face.zoo import registry
 from vox2face.zoo.networks import vggface
 
@@ -94,7 +95,7 @@ out, kept, exports, found = root / "made" / "out", root / "kept", root / "home" 
 entry = narrow(NAME)
 registry.ENTRIES = [entry if known.name == NAME else known for known in registry.ENTRIES]
 for seed, word in enumerate(("old", "new")):
-    write_keras(root / word, random_layers(resolve(entry.table).rules, seed=seed))
+    write_keras(root / word, random_layers(weight_map(entry).rules, seed=seed))
 
 def made(word):
     convert(entry, root / word, out, onnx=False, verify="none", force=True)

@@ -10,7 +10,8 @@ from helpers.paths import ROOT
 from torch.utils.flop_counter import FlopCounterMode
 
 from vox2face.cli.zoo_page import page
-from vox2face.core.entry import Entry, resolve
+from vox2face.core.entry import Entry
+from vox2face.zoo import registry
 from vox2face.zoo.catalog import ENTRIES
 
 
@@ -26,7 +27,7 @@ def test_the_page_is_the_catalogues() -> None:
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
 def test_flops_are_those_of_the_network(entry: Entry) -> None:
     with torch.device("meta"):
-        network = resolve(entry.build)().eval()
+        network = registry.build(entry)
         picture = torch.empty([n if isinstance(n, int) else 1 for n in entry.input.shape])
         with FlopCounterMode(display=False) as counter:
             network(picture)
@@ -36,7 +37,7 @@ def test_flops_are_those_of_the_network(entry: Entry) -> None:
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
 def test_outputs_are_those_of_the_network(entry: Entry) -> None:
     with torch.device("meta"):
-        network = resolve(entry.build)().eval()
+        network = registry.build(entry)
         picture = torch.empty([n if isinstance(n, int) else 2 for n in entry.input.shape])
         value = network(picture)
         shapes = [tuple(v.shape) for v in (value if isinstance(value, tuple) else (value,))]

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vox2face.core.entry import Entry, resolve
+from vox2face.core.entry import Entry
 from vox2face.core.errors import UsageError
+from vox2face.zoo import registry
 
 # What networks raise for sizes that do not go together
 UNFIT = (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError)
@@ -19,7 +20,7 @@ UNFIT = (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError)
 def constructed(entry: Entry, options: Mapping[str, Any]) -> Any:
     """Return the network of an entry. Raises `UsageError` for options that it does not have."""
     try:
-        return resolve(entry.build)(**options)
+        return registry.build(entry, options)
     except UNFIT as error:
         reason = str(error).splitlines()[0]
         strange = re.search(r"unexpected keyword argument '(\w+)'", reason)

@@ -152,7 +152,7 @@ def build(settings: Network, width: int, seed: int) -> Tapped:
     voice encoder of free size, for options it does not have, and for weights that do not fit.
     """
     entry = registry.entry(settings.entry)
-    if entry.kind != "voice-encoder" or not entry.settings:
+    if entry.kind != "voice-encoder" or not entry.any_size:
         raise UsageError(f"{entry.name} cannot be trained here: network.entry is a voice encoder.")
     start = tensors_of(settings.start)
     torch.manual_seed(seed)
@@ -224,7 +224,7 @@ def sizes(entry: Entry, start: Mapping[str, Tensor], name: str) -> dict[str, Any
     except (KeyError, IndexError):
         pass
     try:  # the encoder that a head is to sit on
-        base = ge2e.settings(shapes)
+        base = ge2e.infer_config(shapes)
     except (KeyError, IndexError):
         raise misfit(name, entry.name) from None
     return {"base": base, "inputs": base["width"]}

@@ -17,6 +17,7 @@ from vox2face.core.progress import Bars
 from vox2face.runtime import resolve
 from vox2face.store import hub
 from vox2face.zoo import registry
+from vox2face.zoo.catalog import ENTRIES
 
 FILE = Place()
 
@@ -28,8 +29,7 @@ def words(entry: Entry) -> list[str]:
 
 def names() -> str:
     """Return the list of names for the help, from the catalogue."""
-    entries = map(registry.entry, registry.list_models())
-    lines = (f"  {' '.join(words(e)):<46} {e.name}" for e in entries if e.command)
+    lines = (f"  {' '.join(words(e)):<46} {e.name}" for e in ENTRIES if e.command)
     return "\b\nWhat is published, and the model that it is:\n" + "\n".join(lines)
 
 
@@ -133,8 +133,7 @@ def command(
 
 def chosen(name: str, variant: str | None) -> Entry:
     """Return the entry of a published name and its variant, or of a model's own name."""
-    entries = map(registry.entry, registry.list_models())
-    published = [entry for entry in entries if words(entry)[:1] == [name]]
+    published = [entry for entry in ENTRIES if words(entry)[:1] == [name]]
     variants = {words(e)[-1]: e for e in published if len(words(e)) > 1}
     if variant is None:
         return published[0] if published else registry.entry(name)

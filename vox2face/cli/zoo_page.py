@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from vox2face.converters.maps import weight_map
 from vox2face.core.entry import OUTPUT_ACTIVATIONS, Entry, TensorSpec
 from vox2face.zoo.preprocessing import meaning
 
@@ -69,7 +70,7 @@ def section(entry: Entry) -> Iterator[str]:
         yield f"- Ends {OUTPUT_ACTIVATIONS[entry.output_activation]}.\n"
     if entry.notop:
         yield f"- Without its classifier: `{entry.notop.filename}`, with `--no-top`.\n"
-    if entry.twin:
+    if weight_map(entry).original:
         yield "- Goes back to Keras with `vox2face export --format keras`.\n"
     if entry.note:
         yield f"- {entry.note}\n"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
-from collections.abc import Mapping
-from dataclasses import astuple, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -126,38 +127,48 @@ class Space:
 
 
 @dataclass(frozen=True)
+class Architecture:
+    """A network, for all weights of it.
+
+    `build` returns the torch module with fresh weights. `infer_config` tells from the shapes of
+    tensors, {name: shape}, what `build` was given; None for a network of one size.
+    """
+
+    build: Callable[..., Any]
+    infer_config: Callable[[Mapping[str, Sequence[int]]], dict[str, Any]] | None = None
+
+
+@dataclass(frozen=True)
 class Entry:
     """One model of the zoo, named `architecture.tag`.
 
-    `build`, `table` and `reference` are "module:object" strings, so that listing entries imports
-    nothing: the torch module class, the weight map and, where the original file has another layout
-    than torch, the independent forward pass on its arrays. `labels` is the published list of the
-    names of the classes, in the order of the scores. `twin` rebuilds the owner's graph in Keras, if
-    there is one; `notop` the published file without the layer `classifier`, where there is such a
-    file. `settings` is the function that tells from the shapes of tensors what the network was
-    built with; entries that have one may come in any width. `output_activation` is what the network
-    ends in, "linear", "relu" or "sigmoid", where weights of the entry may differ in that and shapes
-    do not tell; `build` then takes it. `space` is whose embeddings the network gives or takes, if
-    not its own. `flops` counts one item's output, a multiplication and an addition as two;
-    `measured` bounds the differences seen at full size, as a part of the largest activation. `note`
-    is what people have to know about these weights beside that. Values agree with the original when
-    the largest difference is at most `atol + rtol * largest original value`.
-    `tags` are the model's own on the Hugging Face hub.
+    `architecture` is an `Architecture`, or the name of the module of `vox2face.zoo.networks` that
+    has one, so that listing entries imports no torch; `config` is what its `build` is given.
+    `weight_map` is a `WeightMap`, or the name of the module of `vox2face.converters.maps` that has
+    it as `TABLE`. `any_size` says that networks of the entry may come in any width. `labels` is the
+    published list of the names of the classes, in the order of the scores. `notop` is the published
+    file without the layer `classifier`, where there is such a file. `output_activation` is what the
+    network ends in, "linear", "relu" or "sigmoid", where weights of the entry may differ in that
+    and shapes do not tell; `build` then takes it. `space` is whose embeddings the network gives or
+    takes, if not its own. `flops` counts one item's output, a multiplication and an addition as
+    two; `measured` bounds the differences seen at full size, as a part of the largest activation.
+    `note` is what people have to know about these weights beside that. Values agree with the
+    original when the largest difference is at most `atol + rtol * largest original value`. `tags`
+    are the model's own on the Hugging Face hub.
     """
 
     name: str
     kind: str
     summary: str
-    build: str
-    table: str
+    architecture: str | Architecture
+    weight_map: Any
     input: TensorSpec
     outputs: tuple[TensorSpec, ...]
     preprocess: str
     source: Source
     command: str
-    reference: str = ""
-    twin: str = ""
-    settings: str = ""
+    config: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    any_size: bool = False
     output_activation: str = ""
     space: Space = Space()
     notop: Source | None = None
@@ -207,9 +218,3 @@ class Entry:
     def size(self) -> int:
         """The height and width of the pictures the network takes."""
         return int(self.input.shape[-1])
-
-
-def resolve(reference: str) -> Any:
-    """Import the object a "module:object" string names."""
-    module, _, name = reference.partition(":")
-    return getattr(importlib.import_module(module), name)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vox2face.core.entry import Architecture
 from vox2face.zoo.networks.base import Tapped
 
 # Block, channels, whether it halves the map
@@ -105,3 +106,6 @@ class DlibResNet(Tapped):
         x = x.mean((2, 3))
         yield "avg_pool", x
         yield "fc", self.fc(x)
+
+
+ARCHITECTURE = Architecture(DlibResNet)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vox2face.core.entry import Architecture
 from vox2face.zoo.networks.base import Tapped, output_layer
 
 TRUNK = (3072, 2048)
@@ -140,7 +141,7 @@ def run(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
     return x
 
 
-def settings(shapes: Mapping[str, Sequence[int]]) -> dict[str, Any]:
+def infer_config(shapes: Mapping[str, Sequence[int]]) -> dict[str, Any]:
     """Return what `FaceDecoder` was built with, from the shapes of its tensors."""
     trunk = [shapes[f"pre_layers.{n}.0.weight"] for n in range(count(shapes, "pre_layers"))]
     marks = [
@@ -166,12 +167,4 @@ def count(shapes: Mapping[str, Sequence[int]], layers: str) -> int:
     return len({name.split(".")[1] for name in shapes if name.startswith(f"{layers}.")})
 
 
-def warping(**more: Any) -> FaceDecoder:
-    """Return a decoder of 68 landmarks whose texture is warped to them."""
-    return FaceDecoder(**{"points": 68, "warp": True, "output_activation": "linear", **more})
-
-
-def tiny(**more: Any) -> FaceDecoder:
-    """Return a small warping decoder of 2.9 million parameters for 4096 values."""
-    small = {"trunk": (384, 192), "landmarks": (128,), "texture": (32, 32, 24, 16, 16)}
-    return warping(**{**small, **more})
+ARCHITECTURE = Architecture(FaceDecoder, infer_config)

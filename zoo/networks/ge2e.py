@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vox2face.core.entry import Architecture
 from vox2face.zoo.networks.base import Tapped
 
 
@@ -65,7 +66,7 @@ def onnx_gates(weights: Tensor) -> Tensor:
     return torch.cat((enter, leave, forget, cell))
 
 
-def settings(shapes: Mapping[str, Sequence[int]]) -> dict[str, Any]:
+def infer_config(shapes: Mapping[str, Sequence[int]]) -> dict[str, Any]:
     """Return what `GE2E` was built with, from the shapes of its tensors."""
     width, hidden = shapes["linear.weight"]
     layers = sum(name.startswith("lstm.weight_ih") for name in shapes)
@@ -75,3 +76,6 @@ def settings(shapes: Mapping[str, Sequence[int]]) -> dict[str, Any]:
         "layers": layers,
         "width": width,
     }
+
+
+ARCHITECTURE = Architecture(GE2E, infer_config)

@@ -8,6 +8,7 @@ from typing import Any, Self
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vox2face.core.entry import Architecture
 from vox2face.zoo.networks import ge2e
 from vox2face.zoo.networks.base import Tapped
 
@@ -46,9 +47,12 @@ def resemblyzer(**more: Any) -> MLPHead:
     return MLPHead(ge2e.GE2E(**more.pop("base", {})), **{"inputs": 256, **more})
 
 
-def settings(shapes: Mapping[str, Sequence[int]]) -> dict[str, Any]:
+def infer_config(shapes: Mapping[str, Sequence[int]]) -> dict[str, Any]:
     """Return what `resemblyzer` was built with, from the shapes of its tensors."""
     base = {k.removeprefix("base."): v for k, v in shapes.items() if k.startswith("base.")}
     hidden, inputs = shapes["fc1.weight"]
     width = shapes["fc2.weight"][0]
-    return {"base": ge2e.settings(base), "inputs": inputs, "hidden": hidden, "width": width}
+    return {"base": ge2e.infer_config(base), "inputs": inputs, "hidden": hidden, "width": width}
+
+
+ARCHITECTURE = Architecture(resemblyzer, infer_config)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vox2face.core.entry import Architecture
 from vox2face.zoo.networks.base import Tapped
 
 DEPTHS = (3, 4, 6, 3)
@@ -109,11 +110,4 @@ class VGGFaceResNet(Tapped):
         return y
 
 
-def resnet50(**options: int) -> VGGFaceResNet:
-    """Return keras-vggface's RESNET50 with random weights."""
-    return VGGFaceResNet(squeeze=False, epsilon=1e-3, **options)  # type: ignore[arg-type]
-
-
-def senet50(**options: int) -> VGGFaceResNet:
-    """Return keras-vggface's SENET50 with random weights."""
-    return VGGFaceResNet(squeeze=True, epsilon=1e-4, **options)  # type: ignore[arg-type]
+ARCHITECTURE = Architecture(VGGFaceResNet)

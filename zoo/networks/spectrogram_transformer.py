@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vox2face.core.entry import Architecture
 from vox2face.zoo.networks import spectrogram_patches
 from vox2face.zoo.networks.base import Tapped, output_layer
 
@@ -144,7 +145,7 @@ class AST(Tapped):
         return x
 
 
-def settings(shapes: Mapping[str, Sequence[int]]) -> dict[str, Any]:
+def infer_config(shapes: Mapping[str, Sequence[int]]) -> dict[str, Any]:
     """Return what `AST` was built with, from the shapes of its tensors."""
     layers = sum(name.endswith(".fc1.weight") for name in shapes)
     inner = shapes["blocks.0.fc1.weight"][0]
@@ -159,11 +160,6 @@ def settings(shapes: Mapping[str, Sequence[int]]) -> dict[str, Any]:
     }
 
 
-def audioset(**more: Any) -> AST:
-    """Return the network that was trained on AudioSet, whose head tells 527 classes apart."""
-    return AST(**{"width": 527, "output_activation": "linear", **more})
-
-
 def with_new_head(
     base: Mapping[str, Tensor], width: int = 4096, output_activation: str = "relu"
 ) -> AST:
@@ -172,7 +168,9 @@ def with_new_head(
     The head starts at a normal distribution of standard deviation 0.02 and a bias of zero.
     """
     shapes = {name: tuple(tensor.shape) for name, tensor in base.items()}
-    network = AST(**{**settings(shapes), "width": width, "output_activation": output_activation})
+    network = AST(
+        **{**infer_config(shapes), "width": width, "output_activation": output_activation}
+    )
     nn.init.trunc_normal_(network.head.weight, std=0.02)
     nn.init.zeros_(network.head.bias)
     head = {f"head.{name}": tensor for name, tensor in network.head.state_dict().items()}
@@ -180,7 +178,4 @@ def with_new_head(
     return network
 
 
-def tiny(**more: Any) -> AST:
-    """Return a small network of 2.7 million parameters for tests and demonstrations."""
-    small = {"hidden": 192, "layers": 4, "inner": 384, "output_activation": "linear"}
-    return AST(**{**small, **more})
+ARCHITECTURE = Architecture(AST, infer_config)

@@ -12,10 +12,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from vox2face.core.entry import Architecture
 from vox2face.zoo.networks.base import Tapped, output_layer
 
 CHANNELS = (64, 64, 128, 128, 128, 256, 512, 512, 512)
-TINY = (16, 16, 32, 32, 32, 64, 64, 64, 64)
 POOLED = (3, 4, 5, 6)  # layers that end in a maximum over two frames
 STRIDED = (8, 9)
 BINS = 257
@@ -74,18 +74,11 @@ class VEConv(Tapped):
             yield name, x
 
 
-def settings(shapes: Mapping[str, Sequence[int]]) -> dict[str, Any]:
+def infer_config(shapes: Mapping[str, Sequence[int]]) -> dict[str, Any]:
     """Return what `VEConv` was built with, from the shapes of its tensors."""
     channels = tuple(shapes[f"layer{n}.0.weight"][0] for n in range(1, 10))
     width, hidden = shapes["layer11.0.weight"]
     return {"channels": channels, "hidden": hidden, "width": width}
 
 
-def paper(**more: Any) -> VEConv:
-    """Return the network of the paper, without a ReLU at the end."""
-    return VEConv(**{"output_activation": "linear", **more})
-
-
-def tiny(**more: Any) -> VEConv:
-    """Return a narrow network of 2.3 million parameters for tests and demonstrations."""
-    return paper(**{"channels": TINY, "hidden": 256, **more})
+ARCHITECTURE = Architecture(VEConv, infer_config)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vox2face.core.entry import Architecture
 from vox2face.zoo.networks.base import Tapped
 
 CHANNELS = (64, 128, 256, 512, 512)
@@ -63,3 +64,6 @@ class VGGFace(Tapped):
         yield "fc7", x
         if self.classes:
             yield "fc8", self.fc8(x)
+
+
+ARCHITECTURE = Architecture(VGGFace)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from vox2face.core.entry import resolve
 from vox2face.core.errors import UsageError
 from vox2face.train.decoder.recipe import DecoderRecipe
 from vox2face.train.trainer import recipe, run_folder
@@ -23,7 +22,11 @@ VOICES = sorted(set(ARCHITECTURES.values()) | {"ve_conv-speech-to-face-repo"})
 def test_every_recipe_is_complete_and_names_a_network_of_the_zoo(name: str) -> None:
     found = recipe.read(name, VoiceRecipe)
     entry = registry.entry(found.network.entry)
-    assert entry.kind == "voice-encoder" and entry.settings and callable(resolve(entry.build))
+    assert (
+        entry.kind == "voice-encoder"
+        and entry.any_size
+        and callable(registry.architecture(entry).build)
+    )
     for phase in found.phases.values():
         assert found.plan(phase).lr == phase.lr > 0
     assert name in recipe.names()
