@@ -28,6 +28,7 @@ from vox2face.train.corpus import layouts
 from vox2face.train.corpus.skipped import Tally
 from vox2face.train.corpus.tree import open_tree
 from vox2face.train.export import resize
+from vox2face.zoo.frontends import face
 from vox2face.zoo.frontends.face import FaceInput
 from vox2face.zoo.presets import FACE_PRESETS
 
@@ -231,6 +232,27 @@ def test_pictures_of_110_million_pixels_work_in_1_gb_of_memory(tmp_path: Path) -
     assert peak(LARGE, path) < 1_000_000_000
 
 
+TALL = """
+from pathlib import Path
+
+import torch
+
+from vox2face.zoo.frontends.face import FaceInput
+from vox2face.zoo.presets import FACE_PRESETS
+
+pixels = torch.zeros((1, 55_000, 250, 3), dtype=torch.uint8)
+before = int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
+for preset in FACE_PRESETS.values():
+    FaceInput(preset)(pixels)
+print(int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) - before)
+"""
+
+
+@linux
+def test_preprocessing_of_a_tall_picture_takes_little_memory() -> None:
+    assert peak(TALL) < 450_000_000
+
+
 @linux
 def test_larger_and_deeper_pictures_are_refused_before_they_take_memory(tmp_path: Path) -> None:
     paths = [tmp_path / name for name in ("a.tif", "b.png", "c.png", "d.tif")]
@@ -289,6 +311,7 @@ def test_preprocessing_in_bands_changes_nothing(name: str, monkeypatch: pytest.M
     front = FaceInput(FACE_PRESETS[name], 150)
     want = front(pixels)
     monkeypatch.setattr(image, "BLOCK", 1000)
+    monkeypatch.setattr(face, "BLOCK", 1000)
     torch.testing.assert_close(front(pixels), want, rtol=0, atol=0)
 
 

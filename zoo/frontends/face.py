@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 import torch
 from torch import Tensor, nn
 
-from vox2face.media.image import bands
+from vox2face.media.image import BLOCK, bands
 from vox2face.zoo.presets import FacePreset
 
 FIXED_POINT = float(1 << 22)  # Pillow keeps its filter weights as integers of 22 fractional bits
@@ -35,22 +37,30 @@ class FaceInput(nn.Module):
         rows, columns = self.fitted(height, width, x.device)
         horizontal = self.matrix(width, columns, x.device)
         vertical = self.matrix(height, rows, x.device)
-        y = torch.einsum("nchw,oh->ncow", self.rounded(self.narrowed(x, horizontal)), vertical)
-        y = self.rounded(y).float()
+        y = self.rounded(self.resampled(x, horizontal, vertical)).float()
         if self.preset.color == "BGR":
             y = y.flip(1)
         return (y - self.mean) * self.preset.scale
 
-    def narrowed(self, x: Tensor, weights: Tensor) -> Tensor:
-        """Resample the columns, some rows at a time: a large picture as floats takes gigabytes."""
+    def resampled(self, x: Tensor, horizontal: Tensor, vertical: Tensor) -> Tensor:
+        """Resample, some rows at a time: a large picture as floats takes gigabytes."""
         if torch.compiler.is_compiling():  # also while a graph is exported
-            return torch.einsum("nhwc,ow->ncho", x.to(weights.dtype), weights)
-        count, height, width, channels = x.shape
-        y = weights.new_empty((count, channels, height, len(weights)))
-        for top, bottom in bands(width, height):
-            band = x[:, top:bottom].to(weights.dtype)
-            y[:, :, top:bottom] = torch.einsum("nhwc,ow->ncho", band, weights)
-        return y
+            return torch.einsum("nchw,oh->ncow", self.narrowed(x, horizontal), vertical)
+        places = list(bands(x.shape[2], x.shape[1]))
+        narrow = (self.narrowed(x[:, top:bottom], horizontal) for top, bottom in places)
+        pairs = zip(places, narrow, strict=True)
+        if vertical.dtype == torch.float64:
+            # Pillow's weights and whole grey levels add up exactly, whatever the order
+            parts = (torch.einsum("nchw,oh->ncow", y, vertical[:, i:j]) for (i, j), y in pairs)
+            return reduce(torch.add, parts)
+        whole = vertical.new_empty((len(x), x.shape[3], x.shape[1], self.size))
+        for (top, bottom), y in pairs:
+            whole[:, :, top:bottom] = y
+        return torch.einsum("nchw,oh->ncow", whole, vertical)
+
+    def narrowed(self, x: Tensor, weights: Tensor) -> Tensor:
+        """Resample the columns of some rows."""
+        return self.rounded(torch.einsum("nhwc,ow->ncho", x.to(weights.dtype), weights))
 
     def rounded(self, y: Tensor) -> Tensor:
         """Pillow rounds to whole grey levels after each axis; OpenCV on floats does not.
@@ -72,8 +82,18 @@ class FaceInput(nn.Module):
         return torch.floor(sizes[0] * factor), torch.floor(sizes[1] * factor)
 
     def matrix(self, size: int, covered: Tensor, device: torch.device) -> Tensor:
-        """Return the (self.size, size) weights that resample `size` pixels to `covered` ones."""
+        """Return the (self.size, size) weights that resample `size` pixels to `covered` ones.
+
+        A long axis takes some rows of the matrix at a time, since each takes memory several times.
+        """
         out = torch.arange(self.size, dtype=torch.float64, device=device)
+        if torch.compiler.is_compiling() or self.size * size <= BLOCK:
+            return self.matrix_rows(out, size, covered)
+        return torch.cat([self.matrix_rows(o, size, covered) for o in out.split(BLOCK // size + 1)])
+
+    def matrix_rows(self, out: Tensor, size: int, covered: Tensor) -> Tensor:
+        """Return the rows of the matrix that give the pixels `out`."""
+        device = out.device
         pixel = torch.arange(size, dtype=torch.float64, device=device)
         border = torch.floor((self.size - covered) / 2)
         place = out - border
