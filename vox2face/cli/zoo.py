@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import click
@@ -43,7 +43,7 @@ def list_command(kind: str | None, as_json: bool, markdown: bool) -> None:
             e.name,
             e.kind,
             ", ".join(f"{s.name} {'x'.join(map(str, s.shape[1:]))}" for s in e.plain_outputs),
-            f"{e.parameters:,}",
+            f"{e.parameters:,}" if e.parameters else "",
             e.preprocess,
             status(e),
         )
@@ -68,7 +68,7 @@ def show(name: str, as_json: bool) -> None:
         "also": ", ".join(model.aliases),
         "what": model.summary,
         "kind": model.kind,
-        "parameters": f"{model.parameters:,}",
+        "parameters": f"{model.parameters:,}" if model.parameters else "",
         "FLOPs": f"{model.flops / 1e9:.1f} G",
         "input": str(model.input),
         **{f"output {i}": str(spec) for i, spec in enumerate(model.outputs, start=1)},
@@ -105,5 +105,7 @@ def status(model: Entry) -> str:
 
 
 def facts(model: Entry) -> dict[str, Any]:
-    """Return an entry as plain data."""
-    return {**asdict(model), "width": model.width, "ready": is_bundle(default_path(model))}
+    """Return an entry as plain data, without what is code."""
+    plain = asdict(replace(model, architecture="", weight_map=""))
+    del plain["architecture"], plain["weight_map"]
+    return {**plain, "width": model.width, "ready": is_bundle(default_path(model))}
