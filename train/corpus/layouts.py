@@ -17,14 +17,12 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 
 from vox2face.core.errors import CorpusError
-from vox2face.core.files import PICTURES
+from vox2face.core.files import PICTURES, RECORDINGS
 from vox2face.train import storage
 from vox2face.train.corpus.scan import Found
 from vox2face.train.corpus.tree import UNREADABLE, Tree, quiet, with_suffix
 
-# The best first: where a clip is there in several formats, as after converting VoxCeleb2 to wav
-# beside the m4a, one recording is enough, and one without sound counts last.
-AUDIO = ("wav", "flac", "m4a", "mp4", "aac", "mp3", "ogg", "opus", "webm")
+AUDIO = tuple(suffix[1:] for suffix in RECORDINGS)
 AUDIO_SET, PICTURE_SET = frozenset(AUDIO), frozenset(suffix[1:] for suffix in PICTURES)
 IDS = {"voxceleb1": re.compile(r"id1\d{4}"), "voxceleb2": re.compile(r"id(?!1\d{4}$)\d{5,}")}
 FACES = ("masked_faces", "origin_faces")

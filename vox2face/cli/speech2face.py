@@ -13,18 +13,12 @@ from vox2face.cli.batch import MODEL, Item
 from vox2face.cli.paths import Place
 from vox2face.cli.reading import Reading
 from vox2face.core.errors import AudioError, UsageError, Vox2FaceError
+from vox2face.core.files import RECORDINGS
 
 if TYPE_CHECKING:
     from vox2face.media.decoded_face import Face
     from vox2face.runtime.base import Embeddings
     from vox2face.runtime.pipelines import SpeechToFace
-
-SUFFIXES = (
-    *(".wav", ".flac", ".mp3", ".m4a", ".aac", ".ogg", ".opus", ".webm", ".wma", ".aiff"),
-    *(".oga", ".spx", ".mka", ".aif", ".au", ".caf", ".w64", ".wv", ".tta", ".ape", ".mp2"),
-    *(".ac3", ".amr", ".3gp", ".mp4", ".m4v", ".mkv", ".mov", ".avi", ".wmv", ".flv", ".ts"),
-    *(".mpg", ".mpeg"),
-)
 
 
 @click.command(name="speech2face")
@@ -52,7 +46,7 @@ def command(audio: tuple[Path, ...], compare: Path | None, **arguments: Any) -> 
     are not made again. Pictures are marked as synthetic.
     """
     output, fuse = arguments["output"], arguments["fuse"]
-    items = batch.plan(audio, output, SUFFIXES, fuse, sheets=compare is not None)
+    items = batch.plan(audio, output, RECORDINGS, fuse, sheets=compare is not None)
     original = comparison(compare, arguments["face"], len(items))
     from vox2face.runtime.pipelines import FaceToFace, SpeechToFace, identity
 

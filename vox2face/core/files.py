@@ -45,7 +45,16 @@ SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"\x93NUMPY", "a NumPy array"),
 )
 
-# How the names of pictures end, in lower case, whoever looks for them.
+# How the names of recordings end, in lower case, whoever looks for them. The best first: where a
+# clip is there in several formats, as after converting VoxCeleb2 to wav, one is enough.
+RECORDINGS = (
+    *(".wav", ".flac", ".m4a", ".mp4", ".aac", ".mp3", ".ogg", ".opus", ".webm", ".wma", ".aiff"),
+    *(".oga", ".spx", ".mka", ".aif", ".au", ".caf", ".w64", ".wv", ".tta", ".ape", ".mp2"),
+    *(".ac3", ".amr", ".3gp", ".m4v", ".mkv", ".mov", ".avi", ".wmv", ".flv", ".ts"),
+    *(".mpg", ".mpeg"),
+)
+
+# How the names of pictures end.
 PICTURES = (
     *(
         ".png",

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from vox2face.core.errors import CorpusError, UsageError
+from vox2face.core.files import RECORDINGS
 from vox2face.train.corpus import index, manifest, names, splits, voxceleb_metadata
 
 VOX1 = (
@@ -128,6 +129,12 @@ def test_a_recording_without_sound_hides_no_good_one(
     place = f"local://{tmp_path}" if remote else tmp_path
     made = index.index(index.Sources(voices=place), index.Options(allow_empty=True))
     assert made.manifest.column("path") == ["Abe/1.m4a", "Abe/2.wav"]
+
+
+def test_recordings_are_of_every_kind_that_is_read(tmp_path: Path) -> None:
+    write(tmp_path, *(f"Abe/{kind[1:]}{kind}" for kind in RECORDINGS), data=b"sound")
+    made = index.index(index.Sources(voices=tmp_path), index.Options())
+    assert made.manifest.column("path") == sorted(f"Abe/{kind[1:]}{kind}" for kind in RECORDINGS)
 
 
 def test_splits_of_sf2f_are_rows_modulo_ten() -> None:
