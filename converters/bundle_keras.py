@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 from vox2face.converters.keras.writer import layers_of, write_layers
 from vox2face.converters.maps import weight_map
 from vox2face.converters.verify_bundle import compare_with, stored
-from vox2face.core.errors import BundleError, UsageError
+from vox2face.core.errors import UsageError
 from vox2face.core.files import atomic_file, require_space
 from vox2face.store.bundle import WEIGHTS, Bundle, place_for_export
 
 SUFFIXES = (".h5", ".hdf5")
 
 
-def export_keras(
-    target: Bundle,
-    path: Path,
-    advance: Callable[[str, int, int], None] = lambda stage, done, total: None,
-) -> int:
+def export_keras(target: Bundle, path: Path) -> int:
     """Write a bundle's weights as legacy Keras HDF5; return the number of arrays.
 
     The arrays come back through the inverse of the entry's weight map, under the names and in the
     order of the owner's graph. The finished file is read again and compared with the bundle bit
-    for bit before it is kept. `advance` gets (stage, bytes done, bytes in all). Raises `UsageError`
+    for bit before it is kept. Raises `UsageError`
     for a network that has no graph in Keras, or none without the classifier that the weights lack;
     `BundleError` if the weights were altered.
     """
@@ -36,8 +30,7 @@ def export_keras(
         raise UsageError(
             f"{entry.name} has no graph in Keras that could load the file: use --format onnx."
         )
-    if problems := target.altered([WEIGHTS]):
-        raise BundleError(f"{target.path}: {'; '.join(problems)}. Convert again with --force.")
+    target.require_unaltered([WEIGHTS])
     table = weight_map(entry)
     arrays = table.invert(stored(target.weights))
     if len(arrays) < len(table.rules) and not entry.notop:
@@ -47,17 +40,10 @@ def export_keras(
         )
     total = sum(array.nbytes for array in arrays.values())
     require_space(path.resolve().parent, total, "The Keras file")
-    done = 0
-
-    def written(count: int) -> None:
-        nonlocal done
-        done += count
-        advance("write", done, total)
-
     with atomic_file(path) as unfinished:
         try_space(unfinished, total)
-        write_layers(unfinished, layers_of(arrays), written)
-        compare_with(target, unfinished, partial(advance, "compare"))
+        write_layers(unfinished, layers_of(arrays), total)
+        compare_with(target, unfinished)
     return len(arrays)
 
 

@@ -21,9 +21,9 @@ from vox2face.core.safetensors_header import shapes
 from vox2face.store import bundle as bundles
 from vox2face.store.bundle import Bundle, place_for_export
 from vox2face.zoo.preprocessing import frontend as front_of
-from vox2face.zoo.preprocessing import meaning, raw_input, require_preset
+from vox2face.zoo.preprocessing import raw_input
+from vox2face.zoo.presets import meaning, require_preset, voice_preset
 from vox2face.zoo.registry import load_module, without_values
-from vox2face.zoo.voice_presets import voice_preset
 
 if TYPE_CHECKING:
     from vox2face.zoo.networks.composed import Composed

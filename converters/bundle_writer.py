@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from vox2face.converters.readers.base import LEGACY
 from vox2face.converters.readers.open import WeightFile, open_weights
 from vox2face.converters.safetensors_writer import Move, write
 from vox2face.converters.weight_map import Rule, StoredArray, WeightMap, bare
+from vox2face.core import progress
 from vox2face.core.entry import OUTPUT_ACTIVATIONS, Entry, Space
 from vox2face.core.errors import (
     MappingError,
@@ -31,7 +33,7 @@ from vox2face.core.errors import (
     Vox2FaceError,
     WeightFileError,
 )
-from vox2face.core.files import Progress, atomic_directory, require_space, sha256, signature
+from vox2face.core.files import atomic_directory, require_space, sha256, signature
 from vox2face.core.parity import Report
 from vox2face.core.safetensors_header import described
 from vox2face.store import bundle
@@ -48,10 +50,10 @@ def assemble(job: Job, expected: str | None) -> Converted:
     with contextlib.ExitStack() as stack, ThreadPoolExecutor() as pool:
         file = stack.enter_context(open_weights(job.source, job.state))
         require_keras_reads(job, file)
-        rules, arrays = zip(*paired(entry, file, job.feedback.say), strict=True)
+        rules, arrays = zip(*paired(entry, file, job.say), strict=True)
         digest = pool.submit(sha256, job.source)
         for sentence in file.told:
-            job.feedback.say(f"{printable(job.source)}: {sentence}")
+            job.say(f"{printable(job.source)}: {sentence}")
         size = sum(array.nbytes for array in arrays)
         needed = size * (3 if job.onnx else 2)  # one of them only while values are read
         require_space(job.target.resolve().parent, needed, "The bundle")
@@ -70,13 +72,13 @@ def assemble(job: Job, expected: str | None) -> Converted:
 
             form = bundle_onnx.Form(preset)
             tracing = pool.submit(bundle_onnx.traced, entry, held, form)  # beside the writing
-        written = write(moves, weights, stamp, job.feedback.progress("write"))
+        written = write(moves, weights, stamp)
         source = provenance(job, file, digest.result())
         if signature(job.source) != file.signature:
             raise WeightFileError(f"{job.source} has changed while it was read: try again.")
         if expected not in (None, source["sha256"]):
             raise Vox2FaceError(f"{job.source} changed since its download: delete it, try again.")
-        job.feedback.say(identity(source))
+        job.say(identity(source))
         if entry.kind == "face-encoder":
             space = replace(entry.own_space, digest=embedding_digest(weights, entry.classifier))
         config = bundle.describe(entry, preset, space, source, entry.offered(held))
@@ -147,7 +149,7 @@ def ending(job: Job, file: WeightFile) -> str:
         raise WeightFileError(f"{file.path} says that it ends in {stamped!r}, which is unknown.")
     if not stamped and "entry" in file.stamp and not job.output_activation:
         ends = OUTPUT_ACTIVATIONS[entry.output_activation]
-        job.feedback.say(
+        job.say(
             f"{file.path} was written by vox2face 0.1.0, which did not say what a network ends in: "
             f"the published one ends {ends}."
         )
@@ -156,7 +158,7 @@ def ending(job: Job, file: WeightFile) -> str:
     if found != entry.output_activation:
         ends, published = (OUTPUT_ACTIVATIONS[end] for end in (found, entry.output_activation))
         why = "as asked for" if job.output_activation else "as the file tells"
-        job.feedback.say(f"The network ends {ends}, {why}; the published one ends {published}.")
+        job.say(f"The network ends {ends}, {why}; the published one ends {published}.")
     return found
 
 
@@ -244,8 +246,7 @@ def proven(job: Job, entry: Entry, moves: list[Move], weights: Path, onnx: Path 
         return Report(verify="none")
     keras = job.source if job.verify == "keras" else None
     arrays = original(job.entry, moves)
-    progress = job.feedback.progress("prove")
-    return proven_arrays(entry, entry.preprocess, arrays, weights, onnx, keras, progress)
+    return proven_arrays(entry, entry.preprocess, arrays, weights, onnx, keras)
 
 
 def proven_arrays(
@@ -255,12 +256,12 @@ def proven_arrays(
     weights: Path,
     onnx: Path | None,
     keras: Path | None = None,
-    progress: Progress = lambda done, total: None,
 ) -> Report:
     """Return the proof of weights against the arrays they came from, or raise `ParityError`."""
     from vox2face.converters.verify import prove
 
-    report = prove(entry, preset, arrays, weights, onnx, keras, progress)
+    steps = partial(progress.advance, "prove")
+    report = prove(entry, preset, arrays, weights, onnx, keras, steps)
     if not report.ok:
         raise ParityError(f"{report.verdict()} No bundle was written.", report)
     return report

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
-from vox2face.converters.job import Converted, Feedback, Job
+from vox2face.converters.job import Converted, Job
 from vox2face.converters.maps import weight_map
 from vox2face.core import extras
 from vox2face.core.entry import Entry, Source, Space
@@ -28,7 +29,7 @@ def convert(
     output_activation: str = "",
     state: str = "",
     space: Space | None = None,
-    feedback: Feedback | None = None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Converted:
     """Turn a weight file into a proven bundle.
 
@@ -38,31 +39,31 @@ def convert(
     model.onnx if the `onnx` extra is there; True insists. `output_activation` is what the network
     ends in, "linear", "relu" or "sigmoid", if neither the file tells nor the entry is right;
     `state` is the key of the state dict to take from a checkpoint that holds several; `space` is
-    whose embeddings a voice encoder gives or a decoder takes, if not those that the
-    entry names. Raises a `Vox2FaceError`, leaving nothing behind, if anything is wrong.
+    whose embeddings a voice encoder gives or a decoder takes, if not those that the entry names.
+    `say` gets sentences about what is done. Raises a `Vox2FaceError`, leaving nothing behind, if
+    anything is wrong.
     """
-    feedback = feedback or Feedback()
     target = out or bundle.default_path(entry)
     require_choosable(entry, output_activation)
     published = choose(entry, weights, top)
-    onnx = decide(entry, target, onnx, verify, force, feedback)
+    onnx = decide(entry, target, onnx, verify, force, say)
     weights = weights or published.embedded or published.installed
     if weights is None and not published.urls:
         raise UsageError(
             f"{entry.name} has no weights that can be fetched: name a file of yours, or load the "
             "network with pretrained=False."
         )
-    fetched = None if weights else fetch(published, feedback.progress("download"))
+    fetched = None if weights else fetch(published)
     if fetched and fetched.first:
-        feedback.say(published.licence.notice)
+        say(published.licence.notice)
         if not published.sha256:
-            feedback.say(f"No hash is published; pinned sha256 {fetched.sha256}.")
+            say(f"No hash is published; pinned sha256 {fetched.sha256}.")
     path = weights or (fetched.path if fetched else Path())
     require_weight_file(path)
     from vox2face.converters.bundle_writer import assemble
 
     chosen = (output_activation, state, space)
-    job = Job(entry, published, path, target, onnx, verify, force, feedback, *chosen)
+    job = Job(entry, published, path, target, onnx, verify, force, say, *chosen)
     try:
         return assemble(job, fetched.sha256 if fetched else None)
     except (WeightFileError, MappingError) as error:
@@ -97,7 +98,7 @@ def decide(
     onnx: bool | None,
     verify: str,
     force: bool,
-    feedback: Feedback,
+    say: Callable[[str], None],
 ) -> bool:
     """Check everything that can be refused before any work; return whether to write ONNX."""
     if verify not in VERIFICATIONS:
@@ -111,7 +112,7 @@ def decide(
     if onnx:
         extras.require("onnx", "--onnx")
     if onnx is None and not extras.has("onnx"):
-        feedback.say("No ONNX file is written: pip install 'vox2face[onnx]' brings what it needs.")
+        say("No ONNX file is written: pip install 'vox2face[onnx]' brings what it needs.")
     written = extras.has("onnx") if onnx is None else onnx
     if written:
         text_of(target.resolve())

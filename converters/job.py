@@ -1,4 +1,4 @@
-"""What a conversion is asked to do, and whom it tells how far it is."""
+"""What a conversion is asked to do, and what comes of it."""
 
 from __future__ import annotations
 
@@ -11,21 +11,9 @@ from vox2face.core.entry import Entry, Source, Space
 from vox2face.core.parity import Report
 
 
-@dataclass
-class Feedback:
-    """Where a conversion tells what it does: sentences to `say`, bytes (stage, done, total)."""
-
-    say: Callable[[str], None] = lambda text: None
-    advance: Callable[[str, int, int], None] = lambda stage, done, total: None
-
-    def progress(self, stage: str) -> Callable[[int, int], None]:
-        """Return the progress function of one stage."""
-        return lambda done, total: self.advance(stage, done, total)
-
-
 @dataclass(frozen=True)
 class Job:
-    """One conversion, all questions settled."""
+    """One conversion, all questions settled; `say` gets sentences about what is done."""
 
     entry: Entry
     published: Source
@@ -34,7 +22,7 @@ class Job:
     onnx: bool
     verify: str
     force: bool
-    feedback: Feedback
+    say: Callable[[str], None]
     output_activation: str = ""
     state: str = ""
     space: Space | None = None

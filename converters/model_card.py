@@ -8,7 +8,7 @@ from typing import Any
 from vox2face.core.entry import Entry, Licence, Space
 from vox2face.core.parity import Report
 from vox2face.store.bundle import ONNX
-from vox2face.zoo.preprocessing import meaning
+from vox2face.zoo.presets import meaning
 
 TEMPLATE = """\
 ---
@@ -67,10 +67,7 @@ import vox2face
 {citation}"""
 
 # The hub's tasks, by kind of model
-PIPELINES = {
-    "face-encoder": "image-feature-extraction",
-    "voice-encoder": "feature-extraction",
-}
+PIPELINES = {"face-encoder": "image-feature-extraction", "voice-encoder": "feature-extraction"}
 
 # What a card says, by kind of model
 TEXTS = {

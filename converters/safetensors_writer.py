@@ -20,8 +20,8 @@ import numpy as np
 
 from vox2face.converters.ops import OPS, Array, fill
 from vox2face.converters.weight_map import Rule
+from vox2face.core import progress
 from vox2face.core.errors import Vox2FaceError, WeightFileError
-from vox2face.core.files import Progress
 from vox2face.core.safetensors_header import FLOAT32, described, header
 
 BLOCK = 1 << 23  # bytes of a block, of which there are a few in memory
@@ -50,18 +50,17 @@ class Block:
     source: Array
 
 
-def write(moves: Sequence[Move], path: Path, metadata: dict[str, str], progress: Progress) -> str:
+def write(moves: Sequence[Move], path: Path, metadata: dict[str, str]) -> str:
     """Write the tensors of `moves`, in their order, as one safetensors file; return its sha256.
 
     Every block is read back from the file, compared bit for bit and hashed. Raises
     `WeightFileError` if a value is NaN or infinite, and `Vox2FaceError` if the file differs.
-    `progress` gets bytes done and total.
     """
     head = header(((move.rule.target, move.view.shape) for move in moves), metadata)
     digest = hashlib.sha256(head)
     with path.open("w+b") as file:
         file.write(head)
-        for block, values in copies(moves, progress):
+        for block, values in copies(moves, "write"):
             place = file.tell()
             file.write(values.data)
             file.seek(place)
@@ -70,12 +69,12 @@ def write(moves: Sequence[Move], path: Path, metadata: dict[str, str], progress:
     return digest.hexdigest()
 
 
-def compare(moves: Sequence[Move], path: Path, progress: Progress) -> None:
+def compare(moves: Sequence[Move], path: Path) -> None:
     """Compare every value of a safetensors file with its source, bit for bit."""
     require_tensors(moves, path)
     held = described(path)
     with path.open("rb") as file:
-        for block, values in copies(moves, progress):
+        for block, values in copies(moves, "compare"):
             if block.start == 0:
                 file.seek(held[block.move.rule.target].start)
             read_back(path, file, block, values)
@@ -96,14 +95,14 @@ def blocks(moves: Sequence[Move]) -> Iterator[Block]:
             yield Block(move, start, move.view[start : start + rows])
 
 
-def copies(moves: Sequence[Move], progress: Progress) -> Iterator[tuple[Block, Array]]:
+def copies(moves: Sequence[Move], stage: str) -> Iterator[tuple[Block, Array]]:
     """Yield (block, its values in the tensor's layout) in order; threads copy a few ahead."""
     done, total = 0, sum(move.array.nbytes for move in moves)
     for block, copy in ahead(moves):
         values = copy.result()
         yield block, values
         done += values.nbytes
-        progress(done, total)
+        progress.advance(stage, done, total)
         if block.start + len(values) == len(block.move.view):
             release(block.move.array)
 
@@ -133,7 +132,13 @@ def copied(block: Block) -> Array:
     values = np.empty(block.source.shape, np.float32)
     fill(values, block.source)
     if not (np.isfinite(values.min()) and np.isfinite(values.max())):
-        raise WeightFileError(non_finite(block, values))
+        bad = np.argwhere(~np.isfinite(values))[0]
+        bad[0] += block.start
+        place = ", ".join(str(i) for i in bad)
+        raise WeightFileError(
+            f"{block.move.rule.source} holds NaN or infinite values (first at [{place}] of "
+            f"{block.move.rule.target}): the weights are damaged, get the file again."
+        )
     return values
 
 
@@ -146,14 +151,3 @@ def read_back(path: Path, file: BinaryIO, block: Block, values: Array) -> Array:
             f"{path} reads back other values in {block.move.rule.target} than its source has."
         )
     return held
-
-
-def non_finite(block: Block, values: Array) -> str:
-    """Say which source array holds NaN or infinite values, and where the first one is."""
-    bad = np.argwhere(~np.isfinite(values))[0]
-    bad[0] += block.start
-    place = ", ".join(str(i) for i in bad)
-    return (
-        f"{block.move.rule.source} holds NaN or infinite values (first at [{place}] of "
-        f"{block.move.rule.target}): the weights are damaged, get the file again."
-    )

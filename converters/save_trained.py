@@ -23,7 +23,7 @@ from vox2face.core.errors import UsageError
 from vox2face.core.files import atomic_directory, sha256
 from vox2face.core.safetensors_header import shapes
 from vox2face.store import bundle as bundles
-from vox2face.zoo.preprocessing import require_preset
+from vox2face.zoo.presets import require_preset
 from vox2face.zoo.registry import build, options, sized
 from vox2face.zoo.registry import entry as find_entry
 
@@ -124,7 +124,7 @@ def fill(
     """Write all files of a bundle and prove it."""
     moves = [Move(Rule(k, k, "copy", v.shape), v) for k, v in tensors.items()]
     weights, graph_file = folder / bundles.WEIGHTS, folder / bundles.ONNX
-    digest = write(moves, weights, tensor_metadata(entry, preset, space), lambda done, total: None)
+    digest = write(moves, weights, tensor_metadata(entry, preset, space))
     entry = sized(entry, shapes(weights))
     source: dict[str, Any] = {
         "key": entry.source.key,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -14,26 +13,21 @@ from vox2face.converters.ops import Array
 from vox2face.converters.readers.open import open_weights
 from vox2face.converters.safetensors_writer import Move, compare
 from vox2face.converters.verify import prove
+from vox2face.core import progress
 from vox2face.core.errors import BundleError
-from vox2face.core.files import Progress
 from vox2face.core.parity import Report
 from vox2face.core.safetensors_header import described
 from vox2face.store.bundle import Bundle
 
 
-def check(
-    bundle: Bundle,
-    original: Path | None = None,
-    advance: Callable[[str, int, int], None] = lambda stage, done, total: None,
-) -> Report:
+def check(bundle: Bundle, original: Path | None = None) -> Report:
     """Prove a bundle again and return the report.
 
     The arrays of the original layout come back through the inverse of the weight map, so the
     original file is not needed; where it is given, all weights are compared with it bit for bit.
     Raises `BundleError` if a file was altered.
     """
-    if problems := bundle.altered():
-        raise BundleError(f"{bundle.path}: {'; '.join(problems)}. Convert again with --force.")
+    bundle.require_unaltered()
     if bundle.outdated_onnx and bundle.has_onnx:
         raise BundleError(
             f"{bundle.onnx} was written by vox2face 0.1.0, in which this network lacked its "
@@ -41,12 +35,12 @@ def check(
         )
     model = bundle.entry
     if original is not None:
-        compare_with(bundle, original, partial(advance, "compare"))
+        compare_with(bundle, original)
     table = weight_map(model)
     arrays = table.invert(stored(bundle.weights)) if table.reference else {}
     onnx = bundle.onnx if bundle.has_onnx else None
-    progress = partial(advance, "prove")
-    return prove(model, bundle.preset, arrays, bundle.weights, onnx, progress=progress)
+    steps = partial(progress.advance, "prove")
+    return prove(model, bundle.preset, arrays, bundle.weights, onnx, progress=steps)
 
 
 def stored(weights: Path) -> dict[str, Array]:
@@ -57,9 +51,9 @@ def stored(weights: Path) -> dict[str, Array]:
     }
 
 
-def compare_with(bundle: Bundle, original: Path, progress: Progress) -> None:
+def compare_with(bundle: Bundle, original: Path) -> None:
     """Raise unless the bundle holds exactly the values of an original file."""
     with open_weights(original) as file:
         rules, arrays = zip(*paired(bundle.entry, file), strict=True)
         moves = list(map(Move, rules, file.values(arrays)))
-        compare(moves, bundle.weights, progress)
+        compare(moves, bundle.weights)

@@ -306,7 +306,8 @@ def pair_by_order(
     problems = []
     if len(arrays) != len(rules):
         problems.append(f"the file has {len(arrays)} arrays, expected are {len(rules)}")
-    layers, wanted = (unique(a.layer for a in arrays), unique(layers_of(rules)))
+    layers = list(dict.fromkeys(array.layer for array in arrays))
+    wanted = list(dict.fromkeys(layers_of(rules)))
     if set(layers) == set(wanted) and layers != wanted:
         moved = next(
             i for i, pair in enumerate(zip(layers, wanted, strict=True)) if len({*pair}) > 1
@@ -324,11 +325,6 @@ def pair_by_order(
 def layers_of(rules: Iterable[Rule]) -> list[str]:
     """Return the layer of every rule."""
     return [rule.source.rsplit("/", 1)[0] for rule in rules]
-
-
-def unique(names: Iterable[str]) -> list[str]:
-    """Return the names without repetitions, in order."""
-    return list(dict.fromkeys(names))
 
 
 PAIRINGS = {"name": pair_by_name, "order": pair_by_order}

@@ -17,7 +17,7 @@ from vox2face.media.audio import FULL_SCALE, RATE
 from vox2face.train import storage
 
 if TYPE_CHECKING:
-    from vox2face.zoo.voice_presets import VoicePreset
+    from vox2face.zoo.presets import VoicePreset
 
 
 def read_clip(place: str) -> NDArray[np.float32]:

@@ -13,31 +13,18 @@ from typing import TYPE_CHECKING, Any
 from vox2face.core.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from vox2face.converters.save_trained import save
-    from vox2face.core.errors import Vox2FaceError
-    from vox2face.media.decoded_face import Face
-    from vox2face.runtime.class_names import decode_predictions
-    from vox2face.runtime.face_decoder import FaceDecoder
-    from vox2face.runtime.face_encoder import FaceEncoder
-    from vox2face.runtime.load import load
-    from vox2face.runtime.pipelines import FaceToFace, SpeechToFace
-    from vox2face.runtime.voice_encoder import VoiceEncoder
-    from vox2face.zoo.registry import entry, list_models
-
-__all__ = [
-    "Face",
-    "FaceDecoder",
-    "FaceEncoder",
-    "FaceToFace",
-    "SpeechToFace",
-    "VoiceEncoder",
-    "Vox2FaceError",
-    "decode_predictions",
-    "entry",
-    "list_models",
-    "load",
-    "save",
-]
+    from vox2face.converters.save_trained import save as save
+    from vox2face.core.errors import Vox2FaceError as Vox2FaceError
+    from vox2face.media.decoded_face import Face as Face
+    from vox2face.runtime.class_names import decode_predictions as decode_predictions
+    from vox2face.runtime.face_decoder import FaceDecoder as FaceDecoder
+    from vox2face.runtime.face_encoder import FaceEncoder as FaceEncoder
+    from vox2face.runtime.load import load as load
+    from vox2face.runtime.pipelines import FaceToFace as FaceToFace
+    from vox2face.runtime.pipelines import SpeechToFace as SpeechToFace
+    from vox2face.runtime.voice_encoder import VoiceEncoder as VoiceEncoder
+    from vox2face.zoo.registry import entry as entry
+    from vox2face.zoo.registry import list_models as list_models
 
 if importlib.util.find_spec("vox2face.zoo") is None:
     raise ImportError(

@@ -16,7 +16,7 @@ from vox2face.core.entry import Architecture, Entry, Space
 from vox2face.core.errors import BundleError, UsageError, Vox2FaceWarning
 from vox2face.core.safetensors_header import FLOAT32, Stored, damaged, stored
 from vox2face.zoo.catalog import ENTRIES
-from vox2face.zoo.preprocessing import require_preset
+from vox2face.zoo.presets import require_preset
 
 if TYPE_CHECKING:
     from torch import nn

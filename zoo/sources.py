@@ -8,12 +8,9 @@ VGG_FACE_TERMS = Licence(
     identifier="other",
     name="vgg-face-non-commercial",
     url="https://www.robots.ox.ac.uk/~vgg/software/vgg_face/",
-    notice=(
-        "The VGG-Face weights come from the Visual Geometry Group, University of Oxford, for "
-        "non-commercial research only. vox2face converts your own copy; do not redistribute "
-        "converted weights without checking those terms."
-    ),
-    redistributable=False,
+    notice="The VGG-Face weights come from the Visual Geometry Group, University of Oxford, for "
+    "non-commercial research only. vox2face converts your own copy; do not redistribute "
+    "converted weights without checking those terms.",
 )
 
 VGG_FACE_PAPER = """\
@@ -44,22 +41,18 @@ VGGFACE2_TERMS = Licence(
     identifier="other",
     name="vggface2",
     url="https://github.com/ox-vgg/vgg_face2",
-    notice=(
-        "The weights were trained on VGGFace2 by the Visual Geometry Group, University of Oxford; "
-        "its members name CC BY-SA for the data and the models (ox-vgg/vgg_face2#49), while the "
-        "owner of this copy refers to the group's page. Check those terms before you redistribute "
-        "converted weights or use them commercially."
-    ),
+    notice="The weights were trained on VGGFace2 by the Visual Geometry Group, University of "
+    "Oxford; its members name CC BY-SA for the data and the models (ox-vgg/vgg_face2#49), "
+    "while the owner of this copy refers to the group's page. Check those terms before you "
+    "redistribute converted weights or use them commercially.",
 )
 
 FACE_API_TERMS = Licence(
     identifier="mit",
     name="MIT",
     url="https://github.com/vladmandic/face-api/blob/main/LICENSE",
-    notice=(
-        "MIT licence, copyright Vladimir Mandic; dlib's own weights, which face-api rounded, are "
-        "in the public domain (CC0)."
-    ),
+    notice="MIT licence, copyright Vladimir Mandic; dlib's own weights, which face-api rounded, "
+    "are in the public domain (CC0).",
     redistributable=True,
 )
 
@@ -108,11 +101,9 @@ NAMES_TERMS = Licence(
     identifier="other",
     name="keras-vggface-names",
     url="https://github.com/rcmalli/keras-vggface",
-    notice=(
-        "The lists of names come with keras-vggface, whose code is under the MIT licence; the "
-        "names are those of the VGG Face and VGGFace2 datasets, whose terms apply. vox2face "
-        "fetches them and ships none."
-    ),
+    notice="The lists of names come with keras-vggface, whose code is under the MIT licence; the "
+    "names are those of the VGG Face and VGGFace2 datasets, whose terms apply. vox2face "
+    "fetches them and ships none.",
 )
 
 
@@ -199,21 +190,17 @@ SPEECH_TO_FACE_TERMS = Licence(
     identifier="other",
     name="speech-to-face-checkpoints",
     url="https://github.com/Kacper-Pietkun/Speech-to-face",
-    notice=(
-        "The code of the Speech-to-face repository is under the MIT licence; for its checkpoints, "
-        "trained on VoxCeleb, HQ-VoxCeleb and embeddings of VGG-Face, it states no terms, and "
-        "those of the data and of VGG-Face (non-commercial research) apply. Ask its authors before "
-        "you redistribute converted weights."
-    ),
+    notice="The code of the Speech-to-face repository is under the MIT licence; for its "
+    "checkpoints, trained on VoxCeleb, HQ-VoxCeleb and embeddings of VGG-Face, it states "
+    "no terms, and those of the data and of VGG-Face (non-commercial research) apply. Ask "
+    "its authors before you redistribute converted weights.",
 )
 OWN_TERMS = Licence(
     identifier="other",
     name="own-weights",
     url="https://github.com/vox2face/vox2face",
-    notice=(
-        "Weights of your own. The terms of the data and of the face encoder they were trained with "
-        "apply."
-    ),
+    notice="Weights of your own. The terms of the data and of the face encoder they were trained "
+    "with apply.",
 )
 APACHE = Licence(
     identifier="apache-2.0",

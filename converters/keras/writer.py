@@ -5,7 +5,7 @@ Layout: keras/src/legacy/saving/legacy_h5_format.py; contiguous, uncompressed fl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from itertools import groupby
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import numpy as np
 from vox2face.converters.ops import Array
 from vox2face.converters.readers.base import row_blocks
 from vox2face.converters.weight_map import Rule
+from vox2face.core import progress
 from vox2face.core.files import atomic_file
 
 KERAS_VERSION = "2.2.4"
@@ -31,14 +32,12 @@ def write_keras(path: Path, layers: Layers) -> None:
         write_layers(partial, layers)
 
 
-def write_layers(
-    path: Path, layers: Layers, progress: Callable[[int], None] = lambda done: None
-) -> None:
-    """Write layers to a new file in place; `progress` gets the bytes of each block written.
+def write_layers(path: Path, layers: Layers, total: int = 0) -> None:
+    """Write layers, of so many bytes, to a new file in place.
 
     Arrays may be views in any order of memory: they are copied block by block.
     """
-    names = []
+    names, done = [], 0
     with h5py.File(path, "w") as file:
         for layer, arrays in layers:
             names.append(layer.encode())
@@ -49,10 +48,12 @@ def write_layers(
                 dataset = group.create_dataset(name, array.shape, dtype="<f4")
                 for index in row_blocks(array.shape, BLOCK):
                     dataset[index] = array[index]
-                    progress(array[index].nbytes)
+                    done += array[index].nbytes
+                    progress.advance("write", done, total)
         file.attrs["layer_names"] = np.array(names)
         file.attrs["backend"] = b"tensorflow"
         file.attrs["keras_version"] = KERAS_VERSION.encode()
+    progress.close()
 
 
 def layers_of(arrays: Mapping[str, Array]) -> Layers:

@@ -14,13 +14,14 @@ import time
 import zipfile
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import astuple, fields
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 
-from vox2face.converters.readers.base import EXPANSION, GREEDY, Opened, Tick, explained
+from vox2face.converters.readers.base import EXPANSION, GREEDY, Declared, Opened, explained
 from vox2face.core.errors import Vox2FaceError, WeightFileError
 from vox2face.core.files import FULL_DISK, identify, signature
 from vox2face.core.safetensors_header import header
@@ -28,7 +29,6 @@ from vox2face.core.safetensors_header import header
 SECONDS, RATE = 5, 20 << 20  # of computing: for any file, and bytes declared for each one more
 MEMORY = 400 << 20  # bytes, beside twice the declared ones
 MOST: list[int] = []  # the bytes that this process may take, where it has to look itself
-EVERY = 0.5  # seconds between two signs of life
 PYTORCH = "a PyTorch file"
 READERS = {  # by what `identify` says; tfjs for all others
     "HDF5": "keras.reader",
@@ -38,55 +38,40 @@ READERS = {  # by what `identify` says; tfjs for all others
 }
 
 
-class Voice:
-    """Says messages to the process that asked; `tick` is a sign of life, now and then."""
-
-    def __init__(self, out: TextIO) -> None:
-        self.out, self.last = out, 0.0
-
-    def say(self, **message: Any) -> None:
-        """Say one message."""
-        self.out.write(json.dumps(message) + "\n")
-        self.out.flush()
-
-    def tick(self) -> None:
-        """Say that work goes on, if that has not been said for a while."""
-        if time.monotonic() - self.last > EVERY:
-            self.last = time.monotonic()
-            self.say(kind="tick")
-
-
 def main(arguments: Sequence[str]) -> None:
     """Read the file that is named, answer, and write values as long as they are asked for."""
-    voice = Voice(os.fdopen(os.dup(1), "w"))
+    answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a library prints is no answer
+
+    def say(**message: Any) -> None:
+        print(json.dumps(message), file=answers, flush=True)
+
     path, state = Path(arguments[0]), arguments[1]
     try:
         with explained(path):
-            voice.tick()
-            reader = reader_of(path, voice.tick, state)  # imports before the limits
+            reader = reader_of(path, state)  # imports before the limits
             before = signature(path)
             limit(held(path))
             with reader as file:
                 size = sum(p.stat().st_size for p in (path, *file.parts))
                 file.checked(size)
                 limit(sum(array.nbytes for array in file.arrays))
-                voice.say(**described(file, size), signature=before)
+                say(**described(file), kind="opened", size=size, signature=before)
                 for line in sys.stdin:
                     asked = json.loads(line)
-                    write(file, asked["arrays"], Path(asked["spool"]), voice.tick)
+                    write(file, asked["arrays"], Path(asked["spool"]))
                     if signature(path) != before:
                         raise WeightFileError("it has changed while it was read: try again")
-                    voice.say(kind="written")
+                    say(kind="written")
     except Vox2FaceError as error:
-        voice.say(kind="refused", words=str(error))
+        say(kind="refused", words=str(error))
     except OSError as error:
         if error.errno not in FULL_DISK:
             raise
-        voice.say(kind="disk", number=error.errno)
+        say(kind="disk", number=error.errno)
 
 
-def reader_of(path: Path, tick: Tick, state: str) -> AbstractContextManager[Opened]:
+def reader_of(path: Path, state: str) -> AbstractContextManager[Opened]:
     """Return the reader of a file by its kind; those that are not needed are not imported."""
     kind = identify(path)
     if kind == "a zip archive" and is_pytorch(path):
@@ -94,8 +79,7 @@ def reader_of(path: Path, tick: Tick, state: str) -> AbstractContextManager[Open
     if state and kind != PYTORCH:
         raise WeightFileError("it has no state dicts: --state chooses among those of PyTorch")
     module = import_module(f"vox2face.converters.readers.{READERS.get(kind, 'tfjs')}")
-    given = (path, tick, state) if kind == PYTORCH else (path, tick)
-    reader: AbstractContextManager[Opened] = module.opened(*given)
+    reader: AbstractContextManager[Opened] = module.opened(path, *([state] if state else []))
     return reader
 
 
@@ -162,22 +146,16 @@ def data() -> int | None:
         return None
 
 
-def described(file: Opened, size: int) -> dict[str, Any]:
+def described(file: Opened) -> dict[str, Any]:
     """Return everything about a file but its values, as plain data."""
     return {
-        "kind": "opened",
-        "format": file.format,
-        "named": file.named,
-        "size": size,
+        **{field.name: getattr(file, field.name) for field in fields(Declared)},
         "parts": [str(path) for path in file.parts],
-        "facts": file.facts,
-        "stamp": file.stamp,
-        "told": list(file.told),
-        "arrays": [(a.layer, a.name, a.path, a.shape) for a in file.arrays],
+        "arrays": [astuple(array) for array in file.arrays],
     }
 
 
-def write(file: Opened, numbers: Sequence[int], target: Path, tick: Tick) -> None:
+def write(file: Opened, numbers: Sequence[int], target: Path) -> None:
     """Write arrays as a safetensors file in which each is named by its number."""
     with target.open("xb") as spool:
         spool.write(header((str(n), file.arrays[n].shape) for n in numbers))
@@ -185,7 +163,6 @@ def write(file: Opened, numbers: Sequence[int], target: Path, tick: Tick) -> Non
             array, start = file.arrays[number], spool.tell()
             for block in file.blocks(number):
                 spool.write(np.ascontiguousarray(block, "<f4").data)
-                tick()
             if spool.tell() - start != array.nbytes:
                 raise WeightFileError(f"{array.path} holds other values than it declares")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,6 @@ from vox2face.core.errors import Vox2FaceError, WeightFileError
 from vox2face.core.files import FULL_DISK, size_text
 
 Values = NDArray[np.float32]
-Tick = Callable[[], None]
 Blocks: TypeAlias = Iterator[NDArray[Any]]
 
 LEGACY = "legacy Keras HDF5"  # the format that every Keras reads
@@ -32,27 +31,43 @@ GREEDY = 3  # the exit code of a reader that takes too much memory
 # Arrays that count batches in training and are no weights.
 COUNTERS = {"num_batches_tracked"}
 
+# bfloat16, which NumPy does not know, is the upper half of a float32
+KINDS: dict[str, np.dtype[Any]] = {
+    "float32": np.dtype("<f4"),
+    "float64": np.dtype("<f8"),
+    "float16": np.dtype("<f2"),
+    "bfloat16": np.dtype("<u2"),
+}
 
-@dataclass(frozen=True)
-class Opened:
-    """An open file: `arrays` in its own order, checked but not read.
 
-    `blocks(number)` gives the values of an array from its first to its last, C order, as arrays of
-    float32. `format` names the format for people. `parts` are further files
-    that belong to it. `named` is False if the file does not know its layers' names, so that only
-    their order can pair them. `facts` are the numbers that a training checkpoint has beside its
-    weights, `stamp` is the text that a file has about itself, `told` are sentences about what was
-    chosen or changed.
+@dataclass(frozen=True, kw_only=True)
+class Declared:
+    """What a weight file says of itself: `arrays` in its own order, checked but not read.
+
+    `format` names the format for people. `parts` are further files that belong to it. `named` is
+    False if the file does not know its layers' names, so that only their order can pair them.
+    `facts` are the numbers that a training checkpoint has beside its weights, `stamp` is the text
+    that a file has about itself, `told` are sentences about what was chosen or changed.
     """
 
     format: str
     arrays: Sequence[StoredArray]
-    blocks: Callable[[int], Blocks]
     named: bool = True
     parts: Sequence[Path] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
     stamp: Mapping[str, str] = field(default_factory=dict)
     told: Sequence[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened(Declared):
+    """An open file.
+
+    `blocks(number)` gives the values of an array from its first to its last, C order, as arrays of
+    float32.
+    """
+
+    blocks: Callable[[int], Blocks]
 
     def checked(self, size: int) -> Opened:
         """Return this if its declarations are plausible as a whole for `size` bytes, or raise."""
@@ -143,13 +158,24 @@ def row_blocks(shape: tuple[int, ...], limit: int) -> Iterator[tuple[slice, ...]
         yield (slice(start, min(start + step, shape[0])), *(slice(None),) * (len(shape) - 1))
 
 
-def file_blocks(path: Path, offset: int, length: int) -> Iterator[bytes]:
-    """Yield `length` bytes of a file from `offset` on; raise if it has become shorter."""
-    with path.open("rb") as file:
-        file.seek(offset)
-        while length:
-            block = file.read(min(BLOCK, length))
-            if not block:
-                raise WeightFileError(f"{path} has become shorter while it was read")
-            length -= len(block)
-            yield block
+def checked_kind(name: str, kind: str) -> str:
+    """Return the type of a tensor's values if they can become float32, or raise."""
+    if kind not in KINDS:
+        raise WeightFileError(
+            f"{name} holds {kind} values: expected is float32, float64, float16 or bfloat16"
+        )
+    return kind
+
+
+def widened(values: NDArray[Any]) -> NDArray[Any]:
+    """Return values as float32; 16-bit integers are bfloat16."""
+    if values.dtype == KINDS["bfloat16"]:
+        return (values.astype("<u4") << 16).view("<f4")
+    with np.errstate(over="ignore"):
+        return values.astype("<f4", copy=False)
+
+
+def words(kinds: Iterable[str]) -> tuple[str, ...]:
+    """Return the sentence that says which values become float32, if any do."""
+    other = sorted({*kinds} - {"float32"})
+    return (f"Its values of {', '.join(other)} are converted to float32.",) if other else ()

@@ -7,28 +7,22 @@ accepted its shape.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from vox2face.converters.readers.base import LEGACY, Values, row_blocks
+from vox2face.converters.readers.base import Declared, Values
 from vox2face.converters.readers.sandbox import Child
 from vox2face.converters.weight_map import StoredArray
 from vox2face.core.errors import WeightFileError
 from vox2face.core.files import ACCEPTED, full_disk_explained, identify, require_weight_file
 from vox2face.core.safetensors_header import described
 
-__all__ = ["LEGACY", "WeightFile", "open_weights", "row_blocks"]
-
 # What `identify` says of files that hold weights
-READ = (
-    *("HDF5", "a PyTorch file", "a zip archive"),
-    *("a safetensors file", "a JSON file"),
-)
+READ = (*("HDF5", "a PyTorch file", "a zip archive"), *("a safetensors file", "a JSON file"))
 
 # What can be done about files that hold weights in a form that is not read.
 ADVICE = {
@@ -46,9 +40,9 @@ ADVICE = {
 }
 
 
-@dataclass(frozen=True)
-class WeightFile:
-    """An open weight file; see `vox2face.converters.readers.base.Opened` for what it says.
+@dataclass(frozen=True, kw_only=True)
+class WeightFile(Declared):
+    """An open weight file.
 
     `size` are the bytes of the file and its parts, `signature` is that of the file when it was
     opened.
@@ -56,15 +50,8 @@ class WeightFile:
 
     path: Path
     child: Child
-    format: str
-    named: bool
     size: int
     signature: list[int]
-    arrays: tuple[StoredArray, ...]
-    parts: tuple[Path, ...]
-    facts: Mapping[str, Any]
-    stamp: Mapping[str, str]
-    told: tuple[str, ...]
 
     def values(self, arrays: Sequence[StoredArray], folder: Path | None = None) -> list[Values]:
         """Return the float32 values of arrays, as maps of a temporary file of ours.
@@ -107,18 +94,8 @@ def open_weights(path: Path, state: str = "") -> Iterator[WeightFile]:
     child = Child(path, state)
     try:
         found = child.answer()
-        yield WeightFile(
-            path,
-            child,
-            found["format"],
-            found["named"],
-            found["size"],
-            found["signature"],
-            tuple(StoredArray(a, b, c, tuple(shape)) for a, b, c, shape in found["arrays"]),
-            tuple(map(Path, found["parts"])),
-            found["facts"],
-            found["stamp"],
-            tuple(found["told"]),
-        )
+        arrays = tuple(StoredArray(a, b, c, tuple(d)) for a, b, c, d in found.pop("arrays"))
+        parts, told = tuple(map(Path, found.pop("parts"))), tuple(found.pop("told"))
+        yield WeightFile(path=path, child=child, arrays=arrays, parts=parts, told=told, **found)
     finally:
         child.end()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import io
 import math
 import pathlib
 import pickle
@@ -23,16 +22,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from vox2face.converters.readers.base import (
-    BLOCK,
-    COUNTERS,
-    Blocks,
-    Opened,
-    Tick,
-    checked_shape,
-    row_blocks,
-)
-from vox2face.converters.readers.floats import checked_kind, words
+from vox2face.converters.readers import base
+from vox2face.converters.readers.base import COUNTERS, Blocks, Opened, checked_shape
 from vox2face.converters.readers.zip_archive import require_sound
 from vox2face.converters.weight_map import StoredArray, split_name
 from vox2face.core.errors import WeightFileError
@@ -67,12 +58,12 @@ Tensors = dict[str, torch.Tensor]
 
 
 @contextmanager
-def opened(path: Path, tick: Tick, state: str = "") -> Iterator[Opened]:
+def opened(path: Path, state: str = "") -> Iterator[Opened]:
     """Open a state dict, or the one of a checkpoint that is best known or called `state`.
 
     Raises `WeightFileError` if its pickle names what weights do not need.
     """
-    content = loaded(path, tick)
+    content = loaded(path)
     key, tensors = chosen(content, state)
     names = [name for name in tensors if name.rsplit(".", 1)[-1] not in COUNTERS]
     kinds = {name: kind_of(name, tensors[name]) for name in names}
@@ -83,25 +74,26 @@ def opened(path: Path, tick: Tick, state: str = "") -> Iterator[Opened]:
 
     def blocks(number: int) -> Blocks:
         tensor = tensors[names[number]].detach().resolve_conj().resolve_neg()
-        for index in row_blocks(tuple(tensor.shape), BLOCK):
-            yield tensor[index].to(torch.float32).contiguous().numpy()
+        yield tensor.to(torch.float32).contiguous().numpy()
 
-    told = (*told_of(content, key, state), *words(kinds.values()))
-    format = FORMAT if zipfile.is_zipfile(path) else OLD_FORMAT
-    yield Opened(format, arrays, blocks, facts=numbers(content), told=told)
+    told = (*told_of(content, key, state), *base.words(kinds.values()))
+    yield Opened(
+        format=FORMAT if zipfile.is_zipfile(path) else OLD_FORMAT,
+        arrays=arrays,
+        blocks=blocks,
+        facts=numbers(content),
+        told=told,
+    )
 
 
-def loaded(path: Path, tick: Tick) -> Any:
+def loaded(path: Path) -> Any:
     """Return what torch.load makes of a file."""
     warnings.simplefilter("ignore")
     if zipfile.is_zipfile(path):
-        require_sound(path, tick)  # torch.load compares no checksums
+        require_sound(path)  # torch.load compares no checksums
     try:
-        with (
-            torch.serialization.safe_globals(BESIDE),
-            io.BufferedReader(Ticking(path, tick), BLOCK) as file,
-        ):
-            return torch.load(file, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(BESIDE):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightFileError(reason(str(error))) from error
     except RecursionError as error:
@@ -123,23 +115,6 @@ def reason(words: str) -> str:
         f"{what}, which is not needed for plain tensors: if you trust it, load it in PyTorch and "
         "save its state_dict() with torch.save"
     )
-
-
-class Ticking(io.FileIO):
-    """A file that tells of everything that is read from it."""
-
-    def __init__(self, path: Path, tick: Tick) -> None:
-        super().__init__(path)
-        self.told = tick
-
-    def fileno(self) -> int:
-        """Keep the system's own file from torch.load, which would read it unheard."""
-        raise io.UnsupportedOperation("fileno")
-
-    def readinto(self, buffer: Any) -> int | None:
-        """Fill a buffer as far as there are bytes and return how many."""
-        self.told()
-        return super().readinto(memoryview(buffer)[:BLOCK])
 
 
 def chosen(content: Any, state: str) -> tuple[str, Tensors]:
@@ -194,7 +169,7 @@ def kind_of(name: str, tensor: torch.Tensor) -> str:
     plain = type(tensor) in (torch.Tensor, torch.nn.Parameter)
     if not plain or tensor.layout != torch.strided or tensor.device.type != "cpu":
         raise WeightFileError(f"{name} is no plain tensor: save it as one")
-    return checked_kind(name, str(tensor.dtype).removeprefix("torch."))
+    return base.checked_kind(name, str(tensor.dtype).removeprefix("torch."))
 
 
 def numbers(content: Any) -> dict[str, Any]:

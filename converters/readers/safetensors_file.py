@@ -10,15 +10,8 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from vox2face.converters.readers.base import (
-    COUNTERS,
-    Blocks,
-    Opened,
-    Tick,
-    checked_shape,
-    file_blocks,
-)
-from vox2face.converters.readers.floats import KINDS, checked_kind, widened, words
+from vox2face.converters.readers import base
+from vox2face.converters.readers.base import COUNTERS, Blocks, Opened, checked_shape
 from vox2face.converters.readers.safe_json import MAX_BYTES, parsed
 from vox2face.converters.weight_map import StoredArray, split_name
 from vox2face.core.errors import WeightFileError
@@ -28,7 +21,7 @@ DTYPES = {"F32": "float32", "F64": "float64", "F16": "float16", "BF16": "bfloat1
 
 
 @contextmanager
-def opened(path: Path, tick: Tick) -> Iterator[Opened]:
+def opened(path: Path) -> Iterator[Opened]:
     """Open a safetensors file; its own library checks that the values fill it without gaps.
 
     Raises `WeightFileError` if it is damaged, has a name twice or holds no floating-point values.
@@ -45,18 +38,19 @@ def opened(path: Path, tick: Tick) -> Iterator[Opened]:
     kinds = {}
     for name in names:
         dtype = str(header[name]["dtype"])
-        kinds[name] = checked_kind(name, DTYPES.get(dtype, dtype))
+        kinds[name] = base.checked_kind(name, DTYPES.get(dtype, dtype))
     arrays = [
         StoredArray(*split_name(name, "./"), name, checked_shape(header[name]["shape"], name))
         for name in names
     ]
 
     def blocks(number: int) -> Blocks:
-        first, last = header[names[number]]["data_offsets"]
-        for block in file_blocks(path, start + first, last - first):
-            yield widened(np.frombuffer(block, KINDS[kinds[names[number]]]))
+        place, dtype = start + header[names[number]]["data_offsets"][0], kinds[names[number]]
+        shape = arrays[number].shape
+        yield base.widened(np.memmap(path, base.KINDS[dtype], "r", place, shape))
 
-    yield Opened(FORMAT, arrays, blocks, stamp=stamp, told=words(kinds.values()))
+    told = base.words(kinds.values())
+    yield Opened(format=FORMAT, arrays=arrays, blocks=blocks, stamp=stamp, told=told)
 
 
 def header_of(path: Path) -> tuple[dict[str, Any], int]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import queue
 import signal
 import subprocess
 import sys
@@ -23,7 +22,7 @@ from typing import IO, Any
 from vox2face.converters.readers.base import GREEDY
 from vox2face.core.errors import WeightFileError
 
-WALL_SECONDS = 60.0  # without a sign of life
+WALL_SECONDS, SLOWEST = 120.0, 1 << 20  # for an answer, and bytes of the file for each one more
 GRACE = 0.2  # seconds, for a child that is done
 MODULE = "vox2face.converters.readers"
 
@@ -41,43 +40,37 @@ class Child:
             stderr=self.errors,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, map(str, sys.path)))},
         )
-        self.lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-        self.listener = threading.Thread(target=self.listen, daemon=True)
-        self.listener.start()
-
-    def listen(self) -> None:
-        """Queue every line that the child says, and an empty one at its end."""
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.lines.put(line)
-        self.lines.put(b"")
+        self.late = False
 
     def answer(self) -> dict[str, Any]:
-        """Return the child's next message but signs of life.
+        """Return the child's next message.
 
         Raises `WeightFileError` for a file that it refuses, or does not survive.
         """
-        while True:
-            try:
-                line = self.lines.get(timeout=WALL_SECONDS)
-            except queue.Empty:
-                self.end()
-                raise WeightFileError(
-                    f"{self.path} is refused: reading it made no progress for {WALL_SECONDS:.0f} s."
-                ) from None
-            if not line:
-                raise self.death()
-            try:
-                message: dict[str, Any] = json.loads(line)
-                kind = message["kind"]
-            except (ValueError, TypeError, KeyError):  # what something prints as Python starts
-                continue
-            if kind == "refused":
-                raise WeightFileError(str(message["words"]))
-            if kind == "disk":
-                raise OSError(message["number"], os.strerror(message["number"]))
-            if kind != "tick":
-                return message
+        assert self.process.stdout is not None
+        patience = WALL_SECONDS + self.path.stat().st_size / SLOWEST
+        timer = threading.Timer(patience, self.expire)
+        timer.start()
+        try:
+            for line in self.process.stdout:
+                with contextlib.suppress(ValueError, TypeError, AttributeError, KeyError):
+                    message: dict[str, Any] = json.loads(line)
+                    kind = message.pop("kind")
+                    break  # all else is what something prints as Python starts
+            else:
+                raise self.death(patience)
+        finally:
+            timer.cancel()
+        if kind == "refused":
+            raise WeightFileError(str(message["words"]))
+        if kind == "disk":
+            raise OSError(message["number"], os.strerror(message["number"]))
+        return message
+
+    def expire(self) -> None:
+        """End a child that does not answer in time."""
+        self.late = True
+        self.process.kill()
 
     def ask(self, spool: Path, arrays: Sequence[int]) -> None:
         """Let the child write arrays, by their numbers, into a new file."""
@@ -88,9 +81,13 @@ class Child:
             self.process.stdin.flush()
         self.answer()
 
-    def death(self) -> WeightFileError:
-        """Return the error for a child that ended without an answer."""
+    def death(self, patience: float) -> WeightFileError:
+        """Return the error for a child that ended without an answer, in so many seconds."""
         code = self.process.wait()
+        if self.late:
+            return WeightFileError(
+                f"{self.path} is refused: reading it took longer than {patience:.0f} s."
+            )
         if code == -getattr(signal, "SIGXCPU", 0):
             why = "reading it takes far longer than files of its size do"
         elif code == GREEDY:
@@ -118,6 +115,5 @@ class Child:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        self.listener.join()
         self.process.stdout.close()
         self.errors.close()

@@ -6,11 +6,11 @@ numbers of 8 or 16 bits that stand for q * scale + min.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vox2face.converters.readers.base import Blocks, Opened, Tick, checked_shape, file_blocks
+from vox2face.converters.readers.base import Blocks, Opened, checked_shape
 from vox2face.converters.readers.safe_json import listing, part
 from vox2face.converters.weight_map import StoredArray, split_name
 from vox2face.core.errors import WeightFileError
@@ -32,16 +32,17 @@ NO_WEIGHT = "int32"  # shapes and indices of a graph; 4 bytes each, like float32
 
 @dataclass(frozen=True)
 class Packed:
-    """Where and how values are stored: (file, first byte, bytes) in turn, and what they mean."""
+    """Where in the files of its group a weight is, one after another, and how it is stored."""
 
-    pieces: tuple[tuple[Path, int, int], ...]
+    files: tuple[Path, ...]
+    start: int
     dtype: np.dtype[Any]
     scale: float = 1.0
     minimum: float = 0.0
 
 
 @contextmanager
-def opened(path: Path, tick: Tick) -> Iterator[Opened]:
+def opened(path: Path) -> Iterator[Opened]:
     """Open the weights of a manifest.
 
     Raises `WeightFileError` if its files are not exactly as large as their weights.
@@ -58,9 +59,12 @@ def opened(path: Path, tick: Tick) -> Iterator[Opened]:
             if packed.setdefault(array.path, how) is not how:
                 raise WeightFileError(f"{array.path} is listed twice")
             arrays.append(array)
-    yield Opened(
-        FORMAT, arrays, lambda number: blocks(packed[arrays[number].path]), parts=tuple(parts)
-    )
+
+    def blocks(number: int) -> Blocks:
+        array = arrays[number]
+        yield floats(packed[array.path], array.shape)
+
+    yield Opened(format=FORMAT, arrays=arrays, blocks=blocks, parts=tuple(parts))
 
 
 def items(group: Any, key: str) -> list[Any]:
@@ -73,38 +77,36 @@ def items(group: Any, key: str) -> list[Any]:
 
 def declared(weights: Sequence[Any], files: Sequence[Path]) -> Iterator[tuple[StoredArray, Packed]]:
     """Yield the weights of one group with their places in its files."""
-    sizes = [file.stat().st_size for file in files]
-    at = 0
+    held, at = sum(file.stat().st_size for file in files), 0
     for weight in weights:
         name = weight.get("name") if isinstance(weight, dict) else None
         if not isinstance(name, str) or not name:
             raise WeightFileError("it lists a weight without a name")
         shape = checked_shape(weight.get("shape"), name)
-        how = encoding(name, weight)
+        how = encoding(name, weight, tuple(files), at)
         length = how.dtype.itemsize * prod(shape)
-        if at + length > sum(sizes):
+        if at + length > held:
             raise WeightFileError(f"{name} declares {length} bytes that its files do not hold")
-        how = dataclasses.replace(how, pieces=tuple(pieces(files, sizes, at, length)))
         if weight["dtype"] != NO_WEIGHT:
             layer, own = split_name(name, "/")
             yield StoredArray(layer, own, name, shape), how
         at += length
-    if at != sum(sizes):
-        raise WeightFileError(f"its files have {sum(sizes)} bytes, its weights {at}")
+    if at != held:
+        raise WeightFileError(f"its files have {held} bytes, its weights {at}")
 
 
-def encoding(name: str, weight: Mapping[str, Any]) -> Packed:
+def encoding(name: str, weight: Mapping[str, Any], files: tuple[Path, ...], start: int) -> Packed:
     """Return how the values of a weight are encoded."""
     if weight.get("dtype") not in ("float32", NO_WEIGHT):
         found = str(weight.get("dtype"))[:50]
         raise WeightFileError(f"{name} holds {found} values: expected is float32")
     facts: Any = weight.get("quantization")
     if facts is None:
-        return Packed((), FLOAT32)
+        return Packed(files, start, FLOAT32)
     if isinstance(facts, dict) and finite(facts.get("scale")) and finite(facts.get("min")):
         dtype = QUANTISED.get(str(facts.get("dtype")))
         if dtype is not None:
-            return Packed((), dtype, float(facts["scale"]), float(facts["min"]))
+            return Packed(files, start, dtype, float(facts["scale"]), float(facts["min"]))
     raise WeightFileError(f"{name} is quantised in an unknown way")
 
 
@@ -113,32 +115,15 @@ def finite(number: Any) -> bool:
     return type(number) in (int, float) and math.isfinite(number)
 
 
-def pieces(
-    files: Sequence[Path], sizes: Sequence[int], at: int, length: int
-) -> Iterator[tuple[Path, int, int]]:
-    """Yield (file, first byte, bytes) of a range of the concatenated files."""
-    start = 0
-    for file, size in zip(files, sizes, strict=True):
-        first, last = max(at, start), min(at + length, start + size)
-        if first < last:
-            yield file, first - start, last - first
-        start += size
+@cache
+def content(files: tuple[Path, ...]) -> bytes:
+    """Return what the files of a group hold."""
+    return b"".join(file.read_bytes() for file in files)
 
 
-def blocks(how: Packed) -> Blocks:
-    """Yield the values of a weight."""
-    rest = b""
-    for file, offset, length in how.pieces:
-        for block in file_blocks(file, offset, length):
-            block = rest + block
-            whole = len(block) - len(block) % how.dtype.itemsize
-            yield floats(block[:whole], how)
-            rest = block[whole:]
-
-
-def floats(block: bytes, how: Packed) -> NDArray[Any]:
-    """Return stored values as float32; what is quantised is computed in float64."""
-    values = np.frombuffer(block, how.dtype)
+def floats(how: Packed, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return the values of a weight as float32; what is quantised is computed in float64."""
+    values = np.frombuffer(content(how.files), how.dtype, prod(shape), how.start)
     if how.dtype == FLOAT32:
         return values
     with np.errstate(over="ignore"):

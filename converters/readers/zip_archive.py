@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from vox2face.converters.readers.base import BLOCK, Opened, Tick, require_held
+from vox2face.converters.readers.base import BLOCK, Opened, require_held
 from vox2face.converters.readers.keras import reader
 from vox2face.converters.readers.safe_json import MAX_BYTES, parsed
 from vox2face.core.errors import WeightFileError
@@ -20,31 +20,29 @@ from vox2face.core.files import ACCEPTED, full_disk_explained, require_space
 FORMAT = "Keras archive"
 WEIGHTS, CONFIG = "model.weights.h5", "config.json"
 MAX_MEMBERS = 30_000
-LOCAL = 30  # bytes of a member's own header, before its name
 ENCRYPTED = 0x2041  # flags: encrypted, strongly, or with a masked header
 
 
 @contextmanager
-def opened(path: Path, tick: Tick) -> Iterator[Opened]:
+def opened(path: Path) -> Iterator[Opened]:
     """Open a `.keras` archive: its weights are unpacked into a temporary file and read there.
 
     Raises `WeightFileError` if an archive is damaged, ambiguous or holds no weights of Keras.
     """
     with zipfile.ZipFile(path) as archive, tempfile.TemporaryFile() as weights:
-        members = listed(archive, path)
+        members = listed(archive)
         if WEIGHTS not in members:
             raise WeightFileError(f"{path} {missing(members)}")
         config = configuration(archive, members)
-        size = extract(archive, members[WEIGHTS], weights, tick)
-        with reader.opened(path, tick, weights, size, config) as found:
+        extract(archive, members[WEIGHTS], weights)
+        with reader.opened(path, weights, weights.tell(), config) as found:
             yield replace(found, format=FORMAT)
 
 
-def listed(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]:
+def listed(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     """Return the members of an archive by name.
 
-    Raises `WeightFileError` for one that is there twice or overlaps another, is encrypted, or
-    says other things in its own header than in the archive's directory.
+    Raises `WeightFileError` for one that is there twice or is encrypted.
     """
     infos = archive.infolist()
     if len(infos) > MAX_MEMBERS:
@@ -52,34 +50,21 @@ def listed(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]:
     members = {info.filename: info for info in infos}
     if len(members) < len(infos):
         raise WeightFileError("one of its members is there twice")
-    places = []
-    with path.open("rb") as file:
-        for info in infos:
-            if info.flag_bits & ENCRYPTED:
-                raise WeightFileError(f"its member {info.filename[:200]!r} is encrypted")
-            file.seek(info.header_offset)
-            head = file.read(LOCAL)
-            lengths = int.from_bytes(head[26:28], "little") + int.from_bytes(head[28:], "little")
-            name = file.read(int.from_bytes(head[26:28], "little"))
-            method = int.from_bytes(head[8:10], "little")
-            own = info.orig_filename.encode("utf-8" if info.flag_bits & 0x800 else "cp437")
-            if (name, method) != (own, info.compress_type):
-                raise WeightFileError(f"its member {info.filename[:200]!r} has two headers")
-            end = info.header_offset + LOCAL + lengths + info.compress_size
-            places.append((info.header_offset, end))
-    if any(end > start for (_, end), (start, _) in pairwise(sorted(places))):
-        raise WeightFileError("its members overlap")
+    for info in infos:
+        if info.flag_bits & ENCRYPTED:
+            raise WeightFileError(f"its member {info.filename[:200]!r} is encrypted")
     return members
 
 
-def require_sound(path: Path, tick: Tick) -> None:
+def require_sound(path: Path) -> None:
     """Raise unless all members of an archive are what they declare, their checksums compared."""
     with zipfile.ZipFile(path) as archive:
-        for info in listed(archive, path).values():
-            require_held(info.file_size, info.compress_size)
+        members = listed(archive).values()
+        require_held(sum(info.file_size for info in members), path.stat().st_size)
+        for info in members:
             with archive.open(info) as file:
                 while file.read(BLOCK):
-                    tick()
+                    pass
 
 
 def missing(members: dict[str, zipfile.ZipInfo]) -> str:
@@ -111,19 +96,11 @@ def configuration(
     return config if isinstance(config, dict) else None
 
 
-def extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: BinaryIO, tick: Tick) -> int:
-    """Unpack a member into an open temporary file, its checksum compared; return its bytes."""
+def extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: BinaryIO) -> None:
+    """Unpack a member into an open temporary file, its checksum compared."""
     require_held(member.file_size, member.compress_size)
-    folder, done = Path(tempfile.gettempdir()), 0
+    folder = Path(tempfile.gettempdir())
     require_space(folder, member.file_size, "Unpacking the weights")
     with archive.open(member) as file, full_disk_explained(folder):
-        while block := file.read(BLOCK):
-            done += len(block)
-            if done > member.file_size:
-                raise WeightFileError(f"its member {WEIGHTS} is larger than it declares")
-            target.write(block)
-            tick()
+        shutil.copyfileobj(file, target, BLOCK)
         target.flush()
-    if done != member.file_size:
-        raise WeightFileError(f"its member {WEIGHTS} is cut short")
-    return done

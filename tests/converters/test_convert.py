@@ -12,7 +12,6 @@ import torch
 
 from vox2face.converters import bundle_onnx, bundle_writer, verify
 from vox2face.converters.convert import convert
-from vox2face.converters.job import Feedback
 from vox2face.converters.maps import weight_map
 from vox2face.converters.onnx import export, session
 from vox2face.converters.test_inputs import probes
@@ -89,7 +88,7 @@ def test_a_bundle_holds_config_weights_onnx_proof_and_card(
 ) -> None:
     said: list[str] = []
     file, out = twin_file(name), tmp_path / "made" / "out"
-    done = convert(twin(name), file, out, feedback=Feedback(say=said.append))
+    done = convert(twin(name), file, out, say=said.append)
     assert sorted(p.name for p in out.iterdir()) == [
         "README.md",
         "config.json",
@@ -228,7 +227,7 @@ def test_without_the_onnx_extra_torch_is_proven_and_one_line_says_so(
     monkeypatch.setattr(extras, "find_spec", lambda name: None)
     said: list[str] = []
     entry, file = twin("vggface.serengil"), twin_file("vggface.serengil")
-    done = convert(entry, file, tmp_path / "out", feedback=Feedback(say=said.append))
+    done = convert(entry, file, tmp_path / "out", say=said.append)
     assert done.report.ok and done.report.stages == ["torch"]
     assert [line for line in said if "vox2face[onnx]" in line]
     assert not (done.path / bundles.ONNX).exists()

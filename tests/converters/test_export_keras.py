@@ -19,6 +19,7 @@ from vox2face.converters.convert import convert
 from vox2face.converters.keras import writer as writing
 from vox2face.converters.keras.writer import write_layers
 from vox2face.converters.maps import weight_map
+from vox2face.core import progress
 from vox2face.core.entry import Entry
 from vox2face.core.errors import BundleError, UsageError, Vox2FaceError
 from vox2face.store import bundle as bundles
@@ -65,11 +66,15 @@ def assert_same(first: Path, second: Path) -> None:
 
 @pytest.mark.parametrize("name", KERAS)
 def test_there_and_back_is_the_same_file(
-    name: str, made: Callable[..., tuple[Path, Bundle]], tmp_path: Path
+    name: str,
+    made: Callable[..., tuple[Path, Bundle]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     file, bundle = made(name)
     steps: list[tuple[str, int, int]] = []
-    count = export_keras(bundle, tmp_path / "back.h5", lambda *step: steps.append(step))
+    monkeypatch.setattr(progress, "advance", lambda *step: steps.append(step))
+    count = export_keras(bundle, tmp_path / "back.h5")
     assert count == len(content(file))
     assert_same(file, tmp_path / "back.h5")
     for stage in ("write", "compare"):
@@ -134,7 +139,7 @@ def test_nothing_is_kept_of_a_file_that_reads_back_otherwise(
 
 
 def test_an_interrupt_keeps_the_old_file(
-    made: Callable[..., tuple[Path, Bundle]], tmp_path: Path
+    made: Callable[..., tuple[Path, Bundle]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, bundle = made("vggface.serengil")
     (tmp_path / "out").mkdir()
@@ -145,8 +150,9 @@ def test_an_interrupt_keeps_the_old_file(
         if stage == "write" and 2 * done > total:
             signal.raise_signal(signal.SIGINT)
 
+    monkeypatch.setattr(progress, "advance", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        export_keras(bundle, path, interrupt)
+        export_keras(bundle, path)
     assert [p.name for p in path.parent.iterdir()] == ["back.h5"] and path.read_text() == "old"
 
 

@@ -21,7 +21,6 @@ import vox2face
 from vox2face.converters import bundle_writer
 from vox2face.converters.bundle_keras import export_keras
 from vox2face.converters.convert import convert
-from vox2face.converters.job import Feedback
 from vox2face.converters.maps import weight_map
 from vox2face.converters.maps.vgg16_torch import LAYERS
 from vox2face.converters.readers.open import open_weights
@@ -54,8 +53,7 @@ class Converter:
             torch.save(source, file := out.with_suffix(".pt"))
             source = file
         self.said.clear()
-        feedback = Feedback(say=self.said.append)
-        return convert(self.entry, source, out, onnx=False, feedback=feedback).path
+        return convert(self.entry, source, out, onnx=False, say=self.said.append).path
 
     def weights(self, source: Path | State) -> bytes:
         return (self.bundle(source) / bundles.WEIGHTS).read_bytes()

@@ -13,13 +13,10 @@ from safetensors.torch import load_file as load_torch
 from vox2face.converters import safetensors_writer as writing
 from vox2face.converters.safetensors_writer import Move, compare, write
 from vox2face.converters.weight_map import Rule
+from vox2face.core import progress
 from vox2face.core.errors import Vox2FaceError, WeightFileError
 
 RNG = np.random.default_rng(3)
-
-
-def silent(done: int, total: int) -> None:
-    pass
 
 
 def moves() -> list[Move]:
@@ -39,16 +36,18 @@ def test_tensors_equal_numpys_transposition(
 ) -> None:
     monkeypatch.setattr(writing, "BLOCK", block)
     path, written = tmp_path / "model.safetensors", moves()
-    seen: list[tuple[int, int]] = []
-    digest = write(written, path, {"entry": "test"}, lambda *at: seen.append(at))
+    seen: list[tuple[str, int, int]] = []
+    monkeypatch.setattr(progress, "advance", lambda *at: seen.append(at))
+    digest = write(written, path, {"entry": "test"})
     assert digest == hashlib.sha256(path.read_bytes()).hexdigest()
-    compare(written, path, silent)
+    compare(written, path)
     found = load_file(path)
     assert list(found) and {m.rule.target for m in written} == set(found)
     for move in written:
         assert np.array_equal(found[move.rule.target], move.view)
         assert np.array_equal(load_torch(path)[move.rule.target].numpy(), move.view)
-    assert max(seen) == (path.stat().st_size - start_of_values(path),) * 2
+    size = path.stat().st_size - start_of_values(path)
+    assert max(seen) == ("write", size, size) and min(seen)[0] == "compare"
 
 
 def start_of_values(path: Path) -> int:
@@ -71,24 +70,24 @@ def test_nan_and_infinite_values_are_refused_with_their_place(tmp_path: Path, ba
     made = moves()
     made[2].array[100, 7] = bad
     with pytest.raises(WeightFileError, match=r"fc6/kernel holds NaN or infinite.*\[7, "):
-        write(made, tmp_path / "model.safetensors", {}, silent)
+        write(made, tmp_path / "model.safetensors", {})
 
 
 def test_compare_notices_a_single_changed_bit(tmp_path: Path) -> None:
     path, written = tmp_path / "model.safetensors", moves()
-    write(written, path, {}, silent)
+    write(written, path, {})
     content = bytearray(path.read_bytes())
     content[-3] ^= 1
     path.write_bytes(content)
     with pytest.raises(Vox2FaceError, match=r"fc8\.weight"):
-        compare(written, path, silent)
+        compare(written, path)
     with pytest.raises(Vox2FaceError, match="other tensors"):
-        compare(written[1:], path, silent)
+        compare(written[1:], path)
 
 
 def test_negative_zero_and_denormals_survive(tmp_path: Path) -> None:
     values = np.array([[-0.0, 1e-42], [0.0, -1e-45]], np.float32)
     made = [Move(Rule("a/kernel", "a", "io_to_oi", (2, 2)), values)]
-    write(made, tmp_path / "a.safetensors", {}, silent)
+    write(made, tmp_path / "a.safetensors", {})
     found = load_file(tmp_path / "a.safetensors")["a"]
     assert np.array_equal(found.view("u4"), values.T.copy().view("u4"))

@@ -16,7 +16,7 @@ import pytest
 
 from vox2face.converters import bundle_writer
 from vox2face.converters.convert import convert
-from vox2face.converters.job import Feedback
+from vox2face.core import progress
 from vox2face.core.entry import Entry
 from vox2face.core.errors import ParityError, UsageError, Vox2FaceError
 from vox2face.core.files import atomic_directory, partial_mark
@@ -130,18 +130,17 @@ with atomic_directory(Path({str(folder / "out")!r})) as partial:
     assert [path.name for path in folder.iterdir()] == ["out"]
 
 
-def test_an_interrupt_leaves_nothing(tmp_path: Path, twin: Twin, twin_file: TwinFile) -> None:
+def test_an_interrupt_leaves_nothing(
+    tmp_path: Path, twin: Twin, twin_file: TwinFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def interrupt(stage: str, done: int, total: int) -> None:
         if stage == "write" and done == total:
             raise KeyboardInterrupt
 
+    monkeypatch.setattr(progress, "advance", interrupt)
+    entry, file = twin("vggface.serengil"), twin_file("vggface.serengil")
     with pytest.raises(KeyboardInterrupt):
-        convert(
-            twin("vggface.serengil"),
-            twin_file("vggface.serengil"),
-            tmp_path / "made" / "out",
-            feedback=Feedback(advance=interrupt),
-        )
+        convert(entry, file, tmp_path / "made" / "out")
     assert list((tmp_path / "made").iterdir()) == []
 
 

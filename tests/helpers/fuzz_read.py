@@ -65,7 +65,7 @@ def read_all(path: Path) -> int:
 def read_here(path: Path) -> dict[str, np.ndarray[Any, Any]]:
     """Return what a reader reads, in this process and within the limits of a child."""
     with explained(path):
-        reader = child.reader_of(path, lambda: None, "")
+        reader = child.reader_of(path, "")
         child.limit(path.stat().st_size)
         with reader as file:
             file.checked(sum(p.stat().st_size for p in (path, *file.parts)))

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 import zlib
 from collections.abc import Callable
@@ -30,7 +29,7 @@ import os, signal, sys, time
 sys.argv = ["reader", *sys.argv[1:]]
 from vox2face.converters.readers import __main__ as child
 way = os.path.basename(sys.argv[1]).partition(".")[0]
-def wrong(path, tick, state):
+def wrong(path, state):
     if way != "gorge_mac":
         child.limit(0)
     if way == "crash":
@@ -46,9 +45,6 @@ def wrong(path, tick, state):
         pass
     while way == "sleep":
         time.sleep(1)
-    while way == "work":
-        time.sleep(0.1)
-        tick()
 child.reader_of = wrong
 if os.path.basename(sys.argv[1]).startswith("loop"):
     child.SECONDS = 0
@@ -65,7 +61,7 @@ child.main(sys.argv[1:])
         ("gorge_mac", "takes too much memory"),
         ("leave", "its reader ended with code 7"),
         ("loop", "takes far longer than files of its size do"),
-        ("sleep", "made no progress for 20 s"),
+        ("sleep", "took longer than 24 s"),
     ],
 )
 def test_what_breaks_the_reader_costs_a_sentence(
@@ -73,6 +69,7 @@ def test_what_breaks_the_reader_costs_a_sentence(
 ) -> None:
     file, script = tmp_path / f"{way}.h5", tmp_path / "wrong.py"
     file.write_bytes(b"\x89HDF\r\n\x1a\n")
+    os.truncate(file, 4 << 20)  # which may take 4 s more, as a slow disk does
     script.write_text(WRONG)
     real = subprocess.Popen
 
@@ -86,34 +83,6 @@ def test_what_breaks_the_reader_costs_a_sentence(
         pass
     assert str(file) in str(caught.value) and "\n" not in str(caught.value)
     assert time.monotonic() - start < 60
-
-
-def test_a_slow_disk_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Signs of life count as progress, however long it takes."""
-    file, script = tmp_path / "work.h5", tmp_path / "wrong.py"
-    file.write_bytes(b"\x89HDF\r\n\x1a\n")
-    script.write_text(WRONG)
-    child = object.__new__(sandbox.Child)
-    child.path = file
-    child.errors = (tmp_path / "errors").open("w+b")
-    child.process = subprocess.Popen(
-        [sys.executable, str(script), str(file), ""], stdin=-1, stdout=-1, stderr=child.errors
-    )
-    child.lines = sandbox.queue.SimpleQueue()
-    monkeypatch.setattr(sandbox, "WALL_SECONDS", 3.0)
-    child.listener = threading.Thread(target=child.listen, daemon=True)
-    child.listener.start()
-    answered = threading.Event()
-
-    def wait() -> None:
-        with pytest.raises(WeightFileError):
-            child.answer()
-        answered.set()
-
-    threading.Thread(target=wait, daemon=True).start()
-    assert not answered.wait(8)
-    child.end()
-    assert answered.wait(5)
 
 
 def test_chunks_that_do_not_fill_their_place_are_refused(handmade: Make, tmp_path: Path) -> None:

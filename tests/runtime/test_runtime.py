@@ -232,7 +232,7 @@ def test_what_is_no_picture_gets_one_sentence(converted: Path, tmp_path: Path) -
         (cut, "cannot be decoded"),
         (np.zeros((8, 8, 3)), "float64"),
         (np.zeros((8, 8), np.uint8), "uint8"),
-        (5, "not <class 'int'>"),
+        (5, "not int"),
         (torch.zeros(3, 8, 8), "Tensor"),
         (np.zeros((0, 8, 3), np.uint8), "0"),
         (Image.new("I;16", (8, 8)), "more than 8 bits"),

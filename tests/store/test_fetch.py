@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from vox2face.converters.convert import convert
+from vox2face.core import progress
 from vox2face.core.entry import Entry, Source
 from vox2face.core.errors import FetchError, Vox2FaceError, WeightFileError
 from vox2face.core.files import HDF5_MAGIC, home
@@ -93,12 +94,15 @@ def leftovers() -> list[str]:
     return sorted(p.name for p in folder.iterdir() if p.name != "lock")
 
 
-def test_a_download_is_checked_kept_and_not_repeated(server: Server, source: Source) -> None:
+def test_a_download_is_checked_kept_and_not_repeated(
+    server: Server, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
     server.files["/first/w.h5"] = BODY
-    seen: list[tuple[int, int]] = []
-    got = fetch(source, lambda *at: seen.append(at))
+    seen: list[tuple[str, int, int]] = []
+    monkeypatch.setattr(progress, "advance", lambda *at: seen.append(at))
+    got = fetch(source)
     assert got.path.read_bytes() == BODY and got.sha256 == SHA and got.first
-    assert seen[-1] == (len(BODY), len(BODY))
+    assert seen[-1] == ("download", len(BODY), len(BODY))
     assert leftovers() == ["w.h5", "w.h5.sha256"]
     again = fetch(source)
     assert again.path == got.path and not again.first and len(server.requests) == 1

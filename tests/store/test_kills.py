@@ -146,7 +146,7 @@ folder = home() / "downloads" / source.key
 target = folder / source.filename
 served = [b""]
 
-def arrive(url, partial, progress):
+def arrive(url, partial):
     partial.write_bytes(served[0])
     fetching.note_of(partial).write_text("{}")
     if url == "first":

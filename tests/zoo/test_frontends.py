@@ -29,7 +29,7 @@ from vox2face.zoo.frontends.voice import (
     VoiceInput,
     voice_frontend,
 )
-from vox2face.zoo.voice_presets import VOICE_PRESETS, VoicePreset, voice_preset
+from vox2face.zoo.presets import VOICE_PRESETS, VoicePreset, voice_preset
 
 SHAPES = {
     "ve-conv": (2, 257, 601),

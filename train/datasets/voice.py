@@ -24,7 +24,7 @@ from vox2face.train.media import decoded, levelled
 
 if TYPE_CHECKING:
     from vox2face.train.prepare.reader import Prepared
-    from vox2face.zoo.voice_presets import VoicePreset
+    from vox2face.zoo.presets import VoicePreset
 
 CROPS = ("start", "random", "center")
 ONE = ("mean", "first")
@@ -153,7 +153,7 @@ class VoiceEncoderDataset(Dataset[Item]):
 
 def resolved(preset: VoicePreset | str | None) -> VoicePreset | None:
     """Return a voice preset by its name."""
-    from vox2face.zoo.voice_presets import voice_preset
+    from vox2face.zoo.presets import voice_preset
 
     return voice_preset(preset) if isinstance(preset, str) else preset
 

@@ -24,7 +24,7 @@ def spectrograms(preset: str) -> Callable[[storage.Place], NDArray[np.float32]]:
     import torch
 
     from vox2face.zoo.frontends.voice import VoiceInput
-    from vox2face.zoo.voice_presets import voice_preset
+    from vox2face.zoo.presets import voice_preset
 
     chosen = voice_preset(preset)
     if chosen.frontend not in ("spectrogram", "fbank"):

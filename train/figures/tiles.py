@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from vox2face.media import audio, drawing
+from vox2face.media import audio
+from vox2face.media.decoded_face import draw_landmarks
 
 TILE = 144  # pixels: height of everything, width of a picture
 WIDE = 236  # pixels: width of a spectrogram
@@ -43,7 +44,7 @@ def portrait(
     size = max(1, round(width * factor)), max(1, round(height * factor))
     small = Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS)
     if landmarks is not None:
-        small = drawing.draw_landmarks(small, (landmarks + 0.5) * factor - 0.5)
+        small = draw_landmarks(small, (landmarks + 0.5) * factor - 0.5)
     tile = Image.new("RGB", (TILE, TILE), EMPTY)
     tile.paste(small, ((TILE - size[0]) // 2, (TILE - size[1]) // 2))
     return tile

@@ -41,7 +41,7 @@ class Options:
 
 def checked(options: Options) -> Options:
     """Return options that make sense, with the stages in order and those they need."""
-    from vox2face.zoo.voice_presets import voice_preset
+    from vox2face.zoo.presets import voice_preset
 
     unknown = [name for name in options.stages if name not in STAGES]
     if unknown or not options.stages:
@@ -104,7 +104,7 @@ def encoder_settings(face: str, options: Options) -> dict[str, Any]:
     from vox2face.runtime.face_encoder import FaceEncoder
     from vox2face.runtime.load import KINDS
     from vox2face.store import bundle
-    from vox2face.zoo.preprocessing import require_preset
+    from vox2face.zoo.presets import require_preset
 
     if KINDS[resolve.kind_of(face)] is not FaceEncoder:
         raise UsageError(f"{face} is no face encoder: vox2face zoo list --kind face-encoder.")

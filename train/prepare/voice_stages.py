@@ -34,7 +34,7 @@ def voices(work: Work) -> Made:
     as Speech-to-face computed them. NaN, and 0 frames, where a recording failed.
     """
     from vox2face.train.media import levelled
-    from vox2face.zoo.voice_presets import voice_preset
+    from vox2face.zoo.presets import voice_preset
 
     preset = voice_preset(work.settings["voice_preset"])
     failures, count = Failures(), len(work.rows)

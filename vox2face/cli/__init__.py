@@ -13,45 +13,33 @@ from typing import Any
 import click
 
 from vox2face.cli.program import program
+from vox2face.core import progress
 from vox2face.core.errors import ParityError, Vox2FaceError, one_line, show_warning
 from vox2face.core.version import __version__
 
 INTERRUPTED = 128 + signal.SIGINT  # what a shell says of a program that Ctrl-C ended
-COMMANDS = {
-    "check": "check",
-    "convert": "convert",
-    "data": "data",
-    "demo": "demo",
-    "embed": "embed",
-    "evaluate": "evaluate",
-    "export": "export",
-    "face2face": "face2face",
-    "push": "push",
-    "speech2face": "speech2face",
-    "train": "train",
-    "zoo": "zoo",
-}
+COMMANDS = "check convert data demo embed evaluate export face2face push speech2face train zoo"
 
 
 class LazyGroup(click.Group):
     """A group that imports a subcommand's module only when it is needed.
 
-    `modules` gives each subcommand's module, below `package`; the module's `command` is run.
+    `names` are its subcommands; each is the `command` of the module of its name in `package`.
     """
 
-    def __init__(self, *args: Any, package: str, modules: dict[str, str], **kwargs: Any) -> None:
+    def __init__(self, *args: Any, package: str, names: str, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.package, self.modules = package, modules
+        self.package, self.names = package, names.split()
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of the subcommands."""
-        return sorted(self.modules)
+        return self.names
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import and return a subcommand."""
-        if cmd_name not in self.modules:
+        if cmd_name not in self.names:
             return None
-        command: click.Command = import_module(f"{self.package}.{self.modules[cmd_name]}").command
+        command: click.Command = import_module(f"{self.package}.{cmd_name}").command
         return command
 
 
@@ -106,6 +94,7 @@ def ended(error: BaseException | None) -> SystemExit | None:
 
 def fail(message: str, code: int) -> None:
     """Print an error as one line and exit."""
+    progress.close()
     click.echo(f"Error: {one_line(message)}", err=True)
     sys.exit(code)
 
@@ -113,8 +102,8 @@ def fail(message: str, code: int) -> None:
 @click.group(
     cls=Main,
     package="vox2face.cli",
-    modules=COMMANDS,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    names=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
 )
 @click.version_option(__version__, "--version", message="vox2face %(version)s")
 def main() -> None:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vox2face.cli.paths import Place
+from vox2face.cli.options import MODEL, Place, added, any_space, backend, batch_size, device
 from vox2face.cli.reading import Reading
+from vox2face.core import progress
 from vox2face.core.errors import UsageError, Vox2FaceError
 from vox2face.core.files import PICTURES, require_possible, sha256
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from vox2face.media.decoded_face import Face
 
 FOLDER = "faces"
-MODEL = "NAME|DIR|hf:USER/REPO"
 
 
 @dataclass(frozen=True)
@@ -51,56 +51,34 @@ class Outcome:
     failures: list[tuple[Path, str]] = field(default_factory=list)
 
 
-any_space = click.option(
-    "--any-space",
-    is_flag=True,
-    help="Let networks go together that were made for embeddings of different encoders, presets "
-    "or weights.",
+options = added(
+    (
+        click.option("--decoder", required=True, metavar=MODEL, help="The face decoder."),
+        backend,
+        device,
+        click.option(
+            "--output",
+            type=Place(),
+            metavar="PATH",
+            help="FILE.png for one picture, or a folder. Default: NAME.png here for one file, the "
+            f"folder {FOLDER} for more.",
+        ),
+        click.option("--landmarks", is_flag=True, help="Draw the landmarks into the pictures."),
+        click.option(
+            "--no-marks",
+            is_flag=True,
+            help="Leave out the text fields that say that a picture is synthetic.",
+        ),
+        any_space,
+        batch_size,
+        click.option(
+            "--force",
+            is_flag=True,
+            help="Replace pictures that are there already, and try files again at which an earlier "
+            "run was killed or crashed.",
+        ),
+    )
 )
-
-
-def options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that both commands share."""
-    for option in reversed(
-        (
-            click.option("--decoder", required=True, metavar=MODEL, help="The face decoder."),
-            click.option(
-                "--backend",
-                type=click.Choice(["torch", "onnx"]),
-                default="torch",
-                show_default=True,
-            ),
-            click.option(
-                "--device",
-                default="cpu",
-                show_default=True,
-                help="cpu, cuda or cuda:N; tensorrt with --backend onnx.",
-            ),
-            click.option(
-                "--output",
-                type=Place(),
-                metavar="PATH",
-                help="FILE.png for one picture, or a folder. Default: NAME.png here for one file, "
-                f"the folder {FOLDER} for more.",
-            ),
-            click.option("--landmarks", is_flag=True, help="Draw the landmarks into the pictures."),
-            click.option(
-                "--no-marks",
-                is_flag=True,
-                help="Leave out the text fields that say that a picture is synthetic.",
-            ),
-            any_space,
-            click.option("--batch-size", type=click.IntRange(min=1), default=8, show_default=True),
-            click.option(
-                "--force",
-                is_flag=True,
-                help="Replace pictures that are there already, and try files again at which an "
-                "earlier run was killed or crashed.",
-            ),
-        )
-    ):
-        function = option(function)
-    return function
 
 
 def plan(
@@ -160,13 +138,12 @@ def mirrored(root: Path, source: Path, several: bool) -> Path:
 def distinct(items: Sequence[Item]) -> list[Item]:
     """Return items with distinct targets: where two would share one, the full name is kept."""
     counts = Counter(item.target for item in items)
-    done = [
+    return [
         item
         if counts[item.target] == 1
         else Item(item.sources, item.target.with_name(f"{item.sources[0].name}.png"))
         for item in items
     ]
-    return done
 
 
 def checked(items: list[Item], sheets: bool) -> list[Item]:
@@ -187,38 +164,40 @@ def checked(items: list[Item], sheets: bool) -> list[Item]:
     return items
 
 
-def carry_out(
+def run(
     items: Sequence[Item],
     facts: dict[str, str],
     options: dict[str, Any],
-    make: Callable[[Sequence[Item]], Iterator[tuple[Item, Face | Vox2FaceError]]],
-    save: Callable[[Item, Face], None],
-) -> Outcome:
+    prepare: Callable[[Item, Reading], Any],
+    draw: Callable[[list[Any]], list[Face]],
+    sheet: Callable[[Item, Face], None] | None,
+) -> None:
     """Make and save the pictures that are not there yet; a bad file never ends the run.
 
-    `facts` are the models and what else makes a picture what it is.
+    `facts` are the models and what else makes a picture what it is. `prepare` makes of an item
+    what `draw` makes a face of; `sheet` writes a comparison. Raises at the end if anything failed.
     """
-    from vox2face.core.progress import Bars
-
-    outcome, todo = Outcome(), []
-    for item in items:
-        if options["force"] or not finished(item, facts, options):
-            todo.append(item)
-        else:
-            outcome.kept += 1
-    bars, step = Bars(), options["batch_size"]
-    try:
-        for start in range(0, len(todo), step):
-            bars.advance("faces", start, len(todo), " faces")
-            for item, face in make(todo[start : start + step]):
-                if isinstance(face, Vox2FaceError):
-                    outcome.failures.append((item.sources[0], str(face)))
-                    continue
-                save(item, replace(face, made_by={**facts, "source": item.fingerprint}))
-                outcome.written += 1
-    finally:
-        bars.close()
-    return outcome
+    facts = {**facts, "drawn": "landmarks" if options["landmarks"] else ""}
+    folder = (options["output"] or Path(FOLDER)) if len(items) > 1 else None
+    reading = Reading(folder, options["force"])
+    todo = [i for i in items if options["force"] or not finished(i, facts, options)]
+    outcome, step = Outcome(kept=len(items) - len(todo)), options["batch_size"]
+    for start in range(0, len(todo), step):
+        progress.advance("faces", start, len(todo), " faces")
+        ready: dict[Item, Any] = {}
+        for item in todo[start : start + step]:
+            try:
+                ready[item] = prepare(item, reading)
+            except Vox2FaceError as error:
+                outcome.failures.append((item.sources[0], str(error)))
+        for item, face in zip(ready, draw([*ready.values()]) if ready else (), strict=True):
+            marked = replace(face, made_by={**facts, "source": item.fingerprint})
+            if sheet:
+                sheet(item, marked)
+            marked.save(item.target, options["landmarks"], not options["no_marks"])
+            outcome.written += 1
+    progress.close()
+    tell(outcome, items)
 
 
 def finished(item: Item, facts: dict[str, str], options: dict[str, Any]) -> bool:
@@ -263,8 +242,3 @@ def list_failures(failures: Sequence[tuple[Path, str]]) -> None:
     for path, reason in failures:
         words = reason if str(path) in reason else f"{path}: {reason}"
         click.echo(f"Failed: {' '.join(words.split())}", err=True)
-
-
-def reading(items: Sequence[Item], output: Path | None, force: bool) -> Reading:
-    """Return what notes which file is read, in the folder that several pictures go into."""
-    return Reading((output or Path(FOLDER)) if len(items) > 1 else None, force)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from pathlib import Path
 
 import click
 
-from vox2face.cli.paths import Place
+from vox2face.cli.options import MODEL, Place
 from vox2face.core.errors import ParityError
-from vox2face.core.progress import Bars
 from vox2face.runtime.resolve import existing
 
 
 @click.command(name="check")
-@click.argument("bundle", metavar="NAME|DIR|hf:USER/REPO")
+@click.argument("bundle", metavar=MODEL)
 @click.option(
     "--weights",
     type=Place(),
@@ -29,8 +27,7 @@ def command(bundle: str, weights: Path | None) -> None:
     from vox2face.cli.report import print_report
     from vox2face.converters.verify_bundle import check
 
-    with closing(Bars()) as bars:
-        report = check(existing(bundle), weights, bars.advance)
+    report = check(existing(bundle), weights)
     if not report.ok:
         raise ParityError(f"{bundle} does not compute what its original computes.", report)
     if weights:

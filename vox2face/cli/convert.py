@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from vox2face.cli.paths import Place
+from vox2face.cli.options import Place
 from vox2face.core.entry import Entry, Space
 from vox2face.core.errors import UsageError
 from vox2face.core.files import size_text
-from vox2face.core.progress import Bars
 from vox2face.runtime import resolve
 from vox2face.store import hub
 from vox2face.zoo import registry
@@ -51,7 +49,6 @@ def names() -> str:
 @click.option(
     "--top/--no-top",
     default=True,
-    show_default=True,
     help="Fetch the file with the classifier, or the smaller one without. A file of your own "
     "may be either.",
 )
@@ -89,13 +86,13 @@ def names() -> str:
     "--verify",
     type=click.Choice(["auto", "reference", "keras", "none"]),
     default="auto",
-    show_default=True,
     help="auto, reference: prove each layer against NumPy, or that tensors were copied bit for "
     "bit. keras: run the same layers in Keras too. none: no proof.",
 )
 @click.option(
     "--state",
     default="",
+    show_default=False,
     metavar="KEY",
     help="Which of several state dicts of a PyTorch checkpoint to take, such as ema.",
 )
@@ -163,18 +160,11 @@ def space_of(made: Entry, face: str) -> Space:
 
 
 def run(entry: Entry, weights: Path | None, out: Path | None, **options: Any) -> None:
-    """Convert, with the options of `chain.convert`; print what was proven and written."""
+    """Convert, with the options of `converters.convert`; print what was proven and written."""
     from vox2face.cli.report import print_report
     from vox2face.converters.convert import convert
-    from vox2face.converters.job import Feedback
 
-    with closing(Bars()) as bars:
-
-        def say(text: str) -> None:
-            bars.close()
-            click.echo(text)
-
-        done = convert(entry, weights, out, **options, feedback=Feedback(say, bars.advance))
+    done = convert(entry, weights, out, **options, say=click.echo)
     print_report(done.report)
     click.echo(f"Written to {done.path}:")
     for file in sorted(done.path.iterdir()):

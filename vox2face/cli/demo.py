@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from vox2face.cli.paths import Place
+from vox2face.cli.options import Place
 
 RANDOM = (
     "This file has the layout and the full size of serengil's, but its weights are RANDOM:\n"
@@ -31,7 +31,6 @@ RANDOM = (
     type=Place(),
     metavar="DIR",
     default="vox2face-demo",
-    show_default=True,
     help="Where the files go (2.2 GB).",
 )
 def command(weights: Path | None, out: Path) -> None:

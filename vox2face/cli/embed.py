@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vox2face.cli.batch import list_failures
-from vox2face.cli.paths import Place
+from vox2face.cli.options import MODEL, Place, backend, batch_size, device
 from vox2face.cli.reading import Reading
 from vox2face.core.errors import UsageError, Vox2FaceError
 from vox2face.core.files import require_writable
@@ -30,21 +30,13 @@ TOP = 5  # names a picture, unless --top says otherwise
 @click.command(name="embed")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", type=Place())
 @click.option(
-    "--model",
-    required=True,
-    metavar="NAME|DIR|hf:USER/REPO",
-    help="A registry name, a bundle, or one on the hub.",
+    "--model", required=True, metavar=MODEL, help="A registry name, a bundle, or one on the hub."
 )
-@click.option("--backend", type=click.Choice(["torch", "onnx"]), default="torch", show_default=True)
-@click.option(
-    "--device",
-    default="cpu",
-    show_default=True,
-    help="cpu, cuda or cuda:N; tensorrt with --backend onnx.",
-)
+@backend
+@device
 @click.option("--preset", metavar="P", help="Preprocessing other than the model's own.")
 @click.option("--normalize", is_flag=True, help="Divide by the length, as deepface does.")
-@click.option("--batch-size", type=click.IntRange(min=1), default=8, show_default=True)
+@batch_size
 @click.option("--classify", is_flag=True, help="Write the most probable names instead.")
 @click.option(
     "--top",
@@ -63,28 +55,30 @@ TOP = 5  # names a picture, unless --top says otherwise
     default="-",
     type=Place(),
     metavar="FILE.npz|.csv|-",
-    show_default=True,
     help="Where to write; - prints CSV.",
 )
 def command(
     files: tuple[Path, ...],
     model: str,
-    backend: str,
-    device: str,
-    preset: str | None,
     normalize: bool,
     batch_size: int,
+    output: Path,
     classify: bool,
     top: int | None,
     labels: Path | None,
-    output: Path,
+    **where: Any,
 ) -> None:
     """Embed cropped faces or recordings of speech, one vector each.
 
     With --classify, name faces instead. A file that cannot be used costs a line; the others are
     written, and the exit code is 1.
     """
-    require_possible(files, output, normalize, classify, top, labels)
+    require_usable(files, output)
+    if classify and normalize:
+        raise UsageError("--normalize is for embeddings and --classify gives names: leave out one.")
+    if not classify and (top is not None or labels is not None):
+        option = "--labels" if top is None else "--top"
+        raise UsageError(f"{option} is for class names: add --classify or leave it out.")
     from vox2face.runtime.base import normalized
     from vox2face.runtime.class_names import checked_top, decode_predictions, names_for, read_labels
     from vox2face.runtime.face_encoder import FaceEncoder
@@ -93,7 +87,6 @@ def command(
     from vox2face.runtime.voice_encoder import VoiceEncoder
 
     names: Sequence[str] | None = None if labels is None else read_labels(labels)
-    where = {"backend": backend, "device": device, "preset": preset}
     voice = kind_of(model) == "voice-encoder"
     if classify and voice:
         raise UsageError(f"{model} hears voices, which have no names: leave --classify out.")
@@ -112,16 +105,16 @@ def command(
     if not used:
         raise Vox2FaceError(f"None of the {len(files)} files can be used: nothing was written.")
     facts = {"model": encoder.entry.name, "preset": encoder.preset}
+    paths = [str(file) for file in used]
     if classify:
         found = decode_predictions(values, wanted, names)
-        content = {"images": as_text(used), **named_arrays(found), **facts}
-        deliver(output, lambda: named_text(used, found), content)
+        arrays = {"images": paths, **named_arrays(found), **facts}
+        deliver(output, named_table(paths, found), arrays)
         done = f"{len(used)} pictures with {wanted} names each"
     else:
         embeddings = normalized(values) if normalize else values
-        content = {"audio" if voice else "images": as_text(used), "embeddings": embeddings, **facts}
-        column = "audio" if voice else "image"
-        deliver(output, lambda: embedded_text(column, used, embeddings), content)
+        arrays = {"audio" if voice else "images": paths, "embeddings": embeddings, **facts}
+        deliver(output, embedded_table("audio" if voice else "image", paths, embeddings), arrays)
         done = f"{len(used)} embeddings of {encoder.width} values"
     if output != STANDARD:
         click.echo(f"{done} written to {output}.")
@@ -131,26 +124,14 @@ def command(
         )
 
 
-def require_possible(
-    files: Sequence[Path],
-    output: Path,
-    normalize: bool,
-    classify: bool,
-    top: int | None,
-    labels: Path | None,
-) -> None:
-    """Raise `UsageError` for what cannot be meant, before any work."""
+def require_usable(files: Sequence[Path], output: Path) -> None:
+    """Raise `UsageError` for files that there are not and for an output that cannot be."""
     if output != STANDARD:
         if output.suffix not in (".csv", ".npz"):
             raise UsageError(f"--output {output}: the name must end in .npz or .csv, or be -.")
         if output.is_dir():
             raise UsageError(f"--output {output} is a folder: name the file to write.")
         require_writable(output.parent, "the folder of --output:")
-    if classify and normalize:
-        raise UsageError("--normalize is for embeddings and --classify gives names: leave out one.")
-    if not classify and (top is not None or labels is not None):
-        option = "--labels" if top is None else "--top"
-        raise UsageError(f"{option} is for class names: add --classify or leave it out.")
     for file in files:
         if not file.exists():
             raise UsageError(f"There is no {file}: check the path.")
@@ -186,10 +167,10 @@ def computed(
     return used, np.concatenate(values[1:] or values)
 
 
-def deliver(output: Path, text: Callable[[], str], arrays: dict[str, Any]) -> None:
-    """Write CSV text or arrays."""
+def deliver(output: Path, table: Iterable[Sequence[str]], arrays: dict[str, Any]) -> None:
+    """Write a table as CSV, or arrays; names of files that are no UTF-8 keep their bytes."""
     if output == STANDARD:
-        click.echo(as_bytes(text()), nl=False)
+        click.echo(csv_text(table).encode("utf-8", "surrogateescape"), nl=False)
         return
     import numpy as np
 
@@ -197,56 +178,41 @@ def deliver(output: Path, text: Callable[[], str], arrays: dict[str, Any]) -> No
 
     with atomic_file(output) as partial, partial.open("wb") as file:
         if output.suffix == ".csv":
-            file.write(as_bytes(text()))
+            file.write(csv_text(table).encode("utf-8", "surrogateescape"))
         else:
             np.savez(file, **arrays)
 
 
-def as_bytes(text: str) -> bytes:
-    """Return text as UTF-8; names of files that are none keep their bytes."""
-    return text.encode("utf-8", "surrogateescape")
+def embedded_table(
+    column: str, files: Sequence[str], embeddings: Embeddings
+) -> Iterator[Sequence[str]]:
+    """Yield the header and one line for each file: its path and its values, exact to float32."""
+    yield [column, *(f"e{i}" for i in range(embeddings.shape[1]))]
+    for file, row in zip(files, embeddings, strict=True):
+        yield [file, *(f"{value:.9g}" for value in row)]
 
 
-def as_text(files: Iterable[Path]) -> Any:
-    """Return paths as an array of text (n,)."""
-    import numpy as np
-
-    return np.array([str(file) for file in files])
-
-
-def embedded_text(column: str, files: Sequence[Path], embeddings: Embeddings) -> str:
-    """Return one line for each file: its path and its values, exact to float32."""
-    header = [column, *(f"e{i}" for i in range(embeddings.shape[1]))]
-    rows = zip(files, embeddings, strict=True)
-    return csv_text(header, ([str(file), *(f"{v:.9g}" for v in row)] for file, row in rows))
+def named_table(images: Sequence[str], found: list[list[Named]]) -> Iterator[Sequence[str]]:
+    """Yield the header and a line for each name of each picture, the most probable first."""
+    yield ["image", "rank", "name", "probability"]
+    for image, row in zip(images, found, strict=True):
+        for rank, (name, probability) in enumerate(row, start=1):
+            yield [image, str(rank), name, f"{probability:.9g}"]
 
 
-def named_text(images: Sequence[Path], found: list[list[Named]]) -> str:
-    """Return a line for each name of each picture, the most probable first."""
-    rows = (
-        [str(image), str(rank), name, f"{probability:.9g}"]
-        for image, row in zip(images, found, strict=True)
-        for rank, (name, probability) in enumerate(row, start=1)
-    )
-    return csv_text(["image", "rank", "name", "probability"], rows)
-
-
-def csv_text(header: list[str], rows: Iterable[Sequence[str]]) -> str:
+def csv_text(table: Iterable[Sequence[str]]) -> str:
     """Return CSV; a row with a carriage return is quoted as a whole, or it would break there."""
     text = io.StringIO()
     plain = csv.writer(text, lineterminator="\n")
     quoted = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
-    plain.writerow(header)
-    for row in rows:
+    for row in table:
         (quoted if any("\r" in cell for cell in row) else plain).writerow(row)
     return text.getvalue()
 
 
 def named_arrays(found: list[list[Named]]) -> dict[str, Any]:
     """Return `names` (n, top) and `probabilities` float64 (n, top), the most probable first."""
-    import numpy as np
-
     return {
-        "names": np.array([[name for name, _ in row] for row in found]),
-        "probabilities": np.array([[probability for _, probability in row] for row in found]),
+        "names": [[name for name, _ in row] for row in found],
+        "probabilities": [[probability for _, probability in row] for row in found],
     }

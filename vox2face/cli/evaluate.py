@@ -8,12 +8,9 @@ from typing import Any
 
 import click
 
-from vox2face.cli import batch
-from vox2face.cli.paths import Place
+from vox2face.cli.options import MODEL, Place, any_space, backend, device, seed
 from vox2face.core.errors import UsageError
 from vox2face.core.files import require_writable
-
-MODEL = "NAME|DIR|hf:USER/REPO"
 
 
 @click.command(name="evaluate")
@@ -32,7 +29,7 @@ MODEL = "NAME|DIR|hf:USER/REPO"
 @click.option("--decoder", metavar=MODEL, help="Also draw faces, and measure them.")
 @click.option("--classifier", metavar=MODEL, help="A face encoder with classes: VGGFace score.")
 @click.option("--face-to-face", is_flag=True, help="Decode pictures; no voice is needed.")
-@click.option("--split", default="test", show_default=True, metavar="NAME")
+@click.option("--split", default="test", metavar="NAME")
 @click.option("--latents", metavar="people.csv", help="True values of invented people: oracles.")
 @click.option(
     "--groups",
@@ -43,7 +40,6 @@ MODEL = "NAME|DIR|hf:USER/REPO"
 @click.option(
     "--pool",
     default="100",
-    show_default=True,
     metavar="N|all",
     help="People a pool; all ranks everybody of the split, as corpora of fewer people need.",
 )
@@ -57,22 +53,20 @@ MODEL = "NAME|DIR|hf:USER/REPO"
     "--distance",
     type=click.Choice(["cosine", "l2", "l1", "centred"]),
     default="cosine",
-    show_default=True,
     help="What ranks faces; centred: the cosine without the gallery's mean.",
 )
 @click.option("--fuse", is_flag=True, help="One query a person: the mean of all clips.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@seed
 @click.option(
     "--max-failures",
     type=click.FloatRange(0, 1),
     default=0.05,
-    show_default=True,
     metavar="PART",
     help="The part of clips that may be unreadable.",
 )
-@batch.any_space
-@click.option("--backend", type=click.Choice(["torch", "onnx"]), default="torch", show_default=True)
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
+@any_space
+@backend
+@device
 @click.option(
     "--out",
     type=Place(file_okay=False),

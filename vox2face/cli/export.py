@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from vox2face.cli import batch
-from vox2face.cli.paths import Place
+from vox2face.cli.options import Place, any_space
 from vox2face.core.errors import UsageError
 from vox2face.core.files import size_text
-from vox2face.core.progress import Bars
 from vox2face.runtime.resolve import locate
-from vox2face.zoo.preprocessing import meaning
+from vox2face.zoo.presets import meaning
 
 if TYPE_CHECKING:
     from vox2face.core.parity import Report
 
+NO_GRAPH = (
+    "{0} changes the graph of an ONNX file, and a Keras weight file has no graph: leave {0} or "
+    "--format keras out."
+)
 ENCODERS = {"speech2face": "voice", "face2face": "face"}  # pipeline -> the option of its encoder
 
 
@@ -36,7 +37,6 @@ ENCODERS = {"speech2face": "voice", "face2face": "face"}  # pipeline -> the opti
     "kind",
     type=click.Choice(["onnx", "keras"]),
     default="onnx",
-    show_default=True,
     help="onnx: the network for ONNX Runtime. keras: the weights as the HDF5 file that the "
     "original's own code loads.",
 )
@@ -52,25 +52,14 @@ ENCODERS = {"speech2face": "voice", "face2face": "face"}  # pipeline -> the opti
     "--precision",
     type=click.Choice(["fp32", "fp16"]),
     default="fp32",
-    show_default=True,
     help="fp16: weights and activations in half precision, for GPUs; inputs and outputs stay fp32.",
 )
 @click.option("--voice", metavar="NAME|DIR", help="The voice encoder of speech2face.")
 @click.option("--face", metavar="NAME|DIR", help="The face encoder of face2face.")
 @click.option("--decoder", metavar="NAME|DIR", help="The decoder of speech2face or face2face.")
-@batch.any_space
+@any_space
 def command(
-    model: str,
-    output: Path,
-    kind: str,
-    with_frontend: bool,
-    logits: bool,
-    preset: str | None,
-    precision: str,
-    voice: str | None,
-    face: str | None,
-    decoder: str | None,
-    any_space: bool,
+    model: str, output: Path, kind: str, any_space: bool, precision: str, **options: Any
 ) -> None:
     """Export a model, or a whole pipeline, as one file.
 
@@ -79,42 +68,27 @@ def command(
     speech2face (--voice, --decoder), from 16 kHz waveforms to picture, landmarks and embedding, and
     face2face (--face, --decoder), from uint8 pictures.
     """
-    half, parts = precision == "fp16", {"voice": voice, "face": face, "decoder": decoder}
+    parts = {name: options.pop(name) for name in ("voice", "face", "decoder")}
+    half = precision == "fp16"
     if model in ENCODERS:
-        refuse_for(model, kind, with_frontend, logits, preset)
+        inside = f"{model} has its front end inside: leave {{}} out."
+        refuse(inside, **{"format keras": kind == "keras"}, **options)
         to_pipeline(model, parts, output, half, any_space)
-    elif used := [name for name, value in {**parts, "any-space": any_space}.items() if value]:
-        raise UsageError(f"--{used[0]} is for the pipelines speech2face and face2face.")
-    elif kind == "keras":
-        refuse(with_frontend=with_frontend, logits=logits, preset=preset, precision=half)
-        to_keras(model, output)
     else:
-        to_onnx(model, output, preset, with_frontend, logits, half)
+        refuse("{} is for the pipelines speech2face and face2face.", **parts, any_space=any_space)
+        if kind == "keras":
+            refuse(NO_GRAPH, **options, precision=half)
+            to_keras(model, output)
+        else:
+            to_onnx(model, output, half, **options)
     click.echo(f"Written to {output} ({size_text(output.stat().st_size)}).")
 
 
-def refuse(**options: Any) -> None:
-    """Raise `UsageError` if options are given that only an ONNX file has."""
+def refuse(advice: str, **options: Any) -> None:
+    """Raise `UsageError` with this advice, `{}` in it being the option, if one of them is given."""
     for name, value in options.items():
-        if value:
-            option = f"--{name.replace('_', '-')}"
-            raise UsageError(
-                f"{option} changes the graph of an ONNX file, and a Keras weight file has no "
-                f"graph: leave {option} or --format keras out."
-            )
-
-
-def refuse_for(pipeline: str, kind: str, frontend: bool, logits: bool, preset: str | None) -> None:
-    """Raise `UsageError` if options are given that a pipeline does not have."""
-    given = {
-        "--format keras": kind == "keras",
-        "--with-frontend": frontend,
-        "--logits": logits,
-        "--preset": preset is not None,
-    }
-    for option, value in given.items():
-        if value:
-            raise UsageError(f"{pipeline} has its front end inside: leave {option} out.")
+        if value not in (None, False):
+            raise UsageError(advice.format(f"--{name.replace('_', '-')}"))
 
 
 def to_pipeline(
@@ -135,7 +109,7 @@ def to_pipeline(
 
 
 def to_onnx(
-    model: str, output: Path, preset: str | None, frontend: bool, logits: bool, half: bool
+    model: str, output: Path, half: bool, with_frontend: bool, logits: bool, preset: str | None
 ) -> None:
     """Write an ONNX file and print how well it agrees with torch."""
     from vox2face.converters.bundle_onnx import export_file, require_exportable
@@ -143,7 +117,7 @@ def to_onnx(
     require_exportable(output)
     if preset is not None:
         meaning(preset)
-    tell(export_file(locate(model), output, preset, frontend, logits, half))
+    tell(export_file(locate(model), output, preset, with_frontend, logits, half))
 
 
 def tell(report: Report) -> None:
@@ -161,6 +135,5 @@ def to_keras(model: str, output: Path) -> None:
 
     require_writable(output)
     target = locate(model)
-    with closing(Bars()) as bars:
-        count = export_keras(target, output, bars.advance)
+    count = export_keras(target, output)
     click.echo(f"All {count} arrays of {target.entry_name} equal the bundle's, bit for bit.")

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from vox2face.cli import batch
-from vox2face.cli.batch import MODEL, Item
-from vox2face.cli.paths import Place
+from vox2face.cli.batch import Item
+from vox2face.cli.options import MODEL, Place
 from vox2face.cli.reading import Reading
 from vox2face.core.errors import UsageError, Vox2FaceError
 from vox2face.core.files import PICTURES
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from vox2face.media.decoded_face import Face
-    from vox2face.runtime.pipelines import FaceToFace
 
 
 @click.command(name="face2face")
@@ -46,33 +44,33 @@ def command(images: tuple[Path, ...], **arguments: Any) -> None:
     """
     cut = cutter(arguments["crop"], arguments["align"], arguments["face_choice"])
     items = batch.plan(images, arguments["output"], PICTURES, sheets=arguments["compare"])
-    from vox2face.runtime.pipelines import FaceToFace, identity
+    import torch
+
+    from vox2face.runtime.pipelines import FaceToFace, decoded, identity
 
     where = {name: arguments[name] for name in ("backend", "device", "any_space")}
     pipeline = FaceToFace.from_zoo(arguments["face"], arguments["decoder"], **where)
-    cutting = f"crop {arguments['align']} {arguments['face_choice']}" if arguments["crop"] else ""
     facts = {
         "encoder": identity(pipeline.face),
         "decoder": identity(pipeline.decoder),
         "preset": pipeline.face.preset,
-        "drawn": "landmarks" if arguments["landmarks"] else "",
-        "cut": cutting,
+        "cut": f"crop {arguments['align']} {arguments['face_choice']}" if arguments["crop"] else "",
     }
 
-    def save(item: Item, face: Face) -> None:
-        if arguments["compare"]:
-            from vox2face.media.comparison import compare
+    def sheet(item: Item, face: Face) -> None:
+        from vox2face.media.decoded_face import compare
 
-            compare(item.sheet, cut(item.sources[0]), face, None)
-        face.save(item.target, arguments["landmarks"], not arguments["no_marks"])
+        compare(item.sheet, cut(item.sources[0]), face, None)
 
-    reading = batch.reading(items, arguments["output"], arguments["force"])
+    def prepare(item: Item, reading: Reading) -> torch.Tensor:
+        with reading.of(item.sources[0]):
+            return pipeline.face.preprocess(cut(item.sources[0]))
 
-    def make(some: Sequence[Item]) -> Iterator[tuple[Item, Face | Vox2FaceError]]:
-        return made(pipeline, some, cut, reading)
+    def draw(pictures: list[torch.Tensor]) -> list[Face]:
+        embeddings = pipeline.face.embed(torch.cat(pictures))
+        return decoded(pipeline.face, pipeline.decoder, embeddings)
 
-    outcome = batch.carry_out(items, facts, arguments, make, save)
-    batch.tell(outcome, items)
+    batch.run(items, facts, arguments, prepare, draw, sheet if arguments["compare"] else None)
 
 
 def cutter(crop: bool, align: bool, choice: str | None) -> Any:
@@ -85,37 +83,15 @@ def cutter(crop: bool, align: bool, choice: str | None) -> Any:
         return decode
     if choice not in (None, "largest") and not re.fullmatch("[0-9]+", choice):
         raise UsageError(f"--face-choice {choice}: it is largest or a number from 0.")
-    which = int(choice) if choice and choice != "largest" else choice or "one"
 
     def cut(path: Path) -> NDArray[np.uint8]:
         from vox2face.runtime import face_detection
 
         picture = decode(path)
         try:
-            face = face_detection.the_face(picture, which)
+            face = face_detection.the_face(picture, choice or "one")
         except Vox2FaceError as error:
             raise type(error)(f"{path}: {error}") from error
         return face_detection.crop(picture, face, align=align)[0]
 
     return cut
-
-
-def made(
-    pipeline: FaceToFace, items: Sequence[Item], cut: Any, reading: Reading
-) -> Iterator[tuple[Item, Face | Vox2FaceError]]:
-    """Yield each item with its face, or with what is wrong with its picture."""
-    ready, pictures = [], []
-    for item in items:
-        try:
-            with reading.of(item.sources[0]):
-                pictures.append(pipeline.face.preprocess(cut(item.sources[0])))
-            ready.append(item)
-        except Vox2FaceError as error:
-            yield item, error
-    if ready:
-        import torch
-
-        from vox2face.runtime.pipelines import decoded
-
-        embeddings = pipeline.face.embed(torch.cat(pictures))
-        yield from zip(ready, decoded(pipeline.face, pipeline.decoder, embeddings), strict=True)

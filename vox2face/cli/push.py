@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from vox2face.core.errors import UsageError
@@ -13,23 +15,18 @@ from vox2face.store import hub
 @click.argument("bundle", metavar="NAME|DIR")
 @click.argument("repo", metavar="USER/REPO")
 @click.option("--private", is_flag=True, help="Make a new repository private.")
-@click.option("--revision", metavar="BRANCH", help="The branch to commit to. Default: main.")
+@click.option(
+    "--revision", "branch", metavar="BRANCH", help="The branch to commit to. Default: main."
+)
 @click.option(
     "--i-may-redistribute",
+    "permitted",
     is_flag=True,
     help="You have checked that you may pass on weights whose licence restricts it.",
 )
 @click.option("--message", metavar="M", help="The message of the commit.")
 @click.option("--force", is_flag=True, help="Commit on top of what is no bundle of this model.")
-def command(
-    bundle: str,
-    repo: str,
-    private: bool,
-    revision: str | None,
-    i_may_redistribute: bool,
-    message: str | None,
-    force: bool,
-) -> None:
+def command(bundle: str, repo: str, **options: Any) -> None:
     """Upload a bundle to the Hugging Face hub.
 
     The bundle's files, and no others, become one commit; the repository is made if there is
@@ -37,13 +34,4 @@ def command(
     """
     if hub.is_address(bundle):
         raise UsageError(f"{bundle} is on the hub already: name a folder or a registry name.")
-    url = hub.push(
-        existing(bundle),
-        repo,
-        private=private,
-        branch=revision,
-        permitted=i_may_redistribute,
-        message=message,
-        force=force,
-    )
-    click.echo(url)
+    click.echo(hub.push(existing(bundle), repo, **options))

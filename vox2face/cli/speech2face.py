@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from vox2face.cli import batch
-from vox2face.cli.batch import MODEL, Item
-from vox2face.cli.paths import Place
+from vox2face.cli.batch import Item
+from vox2face.cli.options import MODEL, Place
 from vox2face.cli.reading import Reading
 from vox2face.core.errors import AudioError, UsageError, Vox2FaceError
 from vox2face.core.files import RECORDINGS
@@ -45,37 +45,35 @@ def command(audio: tuple[Path, ...], compare: Path | None, **arguments: Any) -> 
     Any file FFmpeg reads will do. Folders are walked and mirrored; pictures that are there already
     are not made again. Pictures are marked as synthetic.
     """
-    output, fuse = arguments["output"], arguments["fuse"]
-    items = batch.plan(audio, output, RECORDINGS, fuse, sheets=compare is not None)
+    sheets, fuse = compare is not None, arguments["fuse"]
+    items = batch.plan(audio, arguments["output"], RECORDINGS, fuse, sheets)
     original = comparison(compare, arguments["face"], len(items))
-    from vox2face.runtime.pipelines import FaceToFace, SpeechToFace, identity
+    import numpy as np
+
+    from vox2face.runtime.pipelines import FaceToFace, SpeechToFace, decoded, fused, identity
 
     where = {name: arguments[name] for name in ("backend", "device", "any_space")}
     pipeline = SpeechToFace.from_zoo(arguments["voice"], arguments["decoder"], **where)
-    facts = {
-        "encoder": identity(pipeline.voice),
-        "decoder": identity(pipeline.decoder),
-        "drawn": "landmarks" if arguments["landmarks"] else "",
-    }
+    facts = {"encoder": identity(pipeline.voice), "decoder": identity(pipeline.decoder)}
     other = None
     if arguments["face"] is not None:
         other = FaceToFace.from_zoo(arguments["face"], arguments["decoder"], **where)
 
-    def save(item: Item, face: Face) -> None:
-        if original is not None:
-            from vox2face.media.comparison import compare as sheet
+    def sheet(item: Item, face: Face) -> None:
+        from vox2face.media.decoded_face import compare as draw
 
-            sheet(item.sheet, original, other(original) if other else None, face)
-        face.save(item.target, arguments["landmarks"], not arguments["no_marks"])
+        draw(item.sheet, original, other(original) if other else None, face)
 
-    given = {**arguments, "compare": compare is not None}
-    reading = batch.reading(items, output, arguments["force"])
+    given = {**arguments, "compare": sheets}
 
-    def make(some: Sequence[Item]) -> Iterator[tuple[Item, Face | Vox2FaceError]]:
-        return made(pipeline, some, reading)
+    def prepare(item: Item, reading: Reading) -> Embeddings:
+        values = heard(pipeline, item.sources, reading)
+        return fused(values) if len(item.sources) > 1 else values
 
-    outcome = batch.carry_out(items, facts, given, make, save)
-    batch.tell(outcome, items)
+    def draw(embeddings: list[Embeddings]) -> list[Face]:
+        return decoded(pipeline.voice, pipeline.decoder, np.concatenate(embeddings))
+
+    batch.run(items, facts, given, prepare, draw, None if original is None else sheet)
 
 
 def comparison(compare: Path | None, face: str | None, count: int) -> Any:
@@ -91,27 +89,6 @@ def comparison(compare: Path | None, face: str | None, count: int) -> Any:
     from vox2face.media.image import decode
 
     return decode(compare)
-
-
-def made(
-    pipeline: SpeechToFace, items: Sequence[Item], reading: Reading
-) -> Iterator[tuple[Item, Face | Vox2FaceError]]:
-    """Yield each item with its face, or with what is wrong with its recordings."""
-    import numpy as np
-
-    from vox2face.runtime.pipelines import decoded, fused
-
-    ready, embeddings = [], []
-    for item in items:
-        try:
-            values = heard(pipeline, item.sources, reading)
-            embeddings.append(fused(values) if len(item.sources) > 1 else values)
-            ready.append(item)
-        except Vox2FaceError as error:
-            yield item, error
-    if ready:
-        faces = decoded(pipeline.voice, pipeline.decoder, np.concatenate(embeddings))
-        yield from zip(ready, faces, strict=True)
 
 
 def heard(pipeline: SpeechToFace, sources: Sequence[Path], reading: Reading) -> Embeddings:

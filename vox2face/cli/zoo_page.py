@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from vox2face.converters.maps import weight_map
 from vox2face.core.entry import OUTPUT_ACTIVATIONS, Entry, TensorSpec
-from vox2face.zoo.preprocessing import meaning
+from vox2face.zoo.presets import meaning
 
 HEAD = """\
 # The zoo

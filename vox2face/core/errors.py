@@ -6,10 +6,7 @@ Each message says what was given, what was expected and what to do.
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from vox2face.core.parity import Report
+from typing import Any
 
 
 def one_line(message: object) -> str:
@@ -52,9 +49,9 @@ class MappingError(Vox2FaceError):
 
 
 class ParityError(Vox2FaceError):
-    """The converted network does not compute what the original computes; see `report`."""
+    """The converted network does not compute what the original does; `report` is a `Report`."""
 
-    def __init__(self, message: str, report: Report) -> None:
+    def __init__(self, message: str, report: Any) -> None:
         super().__init__(message)
         self.report = report
 

@@ -56,21 +56,9 @@ RECORDINGS = (
 
 # How the names of pictures end.
 PICTURES = (
-    *(
-        ".png",
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".webp",
-        ".avif",
-        ".avifs",
-        ".heic",
-        ".heif",
-        ".hif",
-    ),
-    *(".bmp", ".gif", ".tif", ".tiff", ".apng", ".mpo", ".tga", ".ppm", ".pgm", ".pbm", ".pnm"),
-    *(".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
+    *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".avif", ".avifs"),
+    *(".heic", ".heif", ".hif", ".bmp", ".gif", ".tif", ".tiff", ".tga", ".ppm", ".pgm", ".pbm"),
+    *(".pnm", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
 )
 TAR_MAGIC = b"ustar"  # at byte 257
 CHECKPOINT_MAGIC = bytes.fromhex("57fb808b247547db")  # the last bytes of a .index file

@@ -11,7 +11,6 @@ import math
 import numbers
 import os
 from importlib import resources
-from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import numpy as np
@@ -20,10 +19,12 @@ from numpy.typing import NDArray
 from vox2face.core import extras
 from vox2face.core.errors import AudioError, UsageError, Vox2FaceError, Vox2FaceWarning
 from vox2face.media import audible, ffmpeg, wav
+from vox2face.media.opening import opened
 
 RATE = ffmpeg.RATE  # Hz, of every waveform here
 FULL_SCALE = audible.FULL_SCALE  # of 16-bit samples
 SHORTEST = audible.SHORTEST  # samples
+FORMS = "a path, a binary file object (io.BytesIO for bytes) or a NumPy array with its rate"
 Audio = str | os.PathLike[str] | BinaryIO | NDArray[Any]
 SMALLEST = 1 << 23  # peak of int32 samples; those of 24 bits or less, not shifted, stay below it
 
@@ -70,19 +71,14 @@ def decode(audio: Audio, rate: int | None = None) -> NDArray[np.float32]:
     if isinstance(audio, np.ndarray):
         if rate is None:
             raise UsageError("An array needs its rate in Hz: pass rate=44100 or whatever it is.")
-        name, pcm = "the array", from_array(audio, rate)
+        pcm = from_array(audio, rate)
     elif rate is not None:
         raise UsageError("Only arrays take a rate: a file knows its own.")
     elif hasattr(audio, "read"):
-        name = "the file object"
-        pcm = from_file(cast(BinaryIO, audio), name)
+        pcm = from_file(cast(BinaryIO, audio), "the file object")
     else:
-        name = str(path := located(audio))
-        try:
-            with path.open("rb") as file:
-                pcm = from_file(file, name)
-        except OSError as error:
-            raise AudioError(f"{name} cannot be read: {error.strerror or error}.") from None
+        with opened(audio, "recording", FORMS, AudioError) as file:
+            pcm = from_file(file, file.name)
     waveform = pcm.astype(np.float32)
     waveform /= FULL_SCALE
     return waveform
@@ -144,25 +140,6 @@ def rms_level(pcm: NDArray[np.int16]) -> float:
     return round(10 * math.log10(mean_square / (FULL_SCALE - 1) ** 2), 6)
 
 
-def located(audio: Any) -> Path:
-    """Return the path of an existing file."""
-    try:
-        path = Path(os.fspath(audio))
-        exists = path.exists()
-    except (TypeError, ValueError):
-        raise AudioError(
-            "A recording is a path, a binary file object (io.BytesIO for bytes) or a NumPy array "
-            f"with its rate, not {type(audio).__name__}."
-        ) from None
-    if not exists:
-        raise AudioError(f"There is no recording {path}: check the path.")
-    if path.is_dir():
-        raise AudioError(f"{path} is a folder: name recordings.")
-    if not path.is_file():
-        raise AudioError(f"{path} is a pipe or a device: name recordings.")
-    return path
-
-
 def from_file(file: BinaryIO, name: str) -> NDArray[np.int16]:
     """Return the sound of an open file as mono 16 kHz 16 bit."""
     try:
@@ -176,9 +153,8 @@ def from_file(file: BinaryIO, name: str) -> NDArray[np.int16]:
         if linear is not None:
             return from_samples(*linear, name)
         extras.require("voice", "Decoding sound")
-        file.seek(0)
         pcm = ffmpeg.pcm_of_file(file, name)
-        return audible.checked(pcm, lambda: first_channel(file, name), name)
+        return audible.checked(pcm, lambda: ffmpeg.pcm_of_file(file, name, first=True), name)
     except (Vox2FaceError, Vox2FaceWarning):
         raise
     except Exception as error:  # decoders raise kinds of their own on damaged files
@@ -186,12 +162,6 @@ def from_file(file: BinaryIO, name: str) -> NDArray[np.int16]:
         raise AudioError(
             f"{name} is damaged or no recording that FFmpeg can read ({reason}): convert it to wav."
         ) from error
-
-
-def first_channel(file: BinaryIO, name: str) -> NDArray[np.int16]:
-    """Return the first channel of a file that was read before, not mixed with the others."""
-    file.seek(0)
-    return ffmpeg.pcm_of_file(file, name, first=True)
 
 
 def from_array(array: NDArray[Any], rate: Any) -> NDArray[np.int16]:
@@ -210,10 +180,8 @@ def from_samples(array: NDArray[Any], rate: int, layout: str, name: str) -> NDAr
         ffmpeg.checked_peak(peak(array), name)
     step = 256 if array.dtype == np.uint8 else 1
 
-    def alone() -> NDArray[np.int16]:
-        return mixed(array[:1], rate, "mono", name)
-
-    return audible.checked(mixed(array, rate, layout, name), alone, name, step)
+    pcm = mixed(array, rate, layout, name)
+    return audible.checked(pcm, lambda: mixed(array[:1], rate, "mono", name), name, step)
 
 
 def mixed(array: NDArray[Any], rate: int, layout: str, name: str) -> NDArray[np.int16]:

@@ -1,23 +1,22 @@
-"""A decoded face, and how it is saved: marked as synthetic."""
+"""A decoded face, and how it is drawn and saved: marked as synthetic."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from vox2face.core.errors import UsageError
 from vox2face.core.files import atomic_file
 from vox2face.core.version import __version__
-from vox2face.media.drawing import draw_landmarks
 
 Pixels = NDArray[np.float32]
 DESCRIPTION = (
@@ -35,6 +34,16 @@ XMP = """\
  xmlns:xmp="http://ns.adobe.com/xap/1.0/"
  Iptc4xmpExt:DigitalSourceType="{source_type}" xmp:CreatorTool="{software}"/></rdf:RDF></x:xmpmeta>
 <?xpacket end="w"?>"""
+
+# iBUG 300-W: first and last point of each line, and whether it closes
+LINES = (
+    *((0, 16, False), (17, 21, False), (22, 26, False), (27, 30, False), (31, 35, False)),
+    *((36, 41, True), (42, 47, True), (48, 59, True), (60, 67, True)),
+)
+COLOUR, RING = (80, 220, 255), (0, 40, 70)
+MARGIN, TITLE = 12, 28  # pixels
+SCALE = 4  # lines are drawn so much larger and reduced, for smooth edges
+PAPER, INK = (255, 255, 255), (30, 30, 30)
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,3 +116,47 @@ def made_by(path: Path) -> dict[str, Any] | None:
     except (OSError, KeyError, ValueError, UnidentifiedImageError, SyntaxError):
         return None
     return found if isinstance(found, dict) else None
+
+
+def draw_landmarks(picture: Image.Image, landmarks: NDArray[Any]) -> Image.Image:
+    """Return the picture with 68 points (x, y) and the lines between them."""
+    width, height = picture.size
+    large = picture.resize((SCALE * width, SCALE * height), Image.Resampling.BICUBIC)
+    points = [((x + 0.5) * SCALE, (y + 0.5) * SCALE) for x, y in landmarks.tolist()]
+    pen = ImageDraw.Draw(large)
+    for first, last, closed in LINES:
+        line = points[first : last + 1] + ([points[first]] if closed else [])
+        pen.line(line, fill=COLOUR, width=SCALE)
+    for x, y in points:
+        pen.circle((x, y), 1.6 * SCALE, fill=COLOUR, outline=RING, width=SCALE // 2)
+    return large.resize((width, height), Image.Resampling.LANCZOS)
+
+
+def side_by_side(pictures: Sequence[tuple[str, Image.Image]], size: int = 224) -> Image.Image:
+    """Return pictures in a row on white, each `size` pixels high and wide under its title."""
+    step = size + MARGIN
+    sheet = Image.new("RGB", (MARGIN + step * len(pictures), size + TITLE + MARGIN), PAPER)
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
+    for number, (title, picture) in enumerate(pictures):
+        left = MARGIN + step * number
+        pen.text((left + size / 2, TITLE / 2), title, fill=INK, font=font, anchor="mm")
+        fitted = picture.convert("RGB").resize((size, size), Image.Resampling.LANCZOS)
+        sheet.paste(fitted, (left, TITLE))
+    return sheet
+
+
+def compare(
+    path: Path, original: NDArray[np.uint8], decoded: Face | None, spoken: Face | None
+) -> None:
+    """Write a PNG of the original, face-to-face and speech-to-face, then their landmarks.
+
+    The figure carries the marks of a synthetic picture.
+    """
+    shown = Image.fromarray(original)
+    pictures = [("original", ImageOps.pad(shown, (224, 224)))]
+    made_by: dict[str, str] = {}
+    for title, face in (("face-to-face", decoded), ("speech-to-face", spoken)):
+        if face is not None:
+            pictures += [(title, face.pil()), (f"{title}, landmarks", face.pil(landmarks=True))]
+            made_by |= {f"{title} {key}": value for key, value in face.made_by.items()}
+    save_png(side_by_side(pictures), path, made_by)

@@ -202,8 +202,7 @@ def collected(frames: Iterable[AudioFrame], name: str) -> NDArray[np.int16]:
     pcm = bytearray()
     for frame in frames:
         pcm += memoryview(frame.planes[0])[: 2 * frame.samples]
-        if len(pcm) > 2 * LONGEST:
-            raise AudioError(too_long(name))
+        checked_duration(len(pcm) / 2 / RATE, name)
     return np.frombuffer(pcm, np.int16)
 
 
@@ -217,7 +216,9 @@ def checked_rate(rate: int, name: str) -> None:
 def checked_duration(seconds: float, name: str) -> None:
     """Raise `AudioError` for a recording longer than `LONGEST`."""
     if seconds > LONGEST / RATE:
-        raise AudioError(too_long(name))
+        raise AudioError(
+            f"{name} is longer than {LONGEST / RATE / 3600:g} hours: cut out the voice you want."
+        )
 
 
 def checked_peak(loudest: float, name: str) -> None:
@@ -231,11 +232,6 @@ def checked_peak(loudest: float, name: str) -> None:
     if loudest > 1:
         words = f"{name} reaches {loudest:g}, but floats lie in -1..1: louder samples are clipped."
         warnings.warn(words, Vox2FaceWarning, stacklevel=2)
-
-
-def too_long(name: str) -> str:
-    """What to say of a recording longer than `LONGEST`."""
-    return f"{name} is longer than {LONGEST / RATE / 3600:g} hours: cut out the voice you want."
 
 
 def checked_length(

@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module, resources
-from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import Any, BinaryIO
 
@@ -19,8 +18,10 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from vox2face.core import extras
 from vox2face.core.errors import ImageError, Vox2FaceError, Vox2FaceWarning, one_line
 from vox2face.core.files import FULL_DISK, UNKNOWN, identify_bytes
+from vox2face.media.opening import opened
 
 Pixels = NDArray[np.uint8]
+FORMS = "a path, a Pillow image or a uint8 RGB array"
 Picture = str | os.PathLike[str] | Image.Image | Pixels
 
 # Formats of photographs; others, such as EPS, would start programs on files nobody vouches for.
@@ -68,24 +69,8 @@ def decode(picture: Picture) -> Pixels:
         with _explained("the Pillow image"):
             _require_decodable(picture, "the Pillow image")
             return _upright(picture, keep=True)
-    try:
-        path = Path(os.fspath(picture))
-    except TypeError:
-        raise ImageError(
-            f"A picture is a path, a Pillow image or a uint8 RGB array, not {type(picture)}."
-        ) from None
-    if path.exists() and not path.is_file() and not path.is_dir():
-        raise ImageError(f"{path} is a pipe or a device: name picture files.")
-    try:
-        file = path.open("rb")
-    except FileNotFoundError:
-        raise ImageError(f"There is no picture {path}: check the path.") from None
-    except IsADirectoryError:
-        raise ImageError(f"{path} is a folder: name picture files.") from None
-    except OSError as error:
-        raise ImageError(f"{path} cannot be read: {error.strerror or error}.") from None
-    with file:
-        return decode_file(file, str(path))
+    with opened(picture, "picture", FORMS, ImageError) as file:
+        return decode_file(file, file.name)
 
 
 def decode_file(file: BinaryIO, name: str) -> Pixels:

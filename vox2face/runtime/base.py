@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,9 +15,6 @@ from vox2face.converters.onnx import session as run_onnx
 from vox2face.core.entry import Entry, Space
 from vox2face.core.errors import UsageError
 from vox2face.store.bundle import Bundle
-
-if TYPE_CHECKING:
-    import onnxruntime
 
 Embeddings = NDArray[np.float32]
 DEEPFACE_EPSILON = 1e-10  # added to the norm, as deepface modules/verification.py does
@@ -38,7 +35,7 @@ class Loaded:
         device: str,
         *,
         module: nn.Module | None = None,
-        session: onnxruntime.InferenceSession | None = None,
+        session: Any = None,
         bundle: Bundle | None = None,
     ) -> None:
         self.entry, self.preset, self.device = entry, preset, device

@@ -157,7 +157,12 @@ def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:
     if kind not in ("a NumPy array", "plain text", UNKNOWN):  # UNKNOWN is also text beyond ASCII
         raise WeightFileError(f"{path} is {kind}: {ADVICE}.")
     if kind == "a NumPy array" and OBJECTS.search(data, 0, 128):
-        raise pickled(path)
+        raise PickledNamesError(
+            f"{path} is an array of Python objects, a pickle, which can run any code and is not "
+            "loaded here: if you trust it, run numpy.save('names.npy', "
+            f"numpy.load({str(path)!r}, allow_pickle=True).astype(str)) in Python and name "
+            "names.npy (--labels names.npy)."
+        )
     try:
         names = array_names(data) if kind == "a NumPy array" else text_names(data)
         return tuple(tidy(name) for name in names)
@@ -166,16 +171,6 @@ def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:
         raise WeightFileError(
             f"{path} holds no plain list of names ({reason}): {ADVICE}."
         ) from error
-
-
-def pickled(path: Path) -> PickledNamesError:
-    """Return the error for an array of objects, which says how to make text of it."""
-    return PickledNamesError(
-        f"{path} is an array of Python objects, a pickle, which can run any code and is not loaded "
-        "here: if you trust it, run numpy.save('names.npy', "
-        f"numpy.load({str(path)!r}, allow_pickle=True).astype(str)) in Python and name names.npy "
-        "(--labels names.npy)."
-    )
 
 
 def text_names(data: bytes) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from vox2face.core.errors import UsageError
 from vox2face.media.decoded_face import Face
@@ -50,16 +49,8 @@ class FaceDecoder(Loaded):
 
     def faces(self, embeddings: Embeddings) -> list[Face]:
         """Return one face for each embedding of a batch."""
-        raw = [torch.from_numpy(value).to(self.here) for value in self.run_on(embeddings)]
+        raw = self.run(torch.from_numpy(np.ascontiguousarray(embeddings)))
         with torch.inference_mode():
-            images, textures, landmarks = (value.cpu().numpy() for value in self.tail(*raw))
-        return [
-            Face(image, texture, points, embedding.copy())
-            for image, texture, points, embedding in zip(
-                images, textures, landmarks, embeddings, strict=True
-            )
-        ]
-
-    def run_on(self, embeddings: Embeddings) -> tuple[NDArray[np.float32], ...]:
-        """Return raw landmarks (n, 2 points) and textures (n, 3, 224, 224)."""
-        return self.run(torch.from_numpy(np.ascontiguousarray(embeddings)))
+            made = self.tail(*(torch.from_numpy(value).to(self.here) for value in raw))
+        parts = (value.cpu().numpy() for value in made)
+        return [Face(*facts) for facts in zip(*parts, embeddings.copy(), strict=True)]

@@ -10,18 +10,16 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from vox2face.core.errors import ImageError, UsageError
 from vox2face.media.image import BLOCK, Picture, decode, resized
-from vox2face.zoo.networks.face_api import networks
-
-if TYPE_CHECKING:
-    import torch
+from vox2face.zoo.networks.face_api import FACE_SIZE, networks
 
 Pixels = NDArray[np.uint8]
 Points = NDArray[np.float32]
@@ -167,7 +165,8 @@ def the_face(picture: Picture, which: str | int = "one") -> Face68:
             "from the front and at least a tenth of the picture's height."
         )
     if number is None and len(faces) > 1:
-        places = "; ".join(f"{n} at {placed(face)}" for n, face in enumerate(faces))
+        boxes = [", ".join(f"{edge:.0f}" for edge in face.box) for face in faces]
+        places = "; ".join(f"{n} at {box}" for n, box in enumerate(boxes))
         raise ImageError(
             f"{len(faces)} faces were found in {name} (left, top, right, bottom: {places}): choose "
             "one with --face-choice, in Python which=, by its number, or 'largest'."
@@ -194,11 +193,6 @@ def numbered(which: str | int) -> int | None:
             f"There is no choice {which!r} of a face: use 'one', 'largest' or a number from 0."
         )
     return number
-
-
-def placed(face: Face68) -> str:
-    """Return the box of a face in whole pixels."""
-    return ", ".join(f"{edge:.0f}" for edge in face.box)
 
 
 def crop(
@@ -234,8 +228,6 @@ def detected(pixels: Pixels, size: int) -> tuple[Points, Points]:
 
     A face may have several boxes.
     """
-    import torch
-
     height, width = pixels.shape[:2]
     side = max(height, width)
     fitted = max(1, round(width * size / side)), max(1, round(height * size / side))
@@ -274,10 +266,6 @@ def landmarks(pixels: Pixels, box: Points) -> Points:
 
 def seen(pixels: Pixels, square: Square) -> Points:
     """Return the landmarks that the network sees in a square and in its mirror image."""
-    import torch
-
-    from vox2face.zoo.networks.face_api import FACE_SIZE
-
     face = square.cut(pixels, FACE_SIZE)
     with torch.inference_mode():
         parts = networks()[1](as_tensor([face, face[:, ::-1]])).double().numpy()
@@ -288,6 +276,4 @@ def seen(pixels: Pixels, square: Square) -> Points:
 
 def as_tensor(pictures: Sequence[Pixels]) -> torch.Tensor:
     """Return pictures of one size as float32 (n, 3, height, width), 0..255."""
-    import torch
-
     return torch.from_numpy(np.stack(pictures).transpose(0, 3, 1, 2)).float()

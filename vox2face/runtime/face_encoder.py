@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,11 +21,7 @@ from vox2face.runtime import class_names as names
 from vox2face.runtime.base import Embeddings, Loaded, is_single, normalized
 from vox2face.runtime.resolve import exported
 from vox2face.zoo.frontends.face import FaceInput
-from vox2face.zoo.preprocessing import require_preset
-from vox2face.zoo.presets import face_preset
-
-if TYPE_CHECKING:
-    import onnxruntime
+from vox2face.zoo.presets import face_preset, require_preset
 
 
 class FaceEncoder(Loaded):
@@ -39,7 +36,7 @@ class FaceEncoder(Loaded):
 
     def prepare(self) -> None:
         """Make what stands around the network."""
-        self._logits_session: onnxruntime.InferenceSession | None = None
+        self._logits_session: Any = None
         self.frontend = FaceInput(face_preset(self.preset), self.entry.size).to(self.here)
 
     @property
@@ -52,14 +49,10 @@ class FaceEncoder(Loaded):
         if preset == self.preset:
             return self
         require_preset(self.entry, preset)
-        return FaceEncoder(
-            self.entry,
-            preset,
-            self.device,
-            module=self._module,
-            session=self.session,
-            bundle=self.bundle,
-        )
+        other = copy(self)
+        other.preset = preset
+        other.prepare()
+        return other
 
     @property
     def classes(self) -> int:
@@ -70,10 +63,7 @@ class FaceEncoder(Loaded):
         return widths.get("logits", 0)
 
     def __call__(
-        self,
-        pictures: Picture | Sequence[Picture],
-        normalize: bool = False,
-        batch_size: int = 8,
+        self, pictures: Picture | Sequence[Picture], normalize: bool = False, batch_size: int = 8
     ) -> Embeddings:
         """Return the embeddings of cropped faces, float32 (n, width).
 
@@ -170,7 +160,7 @@ class FaceEncoder(Loaded):
             scores: NDArray[np.float32] = network.logits(x).cpu().numpy()
         return scores
 
-    def logits_session(self) -> onnxruntime.InferenceSession:
+    def logits_session(self) -> Any:
         """Return the ONNX Runtime session with class scores, loaded when first needed."""
         if self._logits_session is None:
             if self.bundle is None:

@@ -18,7 +18,7 @@ from vox2face.runtime.resolve import kind_of, locate, onnx_of
 from vox2face.runtime.voice_encoder import VoiceEncoder
 from vox2face.store.bundle import ONNX, WEIGHTS, Bundle, read_parity
 from vox2face.zoo import registry
-from vox2face.zoo.preprocessing import meaning, require_preset
+from vox2face.zoo.presets import meaning, require_preset
 
 Model = TypeVar("Model", bound=Loaded)
 BACKENDS = ("torch", "onnx")

@@ -17,11 +17,12 @@ from vox2face.zoo import registry
 LOG = logging.getLogger("vox2face")
 
 
-def locate(name: str | os.PathLike[str], onnx: bool = False) -> Bundle:
+def locate(name: str | os.PathLike[str], onnx: bool = False, new: bool = True) -> Bundle:
     """Return the bundle a name means, converting or downloading on first use.
 
     `name` is a bundle folder, a registry name or "hf:user/repo[@revision]"; with `onnx` the ONNX
-    file of a bundle on the hub is downloaded too.
+    file of a bundle on the hub is downloaded too. Unless `new`, only what comes with vox2face is
+    converted.
     """
     if hub.is_address(name):
         return hub.download(str(name), onnx)
@@ -30,23 +31,15 @@ def locate(name: str | os.PathLike[str], onnx: bool = False) -> Bundle:
     entry = entry_of(str(name))
     path = bundles.default_path(entry)
     if not bundles.is_bundle(path):
+        if not (new or entry.source.embedded):
+            raise BundleError(f"{name} has not been converted yet: {how_to_get(entry)}.")
         convert_once(entry, path)
     return bundles.read(path)
 
 
 def existing(name: str) -> Bundle:
     """Return the whole bundle a name means; only what comes with vox2face is converted."""
-    if hub.is_address(name):
-        return hub.download(name, onnx=True)
-    if is_path(name):
-        return bundles.read(Path(name))
-    entry = entry_of(name)
-    path = bundles.default_path(entry)
-    if not bundles.is_bundle(path):
-        if entry.source.embedded:
-            return locate(name)
-        raise BundleError(f"{name} has not been converted yet: {how_to_get(entry)}.")
-    return bundles.read(path)
+    return locate(name, onnx=True, new=False)
 
 
 def kind_of(name: str | os.PathLike[str]) -> str:
@@ -73,13 +66,9 @@ def entry_of(name: str) -> Entry:
 
 def is_path(name: str | os.PathLike[str]) -> bool:
     """Whether a name means a folder rather than a registry entry."""
-    text = str(name)
-    separators = {os.sep, os.altsep, "/"} - {None}
-    return (
-        not isinstance(name, str)
-        or any(s in text for s in separators if s)
-        or (bundles.is_bundle(Path(text)) or text in (".", ".."))
-    )
+    if not isinstance(name, str) or name in (".", ".."):
+        return True
+    return "/" in name or os.sep in name or bundles.is_bundle(Path(name))
 
 
 def how_to_get(entry: Entry) -> str:
@@ -100,25 +89,20 @@ def how_to_get(entry: Entry) -> str:
 def convert_once(entry: Entry, path: Path) -> None:
     """Fetch and convert the published weights of an entry; one process at a time."""
     from vox2face.converters.convert import convert
-    from vox2face.converters.job import Feedback
-    from vox2face.core.progress import Bars
 
     if not entry.source.urls:
         raise Vox2FaceError(f"{entry.name} has not been converted yet: {how_to_get(entry)}.")
     with locked(path.with_name(f".{path.name}.lock")):
         if bundles.is_bundle(path):  # another process was faster
             return
-        bars = Bars()
         try:
-            convert(entry, onnx=False, feedback=Feedback(LOG.info, bars.advance))
+            convert(entry, onnx=False, say=LOG.info)
         except FetchError as error:
             raise Vox2FaceError(
                 f"{entry.name} has not been converted yet and its weights cannot be fetched here: "
                 f"run '{entry.converting('FILE')}' with a copy of {entry.source.filename}. "
                 f"({error})"
             ) from error
-        finally:
-            bars.close()
 
 
 def onnx_of(bundle: Bundle) -> Path:

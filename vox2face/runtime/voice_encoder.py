@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby, islice
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from vox2face.media.audio import Audio
 from vox2face.runtime.base import Embeddings, Loaded, listed, normalized
 from vox2face.zoo.frontends.voice import VoiceInput
 from vox2face.zoo.preprocessing import heard
-from vox2face.zoo.voice_presets import voice_preset
+from vox2face.zoo.presets import voice_preset
 
 
 class VoiceEncoder(Loaded):
@@ -46,17 +47,11 @@ class VoiceEncoder(Loaded):
         """
         if batch_size < 1:
             raise UsageError(f"batch_size is {batch_size}: it must be at least 1.")
-        items = listed(recordings)
         parts = [np.empty((0, self.width), np.float32)]
-        waiting: list[Tensor] = []
-        for item in items:
-            x = self.preprocess(item, rate)
-            if waiting and (len(waiting) == batch_size or waiting[0].shape != x.shape):
-                parts.append(self.embed(waiting))
-                waiting = []
-            waiting.append(x)
-        if waiting:
-            parts.append(self.embed(waiting))
+        inputs = (self.preprocess(item, rate) for item in listed(recordings))
+        for _, alike in groupby(inputs, key=lambda x: x.shape):
+            while some := list(islice(alike, batch_size)):
+                parts.append(self.embed(some))
         embeddings = np.concatenate(parts)
         return normalized(embeddings) if normalize else embeddings
 

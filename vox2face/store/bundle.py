@@ -13,21 +13,22 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from vox2face.core.entry import Entry, Space, TensorSpec
 from vox2face.core.errors import BundleError, UsageError
 from vox2face.core.files import BUNDLE_FILES, atomic_file, bring_back, home, sha256, size_text
-from vox2face.core.safetensors_header import described
+from vox2face.core.safetensors_header import shapes
 from vox2face.core.version import __version__
 
 if TYPE_CHECKING:
     from vox2face.core.parity import Report
 
+Content = TypeVar("Content")
 FORMAT = 1
 CONFIG, WEIGHTS, ONNX = "config.json", "model.safetensors", "model.onnx"
 PARITY, CARD = "parity.json", "README.md"
@@ -63,9 +64,9 @@ class Bundle:
         from vox2face.zoo import registry
 
         model = registry.entry(self.entry_name)
-        shapes = {name: place.shape for name, place in described(self.weights).items()}
+        held = shapes(self.weights)
         try:
-            return registry.sized(model, shapes, self.output_activation(model))
+            return registry.sized(model, held, self.output_activation(model))
         except BundleError as error:
             raise BundleError(f"{self.weights}: {error}") from error
 
@@ -79,11 +80,8 @@ class Bundle:
         if recorded is not None:
             return recorded
         trained = self.config["source"].get("format") == TRAINED
-        return (
-            "linear"
-            if trained and model.output_activation == "sigmoid"
-            else model.output_activation
-        )
+        lacks = trained and model.output_activation == "sigmoid"
+        return "linear" if lacks else model.output_activation
 
     @property
     def outdated_onnx(self) -> bool:
@@ -143,8 +141,8 @@ class Bundle:
                 problems.append(f"{name} has changed since it was written (sha256 differs)")
         return problems
 
-    def require_unaltered(self, names: Collection[str]) -> None:
-        """Raise `BundleError`, naming it, if one of these files is not what was recorded."""
+    def require_unaltered(self, names: Collection[str] | None = None) -> None:
+        """Raise `BundleError`, naming it, if one of the files is not what was recorded."""
         if problems := self.altered(names):
             raise BundleError(f"{self.path}: {'; '.join(problems)}. Convert again with --force.")
 
@@ -198,18 +196,20 @@ def read(path: Path) -> Bundle:
 
 def read_config(path: Path) -> dict[str, Any]:
     """Return what the config.json of a bundle folder says, or raise `BundleError`."""
-    try:
-        config: dict[str, Any] = json.loads(short_text(path / CONFIG))
-        version = config["format"]
-        if version == FORMAT and not complete(config):
-            raise ValueError("facts are missing")
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise BundleError(f"{path / CONFIG} is damaged ({error}): convert again.") from error
-    if version != FORMAT:
+    config = parsed(path, CONFIG, known)
+    if config["format"] != FORMAT:
         raise BundleError(
-            f"{path / CONFIG} has format {version!r}, this vox2face reads {FORMAT}: "
+            f"{path / CONFIG} has format {config['format']!r}, this vox2face reads {FORMAT}: "
             "convert again or install the version that wrote it."
         )
+    return config
+
+
+def known(text: str) -> dict[str, Any]:
+    """Return the content of a config.json; `ValueError` if facts are missing."""
+    config: dict[str, Any] = json.loads(text)
+    if config["format"] == FORMAT and not complete(config):
+        raise ValueError("facts are missing")
     return config
 
 
@@ -217,13 +217,18 @@ def read_parity(path: Path) -> Report:
     """Return the proof in the parity.json of a bundle folder, or raise `BundleError`."""
     from vox2face.core.parity import Report
 
+    return parsed(path, PARITY, Report.from_json)
+
+
+def parsed(path: Path, name: str, parse: Callable[[str], Content]) -> Content:
+    """Return what a file of facts in a bundle folder says, or raise `BundleError`."""
     try:
-        return Report.from_json(short_text(path / PARITY))
+        return parse(short_text(path / name))
     except FileNotFoundError as error:
-        raise BundleError(f"{path} lacks {PARITY}: convert again with --force.") from error
+        raise BundleError(f"{path} lacks {name}: convert again with --force.") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BundleError(
-            f"{path / PARITY} is damaged ({error!s:.200}): convert again with --force."
+            f"{path / name} is damaged ({error!s:.200}): convert again with --force."
         ) from error
 
 
@@ -254,11 +259,7 @@ def complete(config: dict[str, Any]) -> bool:
 
 
 def describe(
-    entry: Entry,
-    preset: str,
-    space: Space,
-    source: dict[str, Any],
-    outputs: Sequence[TensorSpec],
+    entry: Entry, preset: str, space: Space, source: dict[str, Any], outputs: Sequence[TensorSpec]
 ) -> dict[str, Any]:
     """Return the content of config.json; `add_file` completes it."""
     licence = entry.source.licence
@@ -272,12 +273,7 @@ def describe(
         **entry.variant,
         "input": asdict(entry.input),
         "outputs": [asdict(spec) for spec in outputs],
-        "licence": {
-            "name": licence.name,
-            "url": licence.url,
-            "notice": licence.notice,
-            "redistributable": licence.redistributable,
-        },
+        "licence": {name: fact for name, fact in asdict(licence).items() if name != "identifier"},
         "source": source,
         **({"warp": "none"} if entry.kind == "face-decoder" else {}),
         "files": {},

@@ -3,36 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
+import requests
+from requests import exceptions
+from urllib3.exceptions import HTTPError
+
+from vox2face.core import files, progress
 from vox2face.core.entry import Source
 from vox2face.core.errors import FetchError
-from vox2face.core.files import (
-    Progress,
-    atomic_file,
-    full_disk_explained,
-    home,
-    identify,
-    identify_bytes,
-    locked,
-    offline,
-    require_space,
-    sha256,
-)
 from vox2face.core.version import __version__
-
-if TYPE_CHECKING:
-    import requests
 
 BLOCK = 1 << 16  # bytes; what a cut connection can lose
 ATTEMPTS = 4  # in a row without a byte more
 PAUSE = 1.0  # seconds before the second attempt; doubled each time
 TIMEOUT = (10.0, 30.0)  # seconds to connect, and without a byte arriving
+HOPELESS = (
+    *(exceptions.InvalidURL, exceptions.InvalidSchema, exceptions.MissingSchema),
+    *(exceptions.TooManyRedirects, HTTPError),  # the last, of urllib3, for an address that is none
+)
 RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
@@ -53,37 +45,37 @@ class Fetched:
     first: bool
 
 
-def fetch(source: Source, progress: Progress | None = None) -> Fetched:
+def fetch(source: Source) -> Fetched:
     """Return the published file of `source` from the cache, or download it.
 
     Addresses are tried in order; `$VOX2FACE_MIRROR` names a folder address to try before them.
     A published sha256 must match; where none is published, the first download is pinned and
     later ones must equal it. Raises `FetchError`; a cut download stays and is resumed.
     """
-    folder = home() / "downloads" / source.key
+    folder = files.home() / "downloads" / source.key
     target, pin = folder / source.filename, folder / f"{source.filename}.sha256"
     if target.is_file() and pin.is_file():
         return Fetched(target, pin.read_text().strip(), first=False)
     if not target.is_file():
         require_online(source, folder)
-    with locked(folder / "lock"):
+    with files.locked(folder / "lock"):
         if target.is_file() and pin.is_file():  # another process was faster
             return Fetched(target, pin.read_text().strip(), first=False)
         expected = source.sha256 or (pin.read_text().strip() if pin.is_file() else None)
         digest = unpinned(target, expected, source.kind)
         if digest is None:
             require_online(source, folder)
-            digest = download(source, target, expected, progress)
+            digest = download(source, target, expected)
         for left in {*folder.glob(f"{target.name}.*")} - {pin}:  # beginnings from other addresses
             left.unlink()
-        with atomic_file(pin) as half:
+        with files.atomic_file(pin) as half:
             half.write_text(digest + "\n")
     return Fetched(target, digest, first=True)
 
 
 def require_online(source: Source, folder: Path) -> None:
     """Raise `FetchError` if `$VOX2FACE_OFFLINE` forbids to fetch what a folder lacks."""
-    if offline():
+    if files.offline():
         raise FetchError(
             f"{source.filename} is not in {folder} and VOX2FACE_OFFLINE forbids downloads: "
             f"unset it, or name a file of your own with {source.option} FILE."
@@ -105,7 +97,7 @@ def discard(fetched: Fetched) -> None:
     fetched.path.unlink(missing_ok=True)
 
 
-def download(source: Source, target: Path, expected: str | None, progress: Progress | None) -> str:
+def download(source: Source, target: Path, expected: str | None) -> str:
     """Try the addresses in turn until one gives the file; return its sha256."""
     mirror = os.environ.get("VOX2FACE_MIRROR")
     urls = ((f"{mirror.rstrip('/')}/{source.filename}",) if mirror else ()) + source.urls
@@ -113,7 +105,7 @@ def download(source: Source, target: Path, expected: str | None, progress: Progr
     for url in urls:
         partial = target.with_name(f"{target.name}.{hashlib.sha256(url.encode()).hexdigest()[:8]}")
         try:
-            persist(url, partial, progress)
+            persist(url, partial)
             digest = accept(partial, expected, source.kind)
             os.replace(partial, target)
             return digest
@@ -129,13 +121,8 @@ def download(source: Source, target: Path, expected: str | None, progress: Progr
     )
 
 
-def persist(url: str, partial: Path, progress: Progress | None) -> None:
+def persist(url: str, partial: Path) -> None:
     """Download one address to `partial`, resuming and retrying until it is whole."""
-    import requests
-    from urllib3.exceptions import HTTPError
-
-    kinds = requests.exceptions
-    hopeless = (kinds.InvalidURL, kinds.InvalidSchema, kinds.MissingSchema, kinds.TooManyRedirects)
     failures, reason = 0, ""
     while failures < ATTEMPTS:
         if failures:
@@ -143,16 +130,14 @@ def persist(url: str, partial: Path, progress: Progress | None) -> None:
         before = size_of(partial)
         try:
             with requests.Session() as session:
-                receive(session, url, partial, progress)
+                receive(session, url, partial)
             return
         except Interrupted as failure:
             reason = str(failure)
-        except hopeless as failure:
+        except HOPELESS as failure:
             raise Unusable(str(failure)) from failure
-        except requests.RequestException as failure:
+        except exceptions.RequestException as failure:
             reason = f"{type(failure).__name__} ({innermost(failure)})"
-        except HTTPError as failure:  # of urllib3, for an address that is none
-            raise Unusable(str(failure)) from failure
         failures = 1 if size_of(partial) > before else failures + 1
     raise Interrupted(f"gave up after {ATTEMPTS} attempts: {reason}")
 
@@ -169,13 +154,14 @@ def innermost(error: BaseException) -> str:
     return str(error)[:120]
 
 
-def receive(session: requests.Session, url: str, partial: Path, progress: Progress | None) -> None:
+def receive(session: requests.Session, url: str, partial: Path) -> None:
     """Ask for what is still missing of a file and append it."""
-    note = read_note(partial)
-    have = size_of(partial) if note.get("validator") else 0
+    note = note_of(partial)
+    validator = note.read_text(errors="replace") if note.is_file() else ""
+    have = size_of(partial) if validator else 0
     headers = {"Accept-Encoding": "identity", "User-Agent": f"vox2face/{__version__}"}
     if have:
-        headers |= {"Range": f"bytes={have}-", "If-Range": note["validator"]}
+        headers |= {"Range": f"bytes={have}-", "If-Range": validator}
     with session.get(url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
         if answer.status_code == 416 and answer.headers.get("Content-Range") == f"bytes */{have}":
             return  # it was whole already
@@ -190,34 +176,33 @@ def receive(session: requests.Session, url: str, partial: Path, progress: Progre
             have = 0
         length = answer.headers.get("Content-Length", "")
         total = have + (int(length) if length.isdecimal() else 0)
-        require_space(partial.parent, total - have, "The download")
+        files.require_space(partial.parent, total - have, "The download")
         validator = answer.headers.get("ETag", "W/")
         if validator.startswith("W/"):  # a weak tag cannot vouch for a resumed download
             validator = answer.headers.get("Last-Modified", "")
-        note_of(partial).write_text(json.dumps({"url": url, "validator": validator}))
-        append(answer, partial, have, total, progress)
+        note.write_text(validator)
+        append(answer, partial, have, total)
 
 
-def append(
-    answer: requests.Response, partial: Path, have: int, total: int, progress: Progress | None
-) -> None:
+def append(answer: requests.Response, partial: Path, have: int, total: int) -> None:
     """Write the body behind the first `have` bytes; a short body counts as interrupted."""
-    with full_disk_explained(partial), partial.open("r+b" if have else "wb") as file:
+    with files.full_disk_explained(partial), partial.open("r+b" if have else "wb") as file:
         file.seek(have)
         for block in answer.iter_content(BLOCK):
-            if not have and (kind := identify_bytes(block[:512])).startswith(("a web", "a Git")):
+            kind = "" if have else files.identify_bytes(block[:512])
+            if kind.startswith(("a web", "a Git")):
                 raise Unusable(f"what arrived is {kind}")
             file.write(block)
             have += len(block)
-            if progress:
-                progress(have, max(total, have))
+            progress.advance("download", have, total)
+    progress.close()
     if have < total:
         raise Interrupted(f"the connection ended after {have} of {total} bytes")
 
 
 def accept(partial: Path, expected: str | None, wanted: str) -> str:
     """Return the sha256 of a whole download; raise `Unusable` if it is not the file meant."""
-    kind, digest = identify(partial), sha256(partial)
+    kind, digest = files.identify(partial), files.sha256(partial)
     if expected in (None, digest) and kind == wanted:
         return digest
     if kind != wanted:
@@ -227,13 +212,4 @@ def accept(partial: Path, expected: str | None, wanted: str) -> str:
 
 def note_of(partial: Path) -> Path:
     """Return where the server's validator for a partial download is kept."""
-    return partial.with_name(f"{partial.name}.json")
-
-
-def read_note(partial: Path) -> dict[str, Any]:
-    """Return what is known about a partial download; nothing if the note is gone or damaged."""
-    try:
-        note = json.loads(note_of(partial).read_text())
-    except (OSError, ValueError):
-        return {}
-    return note if isinstance(note, dict) else {}
+    return partial.with_name(f"{partial.name}.validator")

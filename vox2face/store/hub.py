@@ -130,10 +130,9 @@ def described(address: str, folder: Path) -> dict[str, Any]:
         )
     try:
         config = bundles.read_config(folder)
+        registry.entry(name)
     except BundleError as error:
         raise BundleError(f"{address}: {error}") from error
-    try:
-        registry.entry(name)
     except UsageError as error:
         raise BundleError(
             f"{address} holds {name}, which vox2face {__version__} does not know: install a "

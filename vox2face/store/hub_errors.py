@@ -13,38 +13,29 @@ from vox2face.core.errors import FetchError, UsageError, Vox2FaceError
 
 LOGIN = "log in with 'hf auth login' or set HF_TOKEN"
 
-# Name of the error or HTTP status, our kind of error, the sentence. The first that fits is raised.
-SENTENCES: tuple[tuple[str | int, type[Vox2FaceError], str], ...] = (
-    ("HFValidationError", UsageError, "{name} is no repository of the hub: name it as USER/REPO."),
-    (
-        "GatedRepoError",
-        FetchError,
-        "{name} is given only to those who accept its terms: do so at {url}, then " + LOGIN + ".",
-    ),
-    ("DisabledRepoError", FetchError, "{name} has been disabled by the hub: see {url}."),
-    (
-        "RevisionNotFoundError",
-        FetchError,
-        "{name}: the repository has no such branch, tag or commit: see {url}/tree/main.",
-    ),
-    (
-        "RepositoryNotFoundError",
-        FetchError,  # the hub answers 401 or 404 for what it hides
-        "{name}: there is no such repository at {host}, or it is private: check the name, or "
-        + LOGIN
-        + ".",
-    ),
-    (401, Vox2FaceError, "{name}: the hub does not accept your token: " + LOGIN + " anew."),
-    (
-        403,
-        Vox2FaceError,
-        "{name}: the hub does not permit this with your token ({said}): use a token that may "
-        "write there.",
-    ),
-    (412, Vox2FaceError, "{name} was changed by somebody else meanwhile: look at it, try again."),
-    (429, Vox2FaceError, "{name}: the hub refuses so many requests: wait a while, or log in."),
-    (507, Vox2FaceError, "{name}: the hub has no room left for you ({said})."),
-)
+NO_REPOSITORY = "{name} is no repository of the hub: name it as USER/REPO."
+
+# What cannot be had, by the name of the error. The first that fits is raised.
+KINDS = {
+    "GatedRepoError": "{name} is given only to those who accept its terms: do so at {url}, then "
+    f"{LOGIN}.",
+    "DisabledRepoError": "{name} has been disabled by the hub: see {url}.",
+    "RevisionNotFoundError": "{name}: the repository has no such branch, tag or commit: see "
+    "{url}/tree/main.",
+    # the hub answers 401 or 404 for what it hides
+    "RepositoryNotFoundError": "{name}: there is no such repository at {host}, or it is private: "
+    f"check the name, or {LOGIN}.",
+}
+
+# What the hub does not do, by the HTTP status
+STATUSES = {
+    401: f"{{name}}: the hub does not accept your token: {LOGIN} anew.",
+    403: "{name}: the hub does not permit this with your token ({said}): use a token that may "
+    "write there.",
+    412: "{name} was changed by somebody else meanwhile: look at it, try again.",
+    429: "{name}: the hub refuses so many requests: wait a while, or log in.",
+    507: "{name}: the hub has no room left for you ({said}).",
+}
 
 
 @contextmanager
@@ -69,9 +60,13 @@ def translated(error: BaseException, name: str, host: str, url: str) -> Vox2Face
     chain = list(causes(error))
     kinds = {kind.__name__ for e in chain for kind in type(e).__mro__}
     status, said = answer(chain)
-    for key, kind, sentence in SENTENCES:
-        if key in kinds or key == status:
-            return kind(sentence.format(name=name, host=host, url=url, said=said))
+    facts = {"name": name, "host": host, "url": url, "said": said}
+    if "HFValidationError" in kinds:
+        return UsageError(NO_REPOSITORY.format(**facts))
+    if sentence := next((KINDS[kind] for kind in KINDS if kind in kinds), ""):
+        return FetchError(sentence.format(**facts))
+    if status in STATUSES:
+        return Vox2FaceError(STATUSES[status].format(**facts))
     if status:
         later = ": try again later" if status >= 500 else ""
         return FetchError(f"{name}: {host} answered {status} ({said}){later}.")

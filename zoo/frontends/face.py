@@ -89,7 +89,8 @@ class FaceInput(nn.Module):
         out = torch.arange(self.size, dtype=torch.float64, device=device)
         if torch.compiler.is_compiling() or self.size * size <= BLOCK:
             return self.matrix_rows(out, size, covered)
-        return torch.cat([self.matrix_rows(o, size, covered) for o in out.split(BLOCK // size + 1)])
+        rows = torch.split(out, BLOCK // size + 1)
+        return torch.cat([self.matrix_rows(some, size, covered) for some in rows])
 
     def matrix_rows(self, out: Tensor, size: int, covered: Tensor) -> Tensor:
         """Return the rows of the matrix that give the pixels `out`."""

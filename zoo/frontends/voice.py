@@ -10,25 +10,9 @@ from torch.nn import functional
 
 from vox2face.core.errors import UsageError
 from vox2face.media.audio import FULL_SCALE, RATE, SHORTEST
-from vox2face.zoo.frontends.spectra import (
-    FFT,
-    HOP,
-    WINDOW,
-    centered,
-    compressed,
-    dft,
-    fast_transformed,
-    framed,
-    kaldi_bands,
-    magnitude,
-    phase,
-    preemphasis,
-    product,
-    slaney_bands,
-    transformed,
-    without_mean,
-)
-from vox2face.zoo.voice_presets import VoicePreset, voice_preset
+from vox2face.zoo.frontends import spectra
+from vox2face.zoo.frontends.spectra import FFT, HOP, WINDOW
+from vox2face.zoo.presets import VoicePreset, voice_preset
 
 FBANK_FRAMES = 1024
 FBANK_FLOOR = 2.0**-23  # Kaldi's floor of an energy: float32's epsilon
@@ -55,7 +39,8 @@ class Spectrogram(nn.Module):
         # librosa keeps the window in the middle of the 512 samples, the paper at their beginning
         self.first = (FFT - WINDOW) // 2 if preset.centered else 0
         window = torch.hann_window(WINDOW, dtype=torch.float64)
-        self.register_buffer("dft", (dft(FFT, self.first) * window).float(), persistent=False)
+        dft = spectra.dft(FFT, self.first) * window
+        self.register_buffer("dft", dft.float(), persistent=False)
         whole = functional.pad(window, (self.first, FFT - WINDOW - self.first))
         self.register_buffer("window", whole.float(), persistent=False)
 
@@ -63,17 +48,18 @@ class Spectrogram(nn.Module):
         """Return the spectrograms; waveforms of one batch have the same length, 1600 or more."""
         y = self.stft(x)
         if self.preset.parts == "real-imaginary":
-            return compressed(y)
+            return spectra.compressed(y)
         real, imaginary = y.unbind(1)
-        return compressed(torch.stack((magnitude(y), phase(real, imaginary)), 1))
+        parts = (spectra.magnitude(y), spectra.phase(real, imaginary))
+        return spectra.compressed(torch.stack(parts, 1))
 
     def stft(self, x: Tensor) -> Tensor:
         """Return real and imaginary part before the compression, (n, 2, 257, frames)."""
         x = checked(x, self.dft)
-        x = centered(x) if self.preset.centered else x
+        x = spectra.centered(x) if self.preset.centered else x
         if torch.compiler.is_compiling():  # also while a graph is exported
-            return transformed(self.dft, framed(x))
-        return fast_transformed(x, self.window, self.first)
+            return spectra.transformed(self.dft, spectra.framed(x))
+        return spectra.fast_transformed(x, self.window, self.first)
 
 
 class FilterBank(nn.Module):
@@ -92,15 +78,15 @@ class FilterBank(nn.Module):
         super().__init__()
         self.preset, self.frames = fitting(preset, "fbank"), frames
         window = torch.hann_window(WINDOW, periodic=False, dtype=torch.float64)
-        analysis = (dft(FFT, 0) * window) @ preemphasis() @ without_mean()
+        analysis = (spectra.dft(FFT, 0) * window) @ spectra.preemphasis() @ spectra.without_mean()
         self.register_buffer("dft", analysis.float(), persistent=False)
-        self.register_buffer("bands", kaldi_bands().float(), persistent=False)
+        self.register_buffer("bands", spectra.kaldi_bands().float(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the energies; waveforms of one batch have the same length, 1600 or more."""
         x = checked(x, self.dft)[:, : (self.frames - 1) * HOP + WINDOW]
-        spectrum = transformed(self.dft, framed(x))
-        energies = product(self.bands, spectrum.square().sum(1))
+        spectrum = spectra.transformed(self.dft, spectra.framed(x))
+        energies = spectra.product(self.bands, spectrum.square().sum(1))
         y = energies.clamp(min=FBANK_FLOOR).log().transpose(1, 2)
         y = functional.pad(y, (0, 0, 0, self.frames))[:, : self.frames]
         return (y - self.preset.mean) / (2 * self.preset.std)
@@ -121,8 +107,8 @@ class MelPartials(nn.Module):
         super().__init__()
         self.preset = fitting(preset, "mel")
         window = torch.hann_window(WINDOW, dtype=torch.float64)
-        self.register_buffer("dft", (dft(WINDOW, 0) * window).float(), persistent=False)
-        self.register_buffer("bands", slaney_bands().float(), persistent=False)
+        self.register_buffer("dft", (spectra.dft(WINDOW, 0) * window).float(), persistent=False)
+        self.register_buffer("bands", spectra.slaney_bands().float(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the partial utterances; one batch has one length, 1600 samples or more."""
@@ -130,9 +116,9 @@ class MelPartials(nn.Module):
         # max() would fix the number in an exported graph
         whole: int = torch.sym_max(x.shape[1] // HOP, COVERED)  # type: ignore[no-untyped-call]
         partials = (whole - COVERED) // STEP + 1
-        frames = framed(functional.pad(centered(x), (0, PARTIAL * HOP)))
-        spectrum = transformed(self.dft, frames)
-        mel = product(self.bands, spectrum.square().sum(1)).transpose(1, 2)
+        frames = spectra.framed(functional.pad(spectra.centered(x), (0, PARTIAL * HOP)))
+        spectrum = spectra.transformed(self.dft, frames)
+        mel = spectra.product(self.bands, spectrum.square().sum(1)).transpose(1, 2)
         start = torch.arange(partials, device=x.device).unsqueeze(1) * STEP
         chosen = start + torch.arange(PARTIAL, device=x.device)
         mel = mel.index_select(1, chosen.flatten())

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import h5py
 
-from vox2face.converters.readers.base import BLOCK, Blocks, Tick, require_held, row_blocks
+from vox2face.converters.readers.base import BLOCK, Blocks, require_held, row_blocks
 from vox2face.converters.weight_map import StoredArray
 from vox2face.core.errors import WeightFileError
 
@@ -32,11 +32,11 @@ MIN_CHUNK = 4096  # bytes, if there are several; h5py itself chooses no less
 class Walk:
     """Finds the groups and arrays below `root` by path, refusing links on the way.
 
-    Every step is checked. `size` is that of the file, `tick` is told of every array.
+    Every step is checked. `size` is that of the file.
     """
 
-    def __init__(self, root: h5py.Group, size: int, tick: Tick) -> None:
-        self.root, self.size, self.tick = root, size, tick
+    def __init__(self, root: h5py.Group, size: int) -> None:
+        self.root, self.size = root, size
         self.claimed: dict[Any, str] = {}
         self.places: list[tuple[int, int, str]] = []  # of values: from, to, of which array
 
@@ -68,7 +68,6 @@ class Walk:
 
     def array(self, layer: str, name: str, path: str) -> StoredArray:
         """Return the declaration of an array that is safe to read, or raise."""
-        self.tick()
         dataset = self.dataset(path)
         creation = dataset.id.get_create_plist()
         if creation.get_external_count():

@@ -6,30 +6,20 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-AFFINE = ("kernel", "bias")
-SCALED = ("gamma", "beta")
-SEPARABLE = ("depthwise_kernel", "pointwise_kernel", "bias")
-
 # Class of layer -> its weights in the order in which Keras numbers them: trainable ones first
 # (keras/src/layers, each layer's build()). A bias may be missing; anything else goes by number.
+SCALED = ("gamma", "beta")
+CONVOLUTIONS = ("conv1d", "conv1d_transpose", "conv2d", "conv2d_transpose", "conv3d")
+DEPTHWISE = ("depthwise_conv1d", "depthwise_conv2d")
+AFFINE = (*CONVOLUTIONS, "conv3d_transpose", *DEPTHWISE, "dense", "einsum_dense")
+SEPARABLE = ("separable_conv1d", "separable_conv2d")
 WEIGHTS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(AFFINE, ("kernel", "bias")),
+    **dict.fromkeys(SEPARABLE, ("depthwise_kernel", "pointwise_kernel", "bias")),
+    **dict.fromkeys(("group_normalization", "layer_normalization"), SCALED),
     "batch_normalization": (*SCALED, "moving_mean", "moving_variance"),
-    "conv1d": AFFINE,
-    "conv1d_transpose": AFFINE,
-    "conv2d": AFFINE,
-    "conv2d_transpose": AFFINE,
-    "conv3d": AFFINE,
-    "conv3d_transpose": AFFINE,
-    "dense": AFFINE,
-    "depthwise_conv1d": AFFINE,
-    "depthwise_conv2d": AFFINE,
-    "einsum_dense": AFFINE,
     "embedding": ("embeddings",),
-    "group_normalization": SCALED,
-    "layer_normalization": SCALED,
     "p_re_lu": ("alpha",),
-    "separable_conv1d": SEPARABLE,
-    "separable_conv2d": SEPARABLE,
 }
 
 

@@ -9,14 +9,13 @@ from typing import Any, BinaryIO
 
 import h5py
 
-from vox2face.converters.readers.base import LEGACY, Opened, Tick
+from vox2face.converters.readers.base import LEGACY, Opened
 from vox2face.converters.readers.keras.hdf5 import Walk, blocks
 
 
 @contextmanager
 def opened(
     path: Path,
-    tick: Tick,
     source: BinaryIO | None = None,
     size: int | None = None,
     config: Mapping[str, Any] | None = None,
@@ -32,11 +31,15 @@ def opened(
     with h5py.File(source or path, "r") as file:
         root = legacy.weights_group(file)
         if root is not None:
-            walk = Walk(root, held, tick)
+            walk = Walk(root, held)
             arrays, named = legacy.declared(walk)
         else:
-            walk = Walk(file, held, tick)
+            walk = Walk(file, held)
             arrays, named = v3.declared(walk, config)
         walk.require_apart()
-        format = v3.FORMAT if root is None else LEGACY
-        yield Opened(format, arrays, lambda n: blocks(walk.root[arrays[n].path]), named)
+        yield Opened(
+            format=v3.FORMAT if root is None else LEGACY,
+            arrays=arrays,
+            blocks=lambda number: blocks(walk.root[arrays[number].path]),
+            named=named,
+        )

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vox2face.cli.paths import Place
+from vox2face.cli.options import Place
 from vox2face.core.errors import UsageError
 from vox2face.core.files import atomic_directory, atomic_file, require_possible
 from vox2face.media.image import samples

@@ -29,7 +29,7 @@ from vox2face.train.media import levelled
 from vox2face.train.prepare import shards
 from vox2face.train.prepare.reader import Prepared, open_prepared
 from vox2face.zoo.frontends.voice import VoiceInput
-from vox2face.zoo.voice_presets import VOICE_PRESETS, voice_preset
+from vox2face.zoo.presets import VOICE_PRESETS, voice_preset
 
 NAMES = ["Abe", "Bob", "Zoë", "Face only", "Voice only"]
 CLIPS, PICTURES = [3, 1, 2, 0, 2], [2, 1, 4, 1, 0]  # of each

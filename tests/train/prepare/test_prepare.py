@@ -40,8 +40,7 @@ from vox2face.train.prepare.run import prepare
 from vox2face.train.prepare.shard_task import Done, Work, difference
 from vox2face.train.prepare.stages import STAGES
 from vox2face.zoo.frontends.voice import voice_frontend
-from vox2face.zoo.presets import FACE_PRESETS
-from vox2face.zoo.voice_presets import voice_preset
+from vox2face.zoo.presets import FACE_PRESETS, voice_preset
 
 ALL = tuple(STAGES)
 ONE = Options(stages=ALL, jobs=1, shard_rows=2)

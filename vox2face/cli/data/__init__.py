@@ -6,18 +6,10 @@ import click
 
 from vox2face.cli import LazyGroup
 
-COMMANDS = {
-    "bank": "bank",
-    "export": "export",
-    "index": "index",
-    "prepare": "prepare",
-    "resize": "resize",
-    "show": "show",
-    "synth": "synth",
-}
+COMMANDS = "bank export index prepare resize show synth"
 
 
-@click.group(cls=LazyGroup, package="vox2face.cli.data", modules=COMMANDS)
+@click.group(cls=LazyGroup, package="vox2face.cli.data", names=COMMANDS)
 def command() -> None:
     """Make corpora of voices and faces ready: index, prepare, look at, or synthesise.
 

@@ -6,31 +6,24 @@ from pathlib import Path
 
 import click
 
-from vox2face.cli.paths import Place
+from vox2face.cli.options import Place
 
 
 @click.command(name="export")
 @click.argument("manifest")
-@click.option(
-    "--layout", type=click.Choice(["speech-to-face"]), default="speech-to-face", show_default=True
-)
+@click.option("--layout", type=click.Choice(["speech-to-face"]), default="speech-to-face")
 @click.option(
     "--for",
     "kind",
     type=click.Choice(["media", "voice", "decoder"]),
     default="media",
-    show_default=True,
     help="Recordings and pictures; or spectrograms and embeddings for its voice encoders; or "
     "pictures, embeddings and landmarks for its face decoder.",
 )
 @click.option("--out", type=Place(), required=True, metavar="DIR")
 @click.option("--prepared", metavar="DIR", help="What `vox2face data prepare` wrote.")
 @click.option(
-    "--spectrograms",
-    metavar="PRESET",
-    default="ve-conv",
-    show_default=True,
-    help="ve-conv, or ast-speech-to-face.",
+    "--spectrograms", metavar="PRESET", default="ve-conv", help="ve-conv, or ast-speech-to-face."
 )
 @click.option("--ascii", is_flag=True, help="Name folders in ASCII; names.csv says whose they are.")
 @click.option("--link", is_flag=True, help="Hard links instead of copies, where the disk can.")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from vox2face.cli.paths import Address
+from vox2face.cli.options import Address, seed
+from vox2face.core.errors import CorpusError, UsageError
 from vox2face.core.files import require_possible
 
 if TYPE_CHECKING:
@@ -20,10 +22,7 @@ SPLIT_FILE = "split.csv"
 @click.command(name="index")
 @click.argument("folder", required=False, metavar="[DIR|ADDRESS]")
 @click.option(
-    "--out",
-    type=Address(),
-    metavar="FILE.parquet|DIR",
-    help="Default: manifest.parquet in FOLDER.",
+    "--out", type=Address(), metavar="FILE.parquet|DIR", help="Default: manifest.parquet in FOLDER."
 )
 @click.option("--voxceleb1", metavar=PLACE, help="VoxCeleb1 as it unpacks.")
 @click.option("--voxceleb2", metavar=PLACE, help="VoxCeleb2 as it unpacks.")
@@ -44,8 +43,8 @@ SPLIT_FILE = "split.csv"
     help="Default: split.csv in FOLDER; else sf2f where all people are in VoxCeleb's metadata; "
     "else stratified by gender.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option("--fractions", default="0.8,0.1,0.1", show_default=True, metavar="TRAIN,VAL,TEST")
+@seed
+@click.option("--fractions", default="0.8,0.1,0.1", metavar="TRAIN,VAL,TEST")
 @click.option(
     "--keep",
     type=click.Choice(["joined", "all"]),
@@ -59,9 +58,6 @@ def command(folder: str | None, out: str | None, force: bool, **given: Any) -> N
     FOLDER may hold VoxCeleb1, VoxCeleb2, HQ-VoxCeleb or a Speech-to-face tree, or several of
     them; the options name them one by one. Nothing on the disk is changed.
     """
-    import json
-
-    from vox2face.core.errors import UsageError
     from vox2face.train import storage
     from vox2face.train.corpus import index, manifest
 
@@ -93,7 +89,6 @@ def command(folder: str | None, out: str | None, force: bool, **given: Any) -> N
 
 def inside(folder: str, given: dict[str, Any]) -> dict[str, str]:
     """Return the corpora found in a folder, as options name them."""
-    from vox2face.core.errors import CorpusError, UsageError
     from vox2face.train.corpus.layouts import layouts_in
     from vox2face.train.corpus.skipped import Tally
     from vox2face.train.corpus.tree import open_tree
@@ -133,7 +128,6 @@ def listed(counts: dict[str, int]) -> str:
 
 def shares(text: str) -> tuple[float, ...]:
     """Return the fractions of the three splits."""
-    from vox2face.core.errors import UsageError
 
     try:
         return tuple(float(part) for part in text.split(","))

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from vox2face.cli.paths import Address
+from vox2face.cli.options import MODEL, Address, backend
 
 
 @click.command(name="prepare")
@@ -21,7 +21,6 @@ from vox2face.cli.paths import Address
 @click.option(
     "--stages",
     default="landmarks,embeddings,textures,voices",
-    show_default=True,
     metavar="A,B,...",
     help="Of these; also pictures (224 x 224, as the landmarks count them) and audio (decoded).",
 )
@@ -30,47 +29,41 @@ from vox2face.cli.paths import Address
     "faces",
     multiple=True,
     default=("dlib_resnet128.dlib",),
-    show_default=True,
-    metavar="NAME|DIR|hf:USER/REPO",
+    metavar=MODEL,
     help="The face encoder; give it more than once for several.",
 )
 @click.option("--preset", help="Preprocessing of faces. Default: that of the encoder.")
 @click.option(
     "--crop/--no-crop",
     default=False,
-    show_default=True,
     help="Find the face in each picture and cut it out, as photographs need it.",
 )
-@click.option("--voice-preset", default="ast-speech-to-face", show_default=True)
+@click.option("--voice-preset", default="ast-speech-to-face")
 @click.option(
     "--statistics",
     type=click.Choice(["global", "speech-to-face"]),
     default="global",
-    show_default=True,
     help="Of the voices: over all real frames, or as the script of Speech-to-face counted.",
 )
-@click.option("--backend", type=click.Choice(["torch", "onnx"]), default="torch", show_default=True)
-@click.option("--device", default="cpu", show_default=True, help="Of the face encoder.")
-@click.option("--batch-size", type=click.IntRange(min=1), default=16, show_default=True)
+@backend
+@click.option("--device", default="cpu", help="Of the face encoder.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=16)
 @click.option("--jobs", type=click.IntRange(min=1), help="Processes. Default: one for each core.")
 @click.option(
     "--engine",
     type=click.Choice(["local", "ray"]),
     default="local",
-    show_default=True,
     help="This machine, or a cluster of Ray (extra: ray).",
 )
 @click.option(
     "--shard-rows",
     type=click.IntRange(min=1),
     default=256,
-    show_default=True,
     help="Pictures or clips in a file of the result.",
 )
 @click.option(
     "--max-failures",
     default="5%",
-    show_default=True,
     metavar="N|PERCENT%",
     help="How many files of a stage may be bad.",
 )

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from vox2face.cli.paths import Place
+from vox2face.cli.options import Place
 
 
 @click.command(name="resize")
 @click.argument("folder", type=Place())
 @click.option("--out", type=Place(), required=True, metavar="DIR")
-@click.option("--size", type=click.IntRange(16, 4096), default=224, show_default=True)
+@click.option("--size", type=click.IntRange(16, 4096), default=224)
 @click.option("--crop", is_flag=True, help="Find the face in each picture and cut it out first.")
 def command(folder: Path, out: Path, size: int, crop: bool) -> None:
     """Write all pictures of a FOLDER in one size, in the same folders, as JPEG.

@@ -6,13 +6,8 @@ import click
 
 from vox2face.cli import LazyGroup
 
-COMMANDS = {
-    "decoder": "decoder",
-    "voice": "voice",
-}
 
-
-@click.group(cls=LazyGroup, package="vox2face.cli.train", modules=COMMANDS)
+@click.group(cls=LazyGroup, package="vox2face.cli.train", names="decoder voice")
 def command() -> None:
     """Train networks on a prepared corpus.
 

@@ -1,13 +1,30 @@
-"""Paths as options and arguments of commands."""
+"""Options that several commands have, and paths as their values."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from vox2face.core.files import require_possible
+
+MODEL = "NAME|DIR|hf:USER/REPO"
+Command = Callable[..., Any]
+
+backend = click.option("--backend", type=click.Choice(["torch", "onnx"]), default="torch")
+device = click.option(
+    "--device", default="cpu", help="cpu, cuda or cuda:N; tensorrt with --backend onnx."
+)
+batch_size = click.option("--batch-size", type=click.IntRange(min=1), default=8)
+any_space = click.option(
+    "--any-space",
+    is_flag=True,
+    help="Let networks go together that were made for embeddings of different encoders, presets "
+    "or weights.",
+)
+seed = click.option("--seed", type=click.IntRange(min=0), default=0)
 
 
 class Place(click.Path):
@@ -33,3 +50,14 @@ class Address(Place):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the path or the address."""
         return value if "://" in str(value) else super().convert(value, param, ctx)
+
+
+def added(options: Sequence[Callable[[Command], Command]]) -> Callable[[Command], Command]:
+    """Return the decorator that gives a command all of these options."""
+
+    def decorate(function: Command) -> Command:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
