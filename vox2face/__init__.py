@@ -51,8 +51,10 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
+    if name == "audio":  # a module, for vox2face.audio.decode
+        return import_module("vox2face.audio")
     raise AttributeError(f"module 'vox2face' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+    return sorted({*globals(), *_HOMES, "audio"})

@@ -56,6 +56,7 @@ ON_CUDA = {
     "Expand",
     "Floor",
     "Gather",
+    "GatherND",
     "Gelu",
     "Gemm",
     "Greater",

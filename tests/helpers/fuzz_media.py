@@ -29,8 +29,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from helpers.paths import DATA
-
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import av
@@ -41,6 +39,7 @@ from helpers.damage import blind
 from vox2face.core.errors import Vox2FaceError
 from vox2face.media import audio, image
 
+DATA = Path(__file__).parents[1] / "data"
 SECONDS = 20  # of wall time, on a busy machine
 MEMORY = 2 << 30  # bytes beyond those in use
 OK, REFUSED, FAILED = 0, 1, 2

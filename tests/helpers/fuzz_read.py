@@ -29,8 +29,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from helpers.paths import HELPERS
-
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import h5py
@@ -47,6 +45,7 @@ from vox2face.converters.readers.open import open_weights
 from vox2face.core.errors import Vox2FaceError
 from vox2face.core.files import identify
 
+HELPERS = Path(__file__).parent
 SECONDS = 20  # of wall time, on a busy machine
 OK, REFUSED, FAILED = 0, 1, 2
 # A library may crash on a damaged file, which costs the child process; so may a limit

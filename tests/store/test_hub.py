@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from helpers import hub_server
 from helpers.hub_server import Hub
-from helpers.paths import HELPERS
+from helpers.paths import HELPERS, TESTS
 
 import vox2face
 from vox2face.converters.convert import convert
@@ -53,6 +53,7 @@ class Command:
             "HF_TOKEN": "hf_owner",
             "VOX2FACE_OFFLINE": "0",
             "PYTHONWARNINGS": "error::UserWarning",
+            "PYTHONPATH": str(TESTS),
         }
         self.output = folder / "embeddings.npz"
 
