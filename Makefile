@@ -68,7 +68,7 @@ wheel: .venv/dev.stamp
 	grep -oE '"[A-Za-z0-9_-]+(\[[a-z]+\])?>=[0-9a-z.]+"' pyproject.toml \
 		| sed -E 's/"|\[.*\]//g; s/>=/==/; /^torch==/d' > .venv-oldest/lowest.txt
 	.venv-oldest/bin/pip --disable-pip-version-check install -c constraints.txt \
-		-c .venv-oldest/lowest.txt -e '.[onnx,hub,synth,train]' pytest pytest-xdist hypothesis
+		-c .venv-oldest/lowest.txt -e '.[onnx,hub,synth,train]' pytest pytest-xdist hypothesis soundfile
 	touch $@
 
 clean:
