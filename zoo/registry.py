@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from importlib import import_module
@@ -61,10 +61,14 @@ def register_packages() -> None:
             )
 
 
-def entries() -> list[Entry]:
-    """Return all models: those of the zoo, then those that packages and `register` added."""
+def entries() -> Iterator[Entry]:
+    """Yield all models: those of the zoo, then those that packages and `register` added.
+
+    Foreign packages are imported only by who looks beyond the zoo.
+    """
+    yield from ENTRIES
     register_packages()
-    return [*ENTRIES, *REGISTERED.values()]
+    yield from REGISTERED.values()
 
 
 def list_models(kind: str | None = None) -> list[str]:

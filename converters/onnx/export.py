@@ -18,7 +18,6 @@ import numpy as np
 
 from vox2face.core.entry import TensorSpec
 from vox2face.core.errors import UsageError, Vox2FaceError
-from vox2face.core.files import COPY_BLOCK
 from vox2face.core.safetensors_header import layout
 
 if TYPE_CHECKING:
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 
 # The newest opset whose operators all have CUDA kernels in released ONNX Runtimes: MaxPool-22,
 # Flatten-21 and Shape-21 fall back to the CPU there (microsoft/onnxruntime#26393, #27715, #27728).
+BLOCK = 1 << 22  # bytes copied at a time
 OPSET = 20
 IR_VERSION = 9
 
@@ -183,7 +183,7 @@ def blocks(weight: Weight, path: Path, start: int) -> Iterator[bytes]:
     with path.open("rb", buffering=0) as source:
         source.seek(start)
         while rest:
-            block = source.read(min(COPY_BLOCK, rest))
+            block = source.read(min(BLOCK, rest))
             if not block:
                 raise Vox2FaceError(f"{path} ends too early: it has become shorter.")
             rest -= len(block)

@@ -95,5 +95,6 @@ def test_a_package_that_fails_costs_a_warning(installed: Path) -> None:
     (installed / "site" / "smallface.py").write_text(
         "raise RuntimeError('it was made for another version')"
     )
+    assert package.entry("vggface.serengil").kind == "face-encoder"  # imports no other package
     with pytest.warns(Vox2FaceWarning, match=r"smallface:MODEL .* made for another version"):
         assert "vggface.serengil" in package.list_models()

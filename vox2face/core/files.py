@@ -12,7 +12,6 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from io import FileIO
 from pathlib import Path
 
 from vox2face.core.errors import UsageError, Vox2FaceError, WeightFileError
@@ -22,10 +21,7 @@ Progress = Callable[[int, int], None]
 # What a bundle may hold; a folder with anything else in it is never replaced.
 BUNDLE_FILES = {"config.json", "model.safetensors", "model.onnx", "parity.json", "README.md"}
 RETIRED = "-old"
-COPY_BLOCK = 1 << 22  # bytes
 
-# What copy_file_range answers where the file systems or the kernel do not offer it.
-NOT_IN_KERNEL = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM)
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 ACTIVE: set[Path] = set()  # hidden files and folders that this process is writing
 
@@ -157,27 +153,6 @@ def signature(path: Path) -> list[int]:
     """Return what changes when a file is replaced, or something is written into it."""
     facts = path.stat()
     return [facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns]
-
-
-def copy_range(source: FileIO, target: FileIO, start: int, count: int) -> None:
-    """Append bytes of one unbuffered file to another, in blocks, inside the system if it can."""
-    source.seek(start)
-    while count:
-        done = copy_block(source, target, min(COPY_BLOCK, count))
-        if not done:
-            raise Vox2FaceError(f"{source.name!r} ends too early: it has become shorter.")
-        count -= done
-
-
-def copy_block(source: FileIO, target: FileIO, size: int) -> int:
-    """Copy up to `size` bytes between the positions of two files; return how many."""
-    if hasattr(os, "copy_file_range"):
-        try:
-            return os.copy_file_range(source.fileno(), target.fileno(), size)
-        except OSError as error:
-            if error.errno not in NOT_IN_KERNEL:
-                raise
-    return target.write(source.read(size)) or 0
 
 
 def require_space(folder: Path, needed: int, what: str) -> None:
