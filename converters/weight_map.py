@@ -157,18 +157,6 @@ class WeightMap:
         told = (end for pattern, end in self.endings for n in names if re.search(pattern, n))
         return next(told, "")
 
-    def adapted(self, shapes: Mapping[str, tuple[int, ...]]) -> WeightMap:
-        """Return the map for a narrower or shallower network, given its tensors' shapes.
-
-        For networks of PyTorch, whose tensors are stored as they are. Raises `MappingError` if
-        there is a tensor that no rule knows.
-        """
-        rules = tuple(replace(r, shape=shapes[r.target]) for r in self.rules if r.target in shapes)
-        if unknown := shapes.keys() - {rule.target for rule in rules}:
-            names = ", ".join(sorted(unknown)[:8])
-            raise MappingError(f"These are not the weights of {self.like}: it has no {names}.")
-        return replace(self, rules=rules)
-
     def required(self) -> tuple[Rule, ...]:
         """Return the rules of the layers that every file has."""
         return tuple(

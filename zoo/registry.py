@@ -120,14 +120,6 @@ def build(model: Entry, config: Mapping[str, Any] | None = None) -> nn.Module:
     return network.eval()
 
 
-def build_on_meta(name: str) -> nn.Module:
-    """Return the network of an entry without memory for its values, to look at its shapes."""
-    import torch
-
-    with torch.device("meta"):
-        return build(entry(name))
-
-
 def options(model: Entry, tensors: Mapping[str, Sequence[int]]) -> dict[str, Any]:
     """Return what to build a network with for weights of these shapes."""
     if model.any_size:

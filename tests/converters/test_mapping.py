@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from helpers.twins import adapted
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -104,7 +105,7 @@ def test_tables_fill_the_network_exactly(entry) -> None:  # type: ignore[no-unty
         if not name.endswith("num_batches_tracked")  # counts in training, no weight
     }
     if entry.any_size:  # these come in any width
-        table = table.adapted(wanted)
+        table = adapted(table, wanted)
     assert {rule.target: rule.target_shape for rule in table.rules} == wanted
     assert len({rule.source for rule in table.rules}) == len(table.rules)
     assert sum(int(np.prod(rule.shape)) for rule in table.rules) == entry.parameters

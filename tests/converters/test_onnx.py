@@ -12,7 +12,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from helpers.twins import random_module
+from helpers.twins import build_on_meta, random_module
 from PIL import Image
 
 import vox2face
@@ -226,7 +226,7 @@ def test_networks_beyond_protobufs_limit_are_refused() -> None:
 
 
 def traced(name: str, form: bundle_onnx.Form) -> export.Traced:
-    network = registry.build_on_meta(name)
+    network = build_on_meta(name)
     shapes = {k: tuple(v.shape) for k, v in network.state_dict().items() if "num_batches" not in k}
     return bundle_onnx.traced(registry.sized(registry.entry(name), shapes), shapes, form)
 

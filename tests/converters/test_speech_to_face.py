@@ -14,7 +14,7 @@ import pytest
 import torch
 from helpers import golden
 from helpers.ast_names import unwrapped
-from helpers.twins import SMALL, checkpoint
+from helpers.twins import SMALL, build_on_meta, checkpoint
 from safetensors.torch import save_file
 from torch import nn
 from transformers import ASTConfig, ASTForAudioClassification
@@ -56,7 +56,7 @@ def test_sizes_are_the_published_ones() -> None:
     with torch.device("meta"):
         assert sum(p.numel() for p in VEConv().parameters()) == 148_062_976
     for name, network in zip(NAMES, ("ve_conv", "ast", "face_decoder"), strict=True):
-        module, table = registry.build_on_meta(name), weight_map(registry.entry(name))
+        module, table = build_on_meta(name), weight_map(registry.entry(name))
         renamed = {rule.target: rule.source.replace("/", ".") for rule in table.rules}
         ours = {renamed.get(k, k): list(v.shape) for k, v in module.state_dict().items()}
         assert ours == golden.NAMES[network]

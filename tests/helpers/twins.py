@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from vox2face.converters.maps import weight_map
-from vox2face.converters.weight_map import Rule
+from vox2face.converters.weight_map import Rule, WeightMap
 from vox2face.core.entry import Entry
 from vox2face.zoo import catalog, registry
 from vox2face.zoo.networks.dlib_resnet import BLOCKS
@@ -62,11 +62,31 @@ def shapes_of(module: Any) -> dict[str, tuple[int, ...]]:
     return {k: tuple(v.shape) for k, v in module.state_dict().items() if "num_batches" not in k}
 
 
+def build_on_meta(name: str) -> Any:
+    """Return the network of an entry without memory for its values, to look at its shapes."""
+    import torch
+
+    with torch.device("meta"):
+        return registry.build(registry.entry(name))
+
+
+def adapted(table: WeightMap, shapes: Mapping[str, tuple[int, ...]]) -> WeightMap:
+    """Return the map for a narrower or shallower network, given its tensors' shapes.
+
+    For networks of PyTorch, whose tensors are stored as they are.
+    """
+    rules = [
+        dataclasses.replace(r, shape=shapes[r.target]) for r in table.rules if r.target in shapes
+    ]
+    assert shapes.keys() == {rule.target for rule in rules}
+    return dataclasses.replace(table, rules=tuple(rules))
+
+
 def checkpoint(name: str, seed: int = 0, **more: Any) -> dict[str, Any]:
     """Return the state dict of a narrow network under the names of its owner's file."""
     module = random_module(name, seed, **more)
     state = module.state_dict()
-    rules = weight_map(registry.entry(name)).adapted(shapes_of(module)).rules
+    rules = adapted(weight_map(registry.entry(name)), shapes_of(module)).rules
     names = {rule.target: rule.source.removesuffix("/weights").replace("/", ".") for rule in rules}
     return {names.get(key, key): value for key, value in state.items()}
 
@@ -76,7 +96,7 @@ def free_size(full: Entry) -> Entry:
     shapes = shapes_of(random_module(full.name))
     return dataclasses.replace(
         registry.sized(full, shapes),
-        weight_map=weight_map(full).adapted(shapes),
+        weight_map=adapted(weight_map(full), shapes),
         config={**full.config, **SMALL[full.name.partition(".")[0]]},
     )
 
