@@ -27,9 +27,10 @@ if TYPE_CHECKING:
 
 # The newest opset whose operators all have CUDA kernels in released ONNX Runtimes: MaxPool-22,
 # Flatten-21 and Shape-21 fall back to the CPU there (microsoft/onnxruntime#26393, #27715, #27728).
-BLOCK = 1 << 22  # bytes copied at a time
 OPSET = 20
 IR_VERSION = 9
+
+BLOCK = 1 << 22  # bytes copied at a time
 
 # Field numbers of onnx.proto3, shifted for a length-delimited value.
 MODEL_GRAPH, GRAPH_INITIALIZER, TENSOR_RAW_DATA = (n << 3 | 2 for n in (7, 5, 9))
