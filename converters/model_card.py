@@ -161,7 +161,7 @@ def model_card(entry: Entry, config: dict[str, Any], report: Report) -> str:
         summary=entry.summary,
         format=source["format"],
         formats="safetensors and ONNX" if onnx else "safetensors",
-        **texts,
+        **{**texts, "given": texts["given"] + needed(config)},
         preset=config["preset"],
         preset_meaning=meaning(config["preset"]).replace("|", "\\|"),
         input=f"`{entry.input.name}`{str(entry.input).removeprefix(entry.input.name)}",
@@ -183,6 +183,16 @@ def model_card(entry: Entry, config: dict[str, Any], report: Report) -> str:
         notice=origin.licence.notice,
         licence_url=origin.licence.url,
         citation=CITATION.format(paper=origin.paper) if origin.paper else "",
+    )
+
+
+def needed(config: dict[str, Any]) -> str:
+    """Return which package has to be installed for a model that is none of the zoo's."""
+    package = config.get("package")
+    return (
+        f" The package `{package}` has to be installed, which brings the network."
+        if package
+        else ""
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from vox2face.zoo.registry import entry, list_models, register
+from vox2face.zoo.registration import register
+from vox2face.zoo.registry import entry, list_models
 
 __all__ = ["entry", "list_models", "register"]

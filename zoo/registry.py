@@ -3,62 +3,22 @@
 from __future__ import annotations
 
 import difflib
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vox2face.core.entry import Architecture, Entry, Space
-from vox2face.core.errors import BundleError, UsageError, Vox2FaceWarning
+from vox2face.core.errors import BundleError, UsageError
 from vox2face.core.safetensors_header import FLOAT32, Stored, damaged, stored
 from vox2face.zoo.catalog import ENTRIES
-from vox2face.zoo.presets import require_preset
+from vox2face.zoo.registration import KINDS, REGISTERED, register_packages
 
 if TYPE_CHECKING:
     from torch import nn
 
 SHOWN = 4  # problems that a message lists
-GROUP = "vox2face.models"  # the entry points of packages that bring models
-KINDS = ("face-encoder", "voice-encoder", "face-decoder")
-REGISTERED: dict[str, Entry] = {}
-
-
-def register(*models: Entry) -> None:
-    """Add models of one's own, which every function and command then knows by name.
-
-    A package adds its models for all processes by an entry point of the group "vox2face.models"
-    that names an `Entry` or a list of them. Raises `UsageError` for a name that another model
-    has, and for a kind or a preset that there is not.
-    """
-    for model in models:
-        if model.kind not in KINDS:
-            raise UsageError(f"{model.name} is a {model.kind!r}: use {' or '.join(KINDS)}.")
-        require_preset(model, model.preprocess)
-        taken = {n for e in (*ENTRIES, *REGISTERED.values()) for n in (e.name, *e.aliases)}
-        taken -= {model.name} & REGISTERED.keys()  # defined anew, as in a notebook
-        if clash := sorted(taken & {model.name, *model.aliases}):
-            raise UsageError(f"There is a model {clash[0]} already: choose another name.")
-        REGISTERED[model.name] = model
-
-
-@cache
-def register_packages() -> None:
-    """Register the models that installed packages bring; one that fails costs a warning."""
-    for point in entry_points(group=GROUP):
-        try:
-            models = point.load()
-            register(*([models] if isinstance(models, Entry) else models))
-        except Exception as error:  # whatever foreign code raises
-            reason = f"{type(error).__name__}: {error}"
-            warnings.warn(
-                f"The models {point.value} of an installed package cannot be used ({reason}).",
-                Vox2FaceWarning,
-                stacklevel=2,
-            )
 
 
 def entries() -> Iterator[Entry]:
@@ -113,10 +73,19 @@ def architecture(model: Entry) -> Architecture:
 def build(model: Entry, config: Mapping[str, Any] | None = None) -> nn.Module:
     """Return the network of an entry with freshly drawn weights, in eval mode.
 
-    `config` is what differs from the entry's own, such as {"width": 128}.
+    `config` is what differs from the entry's own, such as {"width": 128}. Raises `UsageError` if
+    an encoder's module does not say what its embedding is.
     """
+    from vox2face.zoo.networks.base import Tapped
+
     given = {**model.config, **model.variant, **(config or {})}
     network: nn.Module = architecture(model).build(**given)
+    tapped = isinstance(network, Tapped) and isinstance(getattr(network, "embedding", None), str)
+    if model.kind != "face-decoder" and not tapped:
+        raise UsageError(
+            f"{model.name} is built as {type(network).__name__}, whose embedding has no name: let "
+            "it be a vox2face.zoo.networks.base.Tapped with the attribute `embedding`."
+        )
     return network.eval()
 
 
@@ -142,7 +111,7 @@ def load_module(model: Entry, weights: Path) -> nn.Module:
         with weights.open("rb") as file:
             held = stored(file)
             network = empty(model, {name: place.shape for name, place in held.items()})
-            require_same(model, network, held)
+            require_float32(model, held)
             network.load_state_dict(values(file, held), strict=True, assign=True)
     except BundleError as error:
         raise BundleError(f"{weights}: {error}") from error
@@ -152,16 +121,22 @@ def load_module(model: Entry, weights: Path) -> nn.Module:
 
 
 def empty(model: Entry, shapes: Mapping[str, Sequence[int]]) -> nn.Module:
-    """Return the network for weights of these shapes, without memory for its values."""
+    """Return the network for weights of these shapes, without memory for its values.
+
+    Raises `BundleError` unless these are its tensors.
+    """
     import torch
 
     given = checked_options(model, shapes)
     try:
         with torch.device("meta"):
             network = build(model, given)
+    except UsageError:
+        raise
     except Exception as error:  # networks and torch raise kinds of their own
         reason = str(error).partition("\n")[0]
         raise misfit(model, reason[:200]) from error
+    require_same(model, network, shapes)
     return network
 
 
@@ -193,20 +168,37 @@ def checked_options(model: Entry, shapes: Mapping[str, Sequence[int]]) -> dict[s
         raise misfit(model, what[:200]) from error
 
 
-def require_same(model: Entry, network: nn.Module, held: Mapping[str, Stored]) -> None:
-    """Raise `BundleError`, with what differs, unless a file holds the tensors of a network."""
+def require_float32(model: Entry, held: Mapping[str, Stored]) -> None:
+    """Raise `BundleError`, with what differs, unless all tensors of a file are float32."""
+    refuse(
+        model,
+        [
+            f"{name} holds {place.dtype}, expected is {FLOAT32}"
+            for name, place in held.items()
+            if place.dtype != FLOAT32
+        ],
+    )
+
+
+def require_same(model: Entry, network: nn.Module, shapes: Mapping[str, Sequence[int]]) -> None:
+    """Raise `BundleError`, with what differs, unless these are the tensors of a network."""
     wanted = {
         name: tuple(tensor.shape)
         for name, tensor in network.state_dict().items()
         if not name.endswith("num_batches_tracked")  # counts in training, no weight
     }
-    problems = [f"{name} is missing" for name in wanted.keys() - held.keys()]
-    problems += [f"{name!r:.80} belongs to no layer" for name in held.keys() - wanted.keys()]
-    for name, place in held.items():
-        if place.shape != wanted.get(name, place.shape):
-            problems.append(f"{name} is {place.shape}, expected is {wanted[name]}")
-        if name in wanted and place.dtype != FLOAT32:
-            problems.append(f"{name} holds {place.dtype}, expected is {FLOAT32}")
+    problems = [f"{name} is missing" for name in wanted.keys() - shapes.keys()]
+    problems += [f"{name!r:.80} belongs to no layer" for name in shapes.keys() - wanted.keys()]
+    problems += [
+        f"{name} is {tuple(shape)}, expected is {wanted[name]}"
+        for name, shape in shapes.items()
+        if tuple(shape) != wanted.get(name, tuple(shape))
+    ]
+    refuse(model, problems)
+
+
+def refuse(model: Entry, problems: Sequence[str]) -> None:
+    """Raise `BundleError` for tensors that are not those of a network, if there are problems."""
     if problems:
         more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
         raise misfit(model, "; ".join(sorted(problems)[:SHOWN]) + more)
@@ -215,7 +207,8 @@ def require_same(model: Entry, network: nn.Module, held: Mapping[str, Stored]) -
 def misfit(model: Entry, reason: str) -> BundleError:
     """Return the error for tensors of another network."""
     return BundleError(
-        f"these are no weights of {model.name} ({reason}): convert again with --force."
+        f"these are no weights of {model.name} ({reason}): convert again with --force, or, if the "
+        "model is yours, correct the rules of its weight map."
     )
 
 

@@ -152,6 +152,8 @@ class Entry:
     and shapes do not tell; `build` then takes it. `space` is whose embeddings the network gives or
     takes, if not its own. `flops` counts one item's output, a multiplication and an addition as
     two; `measured` bounds the differences seen at full size, as a part of the largest activation.
+    `command` converts the published file, or with the word CHECKPOINT in it a file of one's own;
+    it is "" where no weights are published.
     `note` is what people have to know about these weights beside that. Values agree with the
     original when the largest difference is at most `atol + rtol * largest original value`. `tags`
     are the model's own on the Hugging Face hub.
@@ -212,7 +214,7 @@ class Entry:
         """Return the command that converts a weight file of one's own."""
         if "CHECKPOINT" in self.command:
             return self.command.replace("CHECKPOINT", str(file))
-        return f"{self.command} --weights {file}"
+        return f"{self.command or f'vox2face convert {self.name}'} --weights {file}"
 
     @property
     def size(self) -> int:

@@ -45,9 +45,9 @@ def existing(name: str) -> Bundle:
 def kind_of(name: str | os.PathLike[str]) -> str:
     """Return the kind of the model a name means, such as "voice-encoder"."""
     if hub.is_address(name):
-        return registry.entry(hub.download(str(name), onnx=False).entry_name).kind
+        return hub.download(str(name), onnx=False).model.kind
     if is_path(name):
-        return registry.entry(bundles.read(Path(name)).entry_name).kind
+        return bundles.read(Path(name)).model.kind
     return entry_of(str(name)).kind
 
 
@@ -80,10 +80,9 @@ def how_to_get(entry: Entry) -> str:
         )
     if entry.source.urls:
         return f"run {entry.command} first"
-    return (
-        f"its weights have to be downloaded by hand from {entry.source.repository}; then run "
-        f"'{entry.converting('CHECKPOINT.pt')}'"
-    )
+    where = entry.source.repository
+    first = f"its weights have to be downloaded by hand from {where}; then " if where else ""
+    return f"{first}run '{entry.converting('CHECKPOINT.pt')}'"
 
 
 def convert_once(entry: Entry, path: Path) -> None:

@@ -58,12 +58,28 @@ class Bundle:
         """The preprocessing the weights were made with."""
         return str(self.config["preset"])
 
+    @property
+    def model(self) -> Entry:
+        """The facts about the model; `BundleError` if no package that is there brings it."""
+        from vox2face.zoo import registry
+
+        try:
+            return registry.entry(self.entry_name)
+        except UsageError:
+            package = self.config.get("package")
+            how = f"install the package {package}" if package else "install the package"
+            raise BundleError(
+                f"{self.path} is a bundle of {self.entry_name!r:.80}, a model that neither this "
+                f"vox2face nor an installed package has: {how} that brings it, or register its "
+                "Entry with vox2face.zoo.register."
+            ) from None
+
     @cached_property
     def entry(self) -> Entry:
         """The facts about the model, as wide as its weights are, with what the network ends in."""
         from vox2face.zoo import registry
 
-        model = registry.entry(self.entry_name)
+        model = self.model
         held = shapes(self.weights)
         try:
             return registry.sized(model, held, self.output_activation(model))
@@ -249,7 +265,11 @@ def complete(config: dict[str, Any]) -> bool:
     texts = (config["entry"], config["preset"], config["vox2face"], config["source"]["sha256"])
     texts += tuple(spec["name"] for spec in config["outputs"])
     files = (config["files"][WEIGHTS], *config["files"].values())
-    texts += (config.get("output_activation", ""), *config.get("space", {}).values())
+    texts += (
+        config.get("output_activation", ""),
+        config.get("package", ""),
+        *config.get("space", {}).values(),
+    )
     Space(**config.get("space", {}))  # a TypeError for other fields
     if not isinstance(config["source"].get("training", {}), dict):
         return False
@@ -262,11 +282,14 @@ def describe(
     entry: Entry, preset: str, space: Space, source: dict[str, Any], outputs: Sequence[TensorSpec]
 ) -> dict[str, Any]:
     """Return the content of config.json; `add_file` completes it."""
+    from vox2face.zoo.registration import PACKAGES
+
     licence = entry.source.licence
     return {
         "format": FORMAT,
         "vox2face": __version__,
         "entry": entry.name,
+        **({"package": PACKAGES[entry.name]} if entry.name in PACKAGES else {}),
         "kind": entry.kind,
         "preset": preset,
         "space": asdict(space),
