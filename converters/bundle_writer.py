@@ -50,6 +50,8 @@ def assemble(job: Job, expected: str | None) -> Converted:
     with contextlib.ExitStack() as stack, ThreadPoolExecutor() as pool:
         file = stack.enter_context(open_weights(job.source, job.state))
         require_keras_reads(job, file)
+        if job.verify != "none":
+            require_reference(entry, file.format)
         rules, arrays = zip(*paired(entry, file, job.say), strict=True)
         digest = pool.submit(sha256, job.source)
         for sentence in file.told:
@@ -84,10 +86,15 @@ def assemble(job: Job, expected: str | None) -> Converted:
         config = bundle.describe(entry, preset, space, source, entry.offered(held))
         config["parameters"] = size // 4
         bundle.add_file(config, weights, written)
-        if job.onnx:
-            bundle_onnx.write_onnx(tracing.result(), entry, weights, onnx, config, form)
-            exported = pool.submit(sha256, onnx)
-        report = proven(job, entry, moves, weights, onnx if job.onnx else None)
+        try:
+            if job.onnx:
+                bundle_onnx.write_onnx(tracing.result(), entry, weights, onnx, config, form)
+                exported = pool.submit(sha256, onnx)
+            report = proven(job, entry, moves, weights, onnx if job.onnx else None)
+        except Exception as error:
+            if job.onnx and not isinstance(error, Vox2FaceError):  # the exporter's words, or
+                proven(job, entry, moves, weights, None)  # ours, if the module is what is wrong
+            raise
         if job.onnx:
             bundle.add_file(config, onnx, exported.result())
         finish(entry, folder, config, report)
@@ -100,6 +107,20 @@ def require_keras_reads(job: Job, file: WeightFile) -> None:
         raise UsageError(
             f"--verify keras loads the owner's graph from a {LEGACY} file, and {file.path} is of "
             f"the format {file.format}: leave --verify keras out."
+        )
+
+
+def require_reference(entry: Entry, format: str) -> None:
+    """Raise `Vox2FaceError` for a file of another framework if nothing computes what that does.
+
+    Values of PyTorch's own files are what a module of PyTorch computes with; others prove nothing.
+    """
+    copied = format.startswith(("PyTorch", "safetensors"))
+    if not copied and weight_map(entry).reference is None:
+        raise Vox2FaceError(
+            f"NOT PROVEN: the file is of the format {format}, and the weight map of {entry.name} "
+            "has no `reference`, so that nothing tells whether its module computes what the file's "
+            "network does: write one, as docs/adding-a-model.md does, or say --verify none."
         )
 
 

@@ -18,6 +18,7 @@ from vox2face.converters.safetensors_writer import release
 from vox2face.converters.test_inputs import probes
 from vox2face.converters.weight_map import Reference
 from vox2face.core.entry import Entry, TensorSpec
+from vox2face.core.errors import Vox2FaceError
 from vox2face.core.files import Progress
 from vox2face.core.parity import Parity, Report, compare
 from vox2face.core.safetensors_header import shapes
@@ -75,11 +76,14 @@ def prove(
     verify = "keras" if keras else "reference" if reference else "bits"
     report = Report(versions=versions(), verify=verify)
     module: Any = load_module(entry, weights)
+    expected = in_batches(module, x if onnx else x[:1], entry.plain_outputs)
+    require_shapes(entry, expected)
     if reference:
         report.rows += torch_rows(entry, module, x[:1], wanted)
+        if report.ok:
+            require_same_outputs(entry, module, expected, wanted)
     progress(3, steps)
     if onnx is not None:
-        expected = in_batches(module, x, entry.plain_outputs)
         report.rows += [
             row(entry, "onnx file", name, found[name], expected[name]) for name in found
         ]
@@ -106,12 +110,53 @@ def reference_taps(reference: Reference, arrays: Mapping[str, Array], x: Array) 
 def torch_rows(
     entry: Entry, module: Any, x: Array, wanted: Mapping[str, Array]
 ) -> Iterator[Parity]:
-    """Compare every layer of the torch module with the reference."""
+    """Compare every layer of the torch module with the reference, which has to yield the same."""
     import torch
 
+    seen = set()
     with torch.inference_mode():
         for tap, value in module.taps(torch.from_numpy(x)):
-            yield row(entry, "torch", tap, channels_last(value.numpy()), wanted[tap])
+            seen.add(tap)
+            if tap in wanted:
+                yield row(entry, "torch", tap, channels_last(value.numpy()), wanted[tap])
+    if differing := sorted(seen ^ wanted.keys()):
+        raise Vox2FaceError(
+            f"NOT PROVEN: of the taps of {entry.name}, {', '.join(differing)[:200]} "
+            "come from its module or from its reference only: let both yield the same layers."
+        )
+
+
+def require_shapes(entry: Entry, outputs: Mapping[str, Array]) -> None:
+    """Raise `Vox2FaceError` unless outputs are as the entry declares them."""
+    for spec in entry.plain_outputs:
+        found = outputs[spec.name].shape
+        wanted = tuple(
+            n if isinstance(n, int) else found[i] if i < len(found) else n
+            for i, n in enumerate(spec.shape)
+        )
+        if found != wanted:
+            raise Vox2FaceError(
+                f"NOT PROVEN: the output {spec.name} of {entry.name} has the shape "
+                f"{('batch', *found[1:])}, and its entry says {spec.shape}: correct the entry or "
+                "the module."
+            )
+
+
+def require_same_outputs(
+    entry: Entry, module: Any, outputs: Mapping[str, Array], wanted: Mapping[str, Array]
+) -> None:
+    """Raise `Vox2FaceError` unless the module returns what it has taps for."""
+    for name, value in outputs.items():
+        tap = module.embedding if name == "embedding" else name
+        if tap not in wanted:
+            continue
+        found = row(entry, "torch", tap, channels_last(value[:1]), wanted[tap])
+        if not found.ok:
+            raise Vox2FaceError(
+                f"NOT PROVEN: the module of {entry.name} returns as {name} something else than its "
+                f"tap {tap} (largest difference {found.max_rel:.1e} of the largest value): let "
+                "`forward` return that tap."
+            )
 
 
 def in_batches(
@@ -123,6 +168,11 @@ def in_batches(
     with torch.inference_mode():
         values = module(torch.from_numpy(x))
     values = values if isinstance(values, tuple) else (values,)
+    if len(values) != len(outputs):
+        names = ", ".join(spec.name for spec in outputs)
+        raise Vox2FaceError(
+            f"The module returns {len(values)} outputs, expected are {len(outputs)}: {names}."
+        )
     return {
         spec.name: np.concatenate((value[:1], value))
         for spec, value in zip(outputs, values, strict=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vox2face.converters.bundle_writer import paired
+from vox2face.converters.bundle_writer import paired, require_reference
 from vox2face.converters.maps import weight_map
 from vox2face.converters.ops import Array
 from vox2face.converters.readers.open import open_weights
@@ -36,6 +36,7 @@ def check(bundle: Bundle, original: Path | None = None) -> Report:
     model = bundle.entry
     if original is not None:
         compare_with(bundle, original)
+    require_reference(model, str(bundle.config["source"].get("format", "PyTorch")))
     table = weight_map(model)
     arrays = table.invert(stored(bundle.weights)) if table.reference else {}
     onnx = bundle.onnx if bundle.has_onnx else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from vox2face.converters.ops import OPS, Array
-from vox2face.core.errors import MappingError
+from vox2face.core.errors import MappingError, UsageError
 
 # What wrappers put in front of all names: nn.DataParallel, torch.compile, a module of one's own
 PREFIXES = re.compile(r"(?:(?:module|_orig_mod|model)\.)*")
@@ -114,6 +114,17 @@ class WeightMap:
     reference: Reference | None = None
     original: Callable[..., tuple[Any, dict[str, Any]]] | None = None
 
+    def __post_init__(self) -> None:
+        """Raise `UsageError`, with all that is wrong, for a table that can fit no file."""
+        problems = list(mistakes(self.rules))
+        if self.match not in PAIRINGS or self.unnamed not in (None, *PAIRINGS):
+            known = " or ".join(map(repr, PAIRINGS))
+            problems.append(f"match={self.match!r}, unnamed={self.unnamed!r}: use {known}")
+        if problems:
+            more = f"; and {len(problems) - 8} more" if len(problems) > 8 else ""
+            told = "; ".join(problems[:8]) + more
+            raise UsageError(f"The weight map of {self.like} cannot be used: {told}.")
+
     def pair(
         self, arrays: Sequence[StoredArray], named: bool = True
     ) -> list[tuple[Rule, StoredArray]]:
@@ -209,6 +220,21 @@ class WeightMap:
         if problems:
             raise MappingError(summary(self.like, problems))
         return {r.source: OPS[r.op].inverse(tensors[r.target]) for r in rules}
+
+
+def mistakes(rules: Sequence[Rule]) -> Iterator[str]:
+    """Yield what keeps rules from being a bijection."""
+    for key in ("source", "target"):
+        counts = Counter(getattr(rule, key) for rule in rules)
+        yield from (f"{n} rules have the {key} {name!r}" for name, n in counts.items() if n > 1)
+    for rule in rules:
+        if rule.op not in OPS:
+            yield f"{rule.target} has the op {rule.op!r}: use one of {', '.join(OPS)}"
+            continue
+        try:
+            _ = rule.target_shape
+        except (ValueError, IndexError, TypeError) as error:
+            yield f"{rule.target}: {rule.op} does not apply to the shape {rule.shape} ({error})"
 
 
 def summary(like: str, problems: Sequence[str]) -> str:

@@ -54,8 +54,10 @@ class Tapped(nn.Module):
         return values[self.embedding], values[self.scores]
 
     def at(self, tap: str, x: Tensor) -> Tensor:
-        """Return the activation of one tap and run no further; `KeyError` if there is none."""
+        """Return the activation of one tap and run no further; `UsageError` if there is none."""
         for name, value in self.taps(x):
             if name == tap:
                 return value
-        raise KeyError(tap)
+        raise UsageError(
+            f"{type(self).__name__} has no tap {tap!r}: let `taps` yield it, or name another."
+        )
