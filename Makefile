@@ -5,7 +5,7 @@ WEIGHTS ?=
 WORKERS ?= 2
 OUT ?= vox2face-demo
 
-.PHONY: demo test test-oldest lint types bench docs wheel clean
+.PHONY: demo test test-oldest lint types bench docs demo-models wheel clean
 
 demo: .venv/demo.stamp
 	.venv/bin/vox2face demo --out $(OUT) $(if $(WEIGHTS),--weights $(WEIGHTS))
@@ -48,6 +48,24 @@ docs: .venv/dev.stamp
 	.venv/bin/vox2face zoo list --markdown > docs/zoo.md
 	.venv/bin/python scripts/draw_rooms.py
 
+# Trains the two demo models anew and makes the gallery; hours. Started again it goes on where it was.
+# BANK is a folder of `vox2face data bank --voices 80 --sentences 8`, or "full", or "seed".
+BANK ?= seed
+MODELS := build/demo-models
+demo-models: .venv/dev.stamp
+	.venv/bin/vox2face data synth --out $(MODELS)/people --identities 2000 --seed 2026 \
+		--pictures 3 --clips 4 --bank $(BANK)
+	.venv/bin/vox2face data index $(MODELS)/people --force
+	.venv/bin/vox2face data prepare $(MODELS)/people --out $(MODELS)/prepared --crop \
+		--stages landmarks,embeddings,audio --encode mp3,8k
+	.venv/bin/vox2face train decoder $(MODELS)/people --prepared $(MODELS)/prepared \
+		--recipe decoder-normalized --out $(MODELS)/decoder $(if $(wildcard $(MODELS)/decoder),--resume)
+	.venv/bin/vox2face train voice $(MODELS)/people --prepared $(MODELS)/prepared \
+		--recipe demo-voice --out $(MODELS)/voice $(if $(wildcard $(MODELS)/voice),--resume)
+	.venv/bin/python scripts/ship_demo.py $(MODELS)/voice/bundle $(MODELS)/decoder/bundle
+	.venv/bin/python scripts/make_gallery.py $(MODELS)/people $(MODELS)/prepared \
+		vox2face/assets/gallery --people 60
+
 wheel: .venv/dev.stamp
 	.venv/bin/python -m build
 
@@ -55,7 +73,7 @@ wheel: .venv/dev.stamp
 	$(PYTHON) -m venv .venv
 
 .venv/demo.stamp: .venv/bin/python pyproject.toml constraints.txt
-	$(PIP) install -c constraints.txt -e '.[onnx]'
+	$(PIP) install -c constraints.txt -e '.[onnx,voice]'
 	touch $@
 
 .venv/dev.stamp: .venv/bin/python pyproject.toml constraints.txt

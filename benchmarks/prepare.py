@@ -169,7 +169,7 @@ def faces(table: manifest.Manifest, folder: Path, name: str, rounds: int) -> Non
 def others(table: manifest.Manifest, folder: Path) -> None:
     """Print the rates of the other stages, and the bytes of all."""
     out = folder / "whole"
-    names = tuple(stages.STAGES)
+    names = tuple(name for name in stages.STAGES if name != stages.CODED)
     prepare(table, out, Options(stages=names, jobs=1, max_failures="100%"), print)
     for name in names:
         size = sum(file.stat().st_size for file in (out / name).rglob("*.safetensors"))

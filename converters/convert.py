@@ -46,6 +46,7 @@ def convert(
     target = out or bundle.default_path(entry)
     require_choosable(entry, output_activation)
     published = choose(entry, weights, top)
+    require_unfinished(published, entry, weights, out)
     onnx = decide(entry, target, onnx, verify, force, say)
     weights = weights or published.embedded or published.installed
     if weights is None and not published.urls:
@@ -82,6 +83,17 @@ def choose(entry: Entry, weights: Path | None, top: bool) -> Source:
     if weights is not None:
         raise UsageError("--no-top chooses the file to fetch: leave it out where --weights does.")
     return entry.notop
+
+
+def require_unfinished(
+    published: Source, entry: Entry, weights: Path | None, out: Path | None
+) -> None:
+    """Raise `UsageError` where the bundle that comes with vox2face would be made or replaced."""
+    if published.finished and (weights is None or out is None):
+        raise UsageError(
+            f"{entry.name} comes with vox2face as a finished bundle: load it by its name, or name "
+            "a weight file of yours and the folder to write with --out."
+        )
 
 
 def require_choosable(entry: Entry, output_activation: str) -> None:

@@ -9,6 +9,8 @@ from vox2face.zoo.sources import (
     COLE_PAPER,
     FACE_API,
     GE2E_PAPER,
+    HEAD_ON_RESEMBLYZER,
+    OURS,
     RCMALLI_NAMES_V1,
     RCMALLI_NAMES_V2,
     RCMALLI_RESNET50,
@@ -19,6 +21,7 @@ from vox2face.zoo.sources import (
     RESEMBLYZER,
     SERENGIL_VGG_FACE,
     SPEECH2FACE_PAPER,
+    demo,
     own,
     speech_to_face,
 )
@@ -51,10 +54,14 @@ VOICE = TensorSpec("embedding", ("batch", 4096), "float32", "NC",
     "weights were trained with")
 SOUNDS = TensorSpec("embedding", ("batch", 527), "float32", "NC",
     "scores of the 527 classes of AudioSet before the sigmoid")
+VOICE_128 = TensorSpec("embedding", ("batch", 128), "float32", "NC",
+    "the descriptor of dlib's face network, predicted from a voice")
 SPEAKER = TensorSpec("embedding", ("batch", 256), "float32", "NC",
     "a speaker's embedding of length one, all values >= 0")
 ANY_EMBEDDING = TensorSpec("input", ("batch", 4096), "float32", "NC",
     "an embedding of the face encoder the weights were trained with, or a voice encoder's")
+DESCRIPTORS = TensorSpec("input", ("batch", 128), "float32", "NC",
+    "a descriptor of dlib's face network, or a voice encoder's prediction of one")
 POINTS_72 = TensorSpec("landmarks", ("batch", 144), "float32", "NC",
     "72 points x, y, x, y, ... in pixels, the lips' common points twice")
 POINTS_68 = TensorSpec("landmarks", ("batch", 136), "float32", "NC",
@@ -71,6 +78,17 @@ PUBLISHED_BY_HAND = (
 
 # Its scripts embed faces with their copy of serengil's VGG-Face unless told otherwise
 SPEECH_TO_FACE_SPACE = Space("vggface.serengil", "speech-to-face")
+# What pipelines are made of unless told otherwise: all come with vox2face. The demo models were
+# trained on embeddings of that face network.
+DEFAULT_FACE, DEFAULT_VOICE, DEFAULT_DECODER = (
+    "dlib_resnet128.dlib",
+    "mlp_head.demo",
+    "face_decoder.demo",
+)
+DEMO_SPACE = Space(DEFAULT_FACE, "dlib")
+DEMO_NOTE = (
+    "Trained on synthetic people: it shows what the tools do, and tells nothing about real persons."
+)
 S2F_CONVERT = "vox2face convert speech-to-face CHECKPOINT --model"
 VGGFACE2_NOTE = (
     "keras-vggface does not say whether these are the weights trained on VGGFace2 alone or those "
@@ -347,6 +365,27 @@ ENTRIES: tuple[Entry, ...] = (
         measured=5e-6,
     ),
     Entry(
+        name="mlp_head.demo",
+        kind="voice-encoder",
+        summary="A demo voice encoder that comes with vox2face: a head on Resemblyzer's speaker "
+        "encoder, trained on synthetic people",
+        architecture="mlp_head",
+        config={"hidden": 64, "width": 128},
+        any_size=True,
+        weight_map="mlp_head",
+        input=PARTIALS,
+        outputs=(VOICE_128,),
+        preprocess="resemblyzer",
+        space=DEMO_SPACE,
+        source=demo("mlp_head.demo", HEAD_ON_RESEMBLYZER, GE2E_PAPER),
+        command="",
+        tags=("speech2face", "voice-encoder", "resemblyzer", "synthetic-data"),
+        parameters=1_448_384,
+        flops=432_717_824,
+        measured=5e-6,
+        note=DEMO_NOTE,
+    ),
+    Entry(
         name="face_decoder.speech-to-face",
         kind="face-decoder",
         summary="The face decoder of the Speech-to-face repo, which does not warp",
@@ -411,5 +450,60 @@ ENTRIES: tuple[Entry, ...] = (
         parameters=2_963_803,
         flops=271_517_696,
         measured=5e-6,
+    ),
+    Entry(
+        name="face_decoder.small",
+        kind="face-decoder",
+        summary="A small face decoder that draws normalised faces without lattice, for CPUs",
+        architecture="upsampling_decoder",
+        any_size=True,
+        weight_map="upsampling_decoder",
+        input=ANY_EMBEDDING,
+        outputs=(POINTS_68, TEXTURE),
+        preprocess="deepface",
+        source=own(COLE_PAPER),
+        command="",
+        tags=("speech2face", "face-decoder", "normalised-faces"),
+        parameters=13_232_219,
+        flops=498_348_032,
+        measured=5e-6,
+    ),
+    Entry(
+        name="face_decoder.medium",
+        kind="face-decoder",
+        summary="A face decoder four times as large as face_decoder.small",
+        architecture="upsampling_decoder",
+        config={"hidden": 512, "channels": (256, 192, 128, 64, 32)},
+        any_size=True,
+        weight_map="upsampling_decoder",
+        input=ANY_EMBEDDING,
+        outputs=(POINTS_68, TEXTURE),
+        preprocess="deepface",
+        source=own(COLE_PAPER),
+        command="",
+        tags=("speech2face", "face-decoder", "normalised-faces"),
+        parameters=21_241_259,
+        flops=2_393_546_752,
+        measured=5e-6,
+    ),
+    Entry(
+        name="face_decoder.demo",
+        kind="face-decoder",
+        summary="A demo face decoder that comes with vox2face, trained on synthetic people",
+        architecture="upsampling_decoder",
+        config={"width": 128},
+        any_size=True,
+        weight_map="upsampling_decoder",
+        input=DESCRIPTORS,
+        outputs=(POINTS_68, TEXTURE),
+        preprocess="dlib",
+        space=DEMO_SPACE,
+        source=demo("face_decoder.demo", OURS, COLE_PAPER),
+        command="",
+        tags=("speech2face", "face-decoder", "synthetic-data"),
+        parameters=2_336_091,
+        flops=476_571_648,
+        measured=5e-6,
+        note=DEMO_NOTE,
     ),
 )

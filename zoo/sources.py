@@ -211,6 +211,24 @@ APACHE = Licence(
 )
 
 
+OURS = Licence(
+    identifier="mit",
+    name="MIT",
+    url="https://github.com/vox2face/vox2face/blob/main/LICENSE",
+    notice="MIT licence of vox2face; trained on synthetic people only.",
+    redistributable=True,
+)
+HEAD_ON_RESEMBLYZER = Licence(
+    identifier="apache-2.0",
+    name="Apache-2.0",
+    url="https://github.com/resemble-ai/Resemblyzer/blob/master/LICENSE",
+    notice="The speaker encoder inside is Resemblyzer's, unaltered: Apache licence 2.0, copyright "
+    "Resemble AI. The head on it, trained on synthetic people only, is under the MIT licence of "
+    "vox2face.",
+    redistributable=True,
+)
+
+
 def speech_to_face(model: str, paper: str) -> Source:
     """Return a training checkpoint of the Speech-to-face repo, which its README links to."""
     return Source(
@@ -233,6 +251,21 @@ def own(paper: str) -> Source:
         licence=OWN_TERMS,
         cite="no weights are published",
         paper=paper,
+    )
+
+
+def demo(model: str, licence: Licence, paper: str) -> Source:
+    """Return a network trained on synthetic people that comes with vox2face, ready to use."""
+    return Source(
+        key="demo",
+        urls=(),
+        format="a PyTorch module",
+        licence=licence,
+        cite="trained with vox2face on people of vox2face data synth",
+        repository="https://github.com/vox2face/vox2face",
+        paper=paper,
+        asset=f"demo/{model}",
+        finished=True,
     )
 
 

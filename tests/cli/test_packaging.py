@@ -40,7 +40,8 @@ WALLS = {
         "vox2face.runtime.voice_encoder",
         "vox2face.train.synth.bank.kokoro",
     },
-    "av": {"vox2face.media.ffmpeg", "vox2face.train.synth.bank.flac"},
+    "av": {"vox2face.media.codecs", "vox2face.media.ffmpeg", "vox2face.train.synth.bank.flac"},
+    "sounddevice": {"vox2face.media.microphone"},
     "transformers": set(),
     "h5py": {"vox2face.converters.readers", "vox2face.converters.keras.writer"},
     "click": {"vox2face.cli"},
@@ -95,7 +96,9 @@ def test_third_party_packages_stay_behind_their_walls() -> None:
                     assert inside, f"{module} imports {name}"
 
 
-@pytest.mark.parametrize("package", ["onnx", "onnxruntime", "tensorflow", "tf_keras", "av"])
+@pytest.mark.parametrize(
+    "package", ["onnx", "onnxruntime", "tensorflow", "tf_keras", "av", "sounddevice"]
+)
 def test_optional_packages_are_imported_late(package: str) -> None:
     for module, path in MODULES.items():
         for name, at_import in imports(path):
@@ -190,6 +193,8 @@ def test_a_plain_installation_has_all_modules_and_only_one_name(plain: Path) -> 
         ), module
     for name in ("py.typed", "assets/astronaut.png", "assets/head.png", "assets/NOTICE.md"):
         assert (plain / "vox2face" / name).is_file()
+    assets = [path.relative_to(ROOT) for path in (ROOT / "vox2face/assets").rglob("*")]
+    assert [path for path in assets if not (plain / path).exists()] == []
 
 
 @pytest.mark.parametrize(

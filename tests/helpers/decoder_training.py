@@ -18,6 +18,7 @@ from vox2face.train.decoder.network import build, start
 from vox2face.train.decoder.recipe import DecoderRecipe
 from vox2face.train.decoder.task import DecoderTask, Judge
 from vox2face.train.trainer import recipe
+from vox2face.zoo import registry
 from vox2face.zoo.presets import face_preset
 
 WIDTH, PEOPLE, PICTURES = 6, 10, 2
@@ -51,14 +52,15 @@ class Corpus:
 
     encoders, failed_rows, folder = ("toy",), frozenset[int](), "/nowhere"
 
-    def __init__(self, splits: bool = True) -> None:
+    def __init__(self, splits: bool = True, normalized: bool = False) -> None:
         lines = [
-            (f"person {i}", "face", "toy", "val" if splits and i % 5 == 4 else "train", "/nowhere",
-             f"{i}/{j}")
+            (f"person {i}", "face", "normalized" if normalized and j == PICTURES - 1 else "photo",
+             "toy", "val" if splits and i % 5 == 4 else "train",
+             "/nowhere", f"{i}/{j}")
             for i in range(PEOPLE)
             for j in range(PICTURES)
         ]  # fmt: skip
-        names = ("identity", "kind", "source", "split", "root", "path")
+        names = ("identity", "kind", "role", "source", "split", "root", "path")
         columns = dict(zip(names, map(list, zip(*lines, strict=True)), strict=True))
         self.manifest = manifest.from_columns(columns)
         rows = range(len(lines))
@@ -108,7 +110,8 @@ def settings(*more: str, name: str = "tiny-decoder") -> DecoderRecipe:
         DecoderRecipe,
         ["loop.batch=4", "loop.workers=0", "loop.log_every=1", "loop.save_every=2", *more],
     )
-    small = {k: v for k, v in SMALL["face_decoder"].items() if k != "width"}
+    own = str(registry.entry(found.network.entry).architecture)
+    small = {k: v for k, v in SMALL[own].items() if k != "width"}
     network = dataclasses.replace(found.network, options={**small, **found.network.options})
     return dataclasses.replace(found, network=network)
 

@@ -34,10 +34,12 @@ def corpus(folder: Path, pictures: int = 6, clips: int = 6, splits: bool = True)
         split = ("train", "train", "test")[i % 3] if splits else None
         if i < pictures:
             Image.fromarray(np.roll(shown[i % 2], i, axis=1)).save(folder / name / "face.png")
-            rows.append((name, "face", "here", split, None, str(folder), f"{name}/face.png"))
+            rows.append((name, "face", None, "here", split, None, str(folder), f"{name}/face.png"))
         if i < clips:
             write_clip(folder / name / "voice.wav", np.roll(audio.speech(), 997 * i)[: 20000 + i])
-            rows.append((name, "voice", "here", split, None, str(folder), f"{name}/voice.wav"))
+            rows.append(
+                (name, "voice", None, "here", split, None, str(folder), f"{name}/voice.wav")
+            )
     names = [name for name in manifest.COLUMNS if name != "duration"]
     columns = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
     place = folder / manifest.FILE

@@ -36,7 +36,14 @@ SMALL: dict[str, dict[str, Any]] = {
         "landmarks": (32, 24, 16),
         "texture": (16, 12, 8, 8, 8),
     },
+    "upsampling_decoder": {"width": 48, "hidden": 32, "channels": (16, 8, 8, 8, 8)},
 }
+
+
+def small_of(entry: Entry) -> dict[str, Any]:
+    """Return what a narrow network of an entry is built with."""
+    own = entry.architecture if entry.architecture in SMALL else entry.name.partition(".")[0]
+    return SMALL[str(own)]
 
 
 def random_module(name: str, seed: int = 0, **more: Any) -> Any:
@@ -45,8 +52,8 @@ def random_module(name: str, seed: int = 0, **more: Any) -> Any:
 
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
-    small = {**SMALL[name.partition(".")[0]], **more}
-    module: Any = registry.build(registry.entry(name), small)
+    entry = registry.entry(name)
+    module: Any = registry.build(entry, {**small_of(entry), **more})
     for key, value in module.state_dict().items():
         if key.endswith("running_var"):
             value.copy_(torch.rand(value.shape, generator=generator) + 0.5)
@@ -97,7 +104,7 @@ def free_size(full: Entry) -> Entry:
     return dataclasses.replace(
         registry.sized(full, shapes),
         weight_map=adapted(weight_map(full), shapes),
-        config={**full.config, **SMALL[full.name.partition(".")[0]]},
+        config={**full.config, **small_of(full)},
     )
 
 

@@ -98,6 +98,10 @@ def test_one_gives_one_and_a_list_a_list(bundle: Make, wav: Callable[..., Path])
     )
     pictures = list(samples().values())
     assert isinstance(faces(pictures[0]), Face) and len(faces(pictures)) == 2
+    each = np.stack([face.embedding for face in faces(pictures)])
+    np.testing.assert_allclose(faces.fuse(pictures).embedding, fused(each)[0], rtol=1e-5)
+    with pytest.raises(UsageError, match="no picture to fuse"):
+        faces.fuse([])
 
 
 def test_clips_of_one_speaker_are_fused_as_the_mean_of_unit_embeddings(

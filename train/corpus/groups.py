@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vox2face.core.errors import CorpusError
-from vox2face.train.corpus.manifest import KINDS, Manifest
+from vox2face.train.corpus.manifest import KINDS, Manifest, normalized
 
 
 def people(
@@ -21,13 +21,15 @@ def people(
 ) -> tuple[list[str], Groups]:
     """Return the names of a split's people, sorted, and their rows without the bad ones.
 
-    Rows go by path within a name. With `voices` only those who have both clips and pictures
-    count, else all who have pictures. Raises `CorpusError` if nobody is left.
+    Rows go by path within a name. A person's normalised pictures are left out where there are
+    photographs. With `voices` only those who have both clips and pictures count, else all who have
+    pictures. Raises `CorpusError` if nobody is left.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
     table = manifest.table.append_column("row", pa.array(np.arange(len(manifest))))
+    table = table.append_column("normal", pa.array(normalized(manifest)))
     if split is not None:
         there = sorted(name for name in table["split"].unique().to_pylist() if name)
         table = table.filter(pc.equal(table["split"].cast("string"), split))
@@ -44,9 +46,11 @@ def people(
     keys = [("who", "ascending"), ("path", "ascending"), ("root", "ascending")]
     sorting = pc.sort_indices(order, sort_keys=keys).to_numpy()
     rows, who = table["row"].to_numpy()[sorting], who[sorting]
+    normal = table["normal"].to_numpy()[sorting]
     voice, face = (
         pc.equal(table["kind"].cast("string"), kind).to_numpy()[sorting] for kind in KINDS
     )
+    face = face & ~(normal & np.isin(who, who[face & ~normal]))
     kept = np.unique(who[face])
     if voices:
         kept = np.intersect1d(kept, who[voice])

@@ -255,6 +255,7 @@ def tabulated(
         {
             "identity": words(identity, kept),
             "kind": words(source, [f.kind for f in founds]),
+            "role": words(source, [f.role for f in founds]),
             "source": words(source, [f.source for f in founds]),
             "split": words(identity, [split.get(name) for name in kept]),
             "gender": words(identity, [gender.get(name) for name in kept]),
@@ -279,21 +280,23 @@ def summary(
 ) -> dict[str, Any]:
     """Return what was found, kept and left out, in numbers and examples."""
     found: dict[str, dict[str, int]] = {}
+    seen: dict[tuple[str, str], set[tuple[str, str]]] = {}
     for one in founds:
         own = found.setdefault(one.source, {})
         what, who = ("recordings", "voices") if one.kind == "voice" else ("pictures", "faces")
-        own[who] = own.get(who, 0) + len(one.keys)
-        own[what] = own.get(what, 0) + len(one.codes)
+        people = seen.setdefault((one.source, who), set())
+        people.update((one.part, key) for key in one.keys)
+        own[who], own[what] = len(people), own.get(what, 0) + len(one.codes)
     kinds = manifest.table["kind"].value_counts().to_pylist()
     counts = {entry["values"]: entry["counts"] for entry in kinds}
-    people = manifest.identities()
+    names = manifest.identities()
     return {
         "found": found,
         "kept": {
-            "people": len(people),
+            "people": len(names),
             "recordings": counts.get("voice", 0),
             "pictures": counts.get("face", 0),
         },
-        "splits": {s: sum(split.get(name) == s for name in people) for s in SPLITS},
+        "splits": {s: sum(split.get(name) == s for name in names) for s in SPLITS},
         "dropped": tally.summary(),
     }

@@ -4,9 +4,13 @@
 |----------------|-----------------------------------|---------------------------------------------|
 | voxceleb1      | .../id1NNNN/VIDEO/NNNNN.wav       |                                             |
 | voxceleb2      | .../id0NNNN/VIDEO/NNNNN.m4a       |                                             |
-| hq-voxceleb    |                                   | .../vox1 or vox2/masked_faces/NAME/N.jpg    |
+| hq-voxceleb    |                                   | .../vox1 or vox2/masked_faces/NAME/N.jpg,   |
+|                |                                   | origin_faces/..., normalized_faces/...      |
 | speech-to-face | [train/]NAME/audios/...           | [train/]NAME/images/..., or NAME/N.jpg      |
 | folders        | NAME/...                          | NAME/...                                    |
+
+HQ-VoxCeleb's own pictures are normalised. Where normalized_faces lie beside them, as in our
+synthetic corpora, these are, and the others are photographs.
 
 The folders of ids or names may lie up to three levels down (dev/aac, wav, data/VoxCeleb/vox1 ...).
 """
@@ -19,6 +23,7 @@ from collections.abc import Callable, Iterable, Iterator
 from vox2face.core.errors import CorpusError
 from vox2face.core.files import PICTURES, RECORDINGS
 from vox2face.train import storage
+from vox2face.train.corpus.manifest import NORMALIZED, PHOTO
 from vox2face.train.corpus.scan import Found
 from vox2face.train.corpus.tree import UNREADABLE, Tree, quiet, with_suffix
 
@@ -26,6 +31,7 @@ AUDIO = tuple(suffix[1:] for suffix in RECORDINGS)
 AUDIO_SET, PICTURE_SET = frozenset(AUDIO), frozenset(suffix[1:] for suffix in PICTURES)
 IDS = {"voxceleb1": re.compile(r"id1\d{4}"), "voxceleb2": re.compile(r"id(?!1\d{4}$)\d{5,}")}
 FACES = ("masked_faces", "origin_faces")
+NORMALIZED_FACES = "normalized_faces"
 SPLIT_FOLDERS = {"train": "train", "validation": "val", "val": "val", "test": "test"}
 AUDIOS, IMAGES = "audios", "images"
 DEPTH = 3
@@ -134,10 +140,13 @@ def hq_voxceleb(tree: Tree, which: str | None = None, step: Step = silent) -> li
     for part, paths in sorted(chosen.items()):
         kinds = {name_in(tree, path) for path in paths}
         wanted = which or next(kind for kind in FACES if kind in kinds)
-        found = Found("hq-voxceleb", "face", tree.root, part)
-        for path in (path for path in paths if name_in(tree, path) == wanted):
-            add_pictures(tree, path, found, step)
-        result.append(found)
+        beside = list(normalized_beside(tree, paths))
+        roles = {wanted: PHOTO if beside else NORMALIZED, NORMALIZED_FACES: NORMALIZED}
+        for name, role in roles.items():
+            found = Found("hq-voxceleb", "face", tree.root, part, role)
+            for path in (path for path in (*paths, *beside) if name_in(tree, path) == name):
+                add_pictures(tree, path, found, step)
+            result.append(found)
     if not any(found.keys for found in result):
         raise CorpusError(
             f"There are no pictures of HQ-VoxCeleb in {tree.root}: expected are "
@@ -163,6 +172,14 @@ def face_folders(tree: Tree) -> list[str]:
     return [below(p, name) for p in above for name in FACES if name in looking.names(p)[0]]
 
 
+def normalized_beside(tree: Tree, paths: Iterable[str]) -> Iterator[str]:
+    """Yield the folders of normalised faces that lie beside some folders of faces."""
+    looking = quiet(tree)
+    for above in dict.fromkeys(path.rpartition("/")[0] for path in paths if path):
+        if NORMALIZED_FACES in looking.names(above)[0]:
+            yield below(above, NORMALIZED_FACES)
+
+
 def name_in(tree: Tree, path: str) -> str:
     """Return the name of a folder in a tree, that of the root for ""."""
     return storage.name_of(storage.join(tree.root, path) if path else tree.root)
@@ -179,7 +196,7 @@ def part_of(tree: Tree, path: str) -> str:
 
 def folders(tree: Tree, kind: str, step: Step = silent) -> Found:
     """Find the files of one kind in folders named after people. Raises `CorpusError` if none."""
-    found = Found("folders", kind, tree.root)
+    found = Found("folders", kind, tree.root, role=PHOTO if kind == "face" else None)
     people = tree.names("")[0]
     for done, name in enumerate(people, 1):
         found.add(name, recordings(tree, [name]) if kind == "voice" else pictures(tree, name))
@@ -198,7 +215,8 @@ def speech_to_face(tree: Tree, step: Step = silent) -> list[Found]:
 
     With the folders train, validation and test, their people have these splits.
     """
-    voices, faces = (Found("speech-to-face", kind, tree.root) for kind in ("voice", "face"))
+    voices = Found("speech-to-face", "voice", tree.root)
+    faces = Found("speech-to-face", "face", tree.root, role=PHOTO)
     homes = list(person_folders(tree))
     for done, (home, split) in enumerate(homes, 1):
         name = storage.name_of(home)

@@ -4,12 +4,16 @@
 |----------|---------------------|----------------------------------------------------------------|
 | identity | string (dictionary) | the person, one spelling (NFC) for voices and faces            |
 | kind     | string (dictionary) | "voice" or "face"                                              |
+| role     | string (dictionary) | of a picture: "photo", or "normalized"; null means a photo     |
 | source   | string (dictionary) | where it comes from: "voxceleb1", "hq-voxceleb", "folders" ... |
 | split    | string (dictionary) | "train", "val" or "test"; null without a split                 |
 | gender   | string (dictionary) | "f" or "m" as the metadata has it; null if it has none         |
 | root     | string (dictionary) | the folder or address the corpus was found in                  |
 | path     | string              | the file below `root`, with /                                  |
 | duration | float32             | seconds of a recording; null where nobody has measured it      |
+
+A normalised picture shows its person from the front, calm and in even light: what face decoders
+learn to draw. Manifests of version 1 have no roles.
 
 The schema's metadata holds the version of this layout and `info`, a JSON object: the summary of
 what was found, joined and dropped, how it was split, and which version of vox2face wrote it.
@@ -35,11 +39,13 @@ from vox2face.train import storage
 if TYPE_CHECKING:
     import pyarrow as pa
 
-VERSION = "1"
+VERSION = "2"
+FIRST = "1"  # without roles
 FILE = "manifest.parquet"
 KINDS = ("voice", "face")
+PHOTO, NORMALIZED = ROLES = ("photo", "normalized")
 SPLITS = ("train", "val", "test")
-DICTIONARIES = ("identity", "kind", "source", "split", "gender", "root")
+DICTIONARIES = ("identity", "kind", "role", "source", "split", "gender", "root")
 COLUMNS = (*DICTIONARIES, "path", "duration")
 NEVER_NULL = ("identity", "kind", "root", "path")
 MARK = b"vox2face_manifest"
@@ -145,6 +151,8 @@ def read(place: storage.Place) -> Manifest:
         table = opened.read(use_threads=False)
         marks = table.schema.metadata or {}
     version = marks.get(MARK, b"").decode(errors="replace")
+    if version == FIRST and "role" not in table.column_names:
+        version, table = VERSION, without_roles(table)
     if version != VERSION or missing(table):
         given = f"a manifest of version {version}" if version else "a Parquet file, but no manifest"
         raise CorpusError(
@@ -175,6 +183,13 @@ def sound(table: pa.Table) -> pa.Table:
     return ready
 
 
+def without_roles(table: pa.Table) -> pa.Table:
+    """Return a table of version 1 with the column that it lacks, which says nothing."""
+    import pyarrow as pa
+
+    return table.append_column("role", pa.nulls(table.num_rows, schema().field("role").type))
+
+
 def missing(table: pa.Table) -> list[str]:
     """Return the columns that a table lacks."""
     return [name for name in COLUMNS if name not in table.column_names]
@@ -190,6 +205,14 @@ def require_same(manifest: Manifest, theirs: Manifest, folder: str) -> None:
                 f"{len(manifest)}): use {folder}/manifest.parquet, or run vox2face data prepare "
                 "again."
             )
+
+
+def normalized(manifest: Manifest) -> NDArray[np.bool_]:
+    """Return which rows are normalised pictures."""
+    import pyarrow.compute as pc
+
+    found = pc.equal(manifest.table["role"].cast("string"), NORMALIZED)
+    return np.asarray(pc.fill_null(found, False))
 
 
 def rows_of(manifest: Manifest, kind: str) -> NDArray[np.int64]:

@@ -20,13 +20,15 @@ class Found:
     """Files of one kind in one source: person `keys[codes[i]]` has the file `paths[i]`.
 
     `part` is the metadata that explains the keys ("voxceleb1", "voxceleb2"), "" for names of no
-    metadata. `splits` gives the splits of keys where the layout has any.
+    metadata. `role` is that of pictures. `splits` gives the splits of keys where the layout has
+    any.
     """
 
     source: str
     kind: str
     root: str
     part: str = ""
+    role: str | None = None
     keys: list[str] = field(default_factory=list)
     codes: array[int] = field(default_factory=lambda: array("i"))
     splits: dict[str, str] = field(default_factory=dict)

@@ -1,4 +1,8 @@
-"""Faces with their embeddings, for the face decoder."""
+"""Faces with their embeddings, for the face decoder.
+
+What a decoder gets is the embedding of a photograph, and what it learns to draw the normalised
+picture of the same person; where there is none, the photograph itself.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from vox2face.train.corpus.groups import people
-from vox2face.train.corpus.manifest import Manifest
+from vox2face.train.corpus.groups import Groups, people
+from vox2face.train.corpus.manifest import Manifest, normalized
 from vox2face.train.datasets.files import Files, Item, as_float, as_picture, left_out, unusable
 
 if TYPE_CHECKING:
@@ -18,25 +22,28 @@ if TYPE_CHECKING:
 
 
 class FaceDecoderDataset(Dataset[Item]):
-    """Pictures with their embedding, landmarks and texture, for training a face decoder.
+    """Embeddings of photographs with the pictures to draw, for training a face decoder.
 
     Item `i` is a dict:
 
     | key       | type    | shape         | what |
     |-----------|---------|---------------|---|
-    | embedding | float32 | (width,)      | the face encoder's |
-    | landmarks | float32 | (68, 2)       | (x, y) in pixels of the picture |
+    | embedding | float32 | (width,)      | the face encoder's, of a photograph |
+    | wanted    | float32 | (width,)      | the same of the picture to draw |
+    | landmarks | float32 | (68, 2)       | its landmarks, (x, y) in its pixels |
     | texture   | uint8   | (3, 224, 224) | the picture warped to the mean landmarks, RGB |
-    | picture   | uint8   | (3, 224, 224) | the picture, RGB |
+    | picture   | uint8   | (3, 224, 224) | the picture to draw, RGB |
     | identity  | int64   | ()            | number of the person in `identities` |
-    | row       | int64   | ()            | row of the picture in the manifest |
+    | row       | int64   | ()            | row of the photograph in the manifest |
 
-    Pictures of `split` (None: of the whole manifest) that were prepared without failure are in it,
-    ordered by name and path, whether their people have clips or not. `left_out` counts the files
-    of the split that were not, or whose embedding or landmarks are not finite. Divide `texture` and
-    `picture` by 255 on the device. `pictures=False` leaves out `picture`, and reads none. A
-    picture that cannot be read raises `CorpusError`; with `on_error="skip"` the person's next
-    picture takes its place, and `failed()` tells which did.
+    The picture to draw is the person's normalised one, or one after the other of several, or the
+    photograph itself where there is none. Photographs of `split` (None: of the whole manifest) that
+    were prepared without failure are in it, ordered by name and path, whether their people have
+    clips or not. `left_out` counts the files of the split that were not, or whose embedding or
+    landmarks are not finite. Divide `texture` and `picture` by 255 on the device. `pictures=False`
+    leaves out `picture`, and reads none; `textures=False` leaves out `texture`. A picture that
+    cannot be read raises `CorpusError`; with `on_error="skip"` the person's next one takes its
+    place, and `failed()` tells which did.
     """
 
     def __init__(
@@ -47,15 +54,18 @@ class FaceDecoderDataset(Dataset[Item]):
         *,
         face: str | None = None,
         pictures: bool = True,
+        textures: bool = True,
         on_error: str = "raise",
     ) -> None:
         self.prepared, self.embeddings = prepared, prepared.faces(face)
-        self.pictures = pictures
-        stages = (self.embeddings, prepared.landmarks, prepared.textures)
+        self.pictures, self.textures = pictures, textures
+        stages = [self.embeddings, prepared.landmarks, *([prepared.textures] if textures else [])]
         bad = unusable(prepared, manifest, *stages)
+        bad = np.union1d(bad, without_target(manifest, bad))
         self.left_out = left_out(manifest, split, bad)
         self.identities, self.groups = people(manifest, split, bad, voices=False)
-        self.files = Files(manifest, self.groups.pictures, on_error)
+        self.targets = targets(manifest, self.identities, self.groups, bad)
+        self.files = Files(manifest, self.targets, on_error)
 
     def __len__(self) -> int:
         return len(self.groups.pictures)
@@ -75,11 +85,13 @@ class FaceDecoderDataset(Dataset[Item]):
         if self.pictures:
             index, picture = self.files.usable(index, first, end, self.picture)
             shown["picture"] = as_picture(picture)
-        row = int(self.groups.pictures[index])
+        row, target = int(self.groups.pictures[index]), int(self.targets[index])
+        if self.textures:
+            shown["texture"] = as_picture(self.prepared.textures[target])
         return {
             "embedding": as_float(self.embeddings[row]),
-            "landmarks": as_float(self.prepared.landmarks[row]),
-            "texture": as_picture(self.prepared.textures[row]),
+            "wanted": as_float(self.embeddings[target]),
+            "landmarks": as_float(self.prepared.landmarks[target]),
             **shown,
             "identity": torch.tensor(identity),
             "row": torch.tensor(row),
@@ -88,3 +100,31 @@ class FaceDecoderDataset(Dataset[Item]):
     def picture(self, row: int, place: str) -> NDArray[np.uint8]:
         """Return a picture as the landmarks count it, RGB uint8 (224, 224, 3)."""
         return self.prepared.picture(row)
+
+
+def without_target(manifest: Manifest, bad: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the rows of people all of whose normalised pictures are bad."""
+    names = np.array(manifest.column("identity"), object)
+    normal = np.flatnonzero(normalized(manifest))
+    lost = set(names[normal]) - set(names[np.setdiff1d(normal, bad)])
+    return np.flatnonzero([name in lost for name in names])
+
+
+def targets(
+    manifest: Manifest, identities: list[str], groups: Groups, bad: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return the row of the picture to draw for each photograph of groups."""
+    rows = np.setdiff1d(np.flatnonzero(normalized(manifest)), bad)
+    number = {name: i for i, name in enumerate(identities)}
+    names = manifest.table["identity"].cast("string").take(rows).to_pylist()
+    owned: dict[int, list[int]] = {}
+    for row, name in zip(rows.tolist(), names, strict=True):
+        if name in number:
+            owned.setdefault(number[name], []).append(row)
+    found = groups.pictures.copy()
+    for i, own in owned.items():
+        first, end = groups.first_picture[i : i + 2]
+        photographs = found[first:end]
+        if photographs[0] not in own:
+            found[first:end] = np.resize(own, len(photographs))
+    return found

@@ -22,7 +22,7 @@ from vox2face.core.errors import UsageError
 from vox2face.train.corpus.groups import Groups, Numbers, starts
 
 PAIRINGS = ("all-to-all", "one-to-one", "all-to-one", "random")
-DRAW_PICTURE, DRAW_CROP = 0, 1  # what a random number is for
+DRAW_PICTURE, DRAW_CROP, DRAW_COPY, DRAW_CODEC = 0, 1, 2, 3  # what a random number is for
 
 
 class Pair(NamedTuple):

@@ -19,7 +19,7 @@ from vox2face.media import audio
 from vox2face.train.corpus.groups import Groups, people
 from vox2face.train.corpus.manifest import Manifest
 from vox2face.train.datasets.files import Files, Item, as_float, left_out, require_choice, unusable
-from vox2face.train.datasets.pairing import DRAW_CROP, Pairs, drawn
+from vox2face.train.datasets.pairing import DRAW_CODEC, DRAW_CROP, Pairs, drawn
 from vox2face.train.media import decoded, levelled
 
 if TYPE_CHECKING:
@@ -50,7 +50,8 @@ class VoiceEncoderDataset(Dataset[Item]):
     with "all-to-one", `one` says whether that is the "mean" of the speaker's embeddings or the
     "first" picture by path. Embeddings are those of the face encoder `face`, by default the first
     that was prepared. Without `prepared` the items have none. Clips come from its stage "audio", or
-    are decoded from their files.
+    are decoded from their files; in the place of a part `encoded` of them, drawn by seed, epoch and
+    item, are the copies that its stage "coded" made.
 
     The length is that of `preset`, a voice preset or its name, or `seconds`. Longer clips are cut:
     `crop` is "start", "center", or "random" (drawn by seed, epoch and item); shorter ones are
@@ -77,6 +78,7 @@ class VoiceEncoderDataset(Dataset[Item]):
         face: str | None = None,
         seed: int = 0,
         on_error: str = "raise",
+        encoded: float = 0.0,
     ) -> None:
         for name, value, known in (("crop", crop, CROPS), ("one", one, ONE)):
             require_choice(name, value, known)
@@ -91,6 +93,7 @@ class VoiceEncoderDataset(Dataset[Item]):
         self.preset = resolved(preset)
         self.samples = samples_of(self.preset, seconds)
         self.crop, self.mean = crop, pairing == "all-to-one" and one == "mean"
+        self.encoded, self.encodings = encoded, encodings_of(prepared, encoded)
         self.epoch = 0
 
     @property
@@ -114,7 +117,10 @@ class VoiceEncoderDataset(Dataset[Item]):
         identity, clip, picture = self.pairs.at(index, self.epoch)
         groups = self.pairs.groups
         first, end = (int(groups.first_clip[i]) for i in (identity, identity + 1))
-        clip, waveform = self.files.usable(clip, first, end, self.waveform)
+        encoding = self.encoding(index)
+        clip, waveform = self.files.usable(
+            clip, first, end, lambda row, place: self.waveform(row, place, encoding)
+        )
         item = {
             "waveform": torch.from_numpy(self.cut(waveform, index)),
             "identity": torch.tensor(identity),
@@ -125,8 +131,18 @@ class VoiceEncoderDataset(Dataset[Item]):
             item["embedding"] = self.embedding(identity, picture)
         return item
 
-    def waveform(self, row: int, place: str) -> NDArray[np.float32]:
-        """Return a whole clip, levelled."""
+    def encoding(self, index: int) -> str:
+        """Return of which codec the copy is that an item takes in this epoch, "" for none."""
+        if not self.encoded:
+            return ""
+        word = drawn(1 << 32, self.pairs.seed, self.epoch, index, DRAW_CODEC)
+        place = int(word / (1 << 32) / self.encoded * len(self.encodings))
+        return self.encodings[place] if place < len(self.encodings) else ""
+
+    def waveform(self, row: int, place: str, encoding: str = "") -> NDArray[np.float32]:
+        """Return a whole clip, or a copy that was encoded, levelled."""
+        if encoding and self.prepared is not None:
+            return levelled(self.prepared.waveform(row, encoding), self.preset)
         if self.prepared is not None and self.prepared.has_waveforms:
             return levelled(self.prepared.waveform(row), self.preset)
         return levelled(decoded(place), self.preset)
@@ -149,6 +165,24 @@ class VoiceEncoderDataset(Dataset[Item]):
             return as_float(self.embeddings[int(groups.pictures[picture])])
         rows = groups.pictures_of(identity)
         return as_float(np.mean([self.embeddings[int(row)] for row in rows], axis=0))
+
+
+def encodings_of(prepared: Prepared | None, encoded: float) -> list[str]:
+    """Return the codecs of which there are copies, if any are to be drawn.
+
+    Raises `UsageError` for a part beyond 0 to 1, and where there are no copies.
+    """
+    if not 0 <= encoded <= 1:
+        raise UsageError(f"encoded={encoded} is a part of the clips: give a number from 0 to 1.")
+    if not encoded:
+        return []
+    if prepared is None or not prepared.encodings:
+        place = "A corpus that is not prepared" if prepared is None else prepared.folder
+        raise UsageError(
+            f"{place} has no encoded copies of which a part of {encoded:g} could be heard: run "
+            "vox2face data prepare --encode mp3,aac,8k, or set data.encoded to 0."
+        )
+    return prepared.encodings
 
 
 def resolved(preset: VoicePreset | str | None) -> VoicePreset | None:

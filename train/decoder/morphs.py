@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from vox2face.core.errors import CorpusError
 from vox2face.train.datasets.face import FaceDecoderDataset
-from vox2face.train.datasets.loader import Item
+from vox2face.train.datasets.loader import Item, Items
 from vox2face.train.datasets.pairing import spread_over
 
 if TYPE_CHECKING:
@@ -27,11 +27,16 @@ DRAW_MORPH = 3  # tells these random numbers from others of the same seed, epoch
 class Targets(Dataset[Item]):
     """The items of a data set with what a decoder without a warp learns: the picture itself."""
 
-    def __init__(self, items: FaceDecoderDataset) -> None:
+    def __init__(self, items: Items) -> None:
         self.items = items
 
     def __len__(self) -> int:
         return len(self.items)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch it is, to items that ask for it."""
+        if hasattr(self.items, "set_epoch"):
+            self.items.set_epoch(epoch)
 
     def __getitem__(self, index: int) -> Item:
         item = self.items[index]

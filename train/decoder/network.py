@@ -11,10 +11,10 @@ from vox2face.core.errors import UsageError
 from vox2face.runtime.resolve import locate
 from vox2face.train.datasets.face import FaceDecoderDataset
 from vox2face.train.datasets.pairing import spread_over
-from vox2face.train.decoder.task import MOST
+from vox2face.train.decoder.task import MOST, Decoder
 from vox2face.train.trainer.network import constructed, rehearse, tensors_of
 from vox2face.zoo import registry
-from vox2face.zoo.networks.face_decoder import FaceDecoder
+from vox2face.zoo.networks.upsampling_decoder import UpsamplingDecoder
 
 if TYPE_CHECKING:
     from vox2face.train.decoder.recipe import Network
@@ -23,7 +23,7 @@ POINTS, SIDE = (136, 144), 224  # numbers of 68 or 72 landmarks; pixels
 SAMPLE = 500  # pictures whose mean colour the decoder starts from
 
 
-def build(settings: Network, width: int, seed: int) -> FaceDecoder:
+def build(settings: Network, width: int, seed: int) -> Decoder:
     """Return the network of a recipe for embeddings of `width` values.
 
     Raises `UsageError` for an entry that is no face decoder, options it does not have, and weights
@@ -43,7 +43,7 @@ def build(settings: Network, width: int, seed: int) -> FaceDecoder:
             f"network.start is {settings.start}, which holds no {entry.name}: name a decoder."
         ) from error
     options = {**sizes, **settings.options, "width": width}
-    network: FaceDecoder = constructed(entry, options)
+    network: Decoder = constructed(entry, options)
     try:
         if weights:
             network.load_state_dict(weights)
@@ -67,14 +67,18 @@ def pictures(decoded: tuple[torch.Tensor, torch.Tensor]) -> None:
         )
 
 
-def start(network: FaceDecoder, source: FaceDecoderDataset, settings: Network) -> None:
+def start(network: Decoder, source: FaceDecoderDataset, settings: Network) -> None:
     """Give a decoder the mean landmarks of the corpus, and let it start at its mean face."""
+    if isinstance(network, UpsamplingDecoder):
+        if settings.mean_bias and not settings.start:
+            start_at_mean(network, source)
+        return
     mean = torch.from_numpy(source.prepared.mean_landmarks)
     if network.mean_landmarks is not None and not settings.start:
         network.mean_landmarks.copy_(mean)
     if not settings.mean_bias:
         return
-    rows = source.groups.pictures[spread_over(len(source), SAMPLE)]
+    rows = source.targets[spread_over(len(source), SAMPLE)]
     colour = np.mean([source.prepared.textures[int(row)].mean((0, 1)) for row in rows], axis=0)
     landmarks: Any = network.landmark_layers[-1]
     texture: Any = network.texture_layers[-1]
@@ -85,6 +89,27 @@ def start(network: FaceDecoder, source: FaceDecoderDataset, settings: Network) -
         texture[0].bias.copy_(
             shade.logit(eps=1e-3) if network.output_activation == "sigmoid" else shade
         )
+
+
+def start_at_mean(network: UpsamplingDecoder, source: FaceDecoderDataset) -> None:
+    """Give a decoder the mean picture, the mean landmarks and the statistics of the embeddings."""
+    places = spread_over(len(source), SAMPLE)
+    pictures = [source.prepared.picture(int(row)) for row in source.targets[places]]
+    faces = np.stack([source.embeddings[int(row)] for row in source.groups.pictures])
+    with torch.no_grad():
+        picture = torch.from_numpy(np.stack(pictures).mean(0, dtype=np.float32) / MOST)
+        network.mean_picture.copy_(picture.permute(2, 0, 1))
+        points = mean_shape(source)
+        network.landmarks.bias.copy_(in_order(points, network.landmarks.out_features // 2).ravel())
+        network.embedding_mean.copy_(torch.from_numpy(faces.mean(0)))
+        network.embedding_std.copy_(torch.from_numpy(faces.std(0)).clamp_min(1e-6))
+
+
+def mean_shape(source: FaceDecoderDataset) -> torch.Tensor:
+    """Return the mean landmarks (68, 2) of the pictures to draw, of at most `SAMPLE` of them."""
+    rows = source.targets[spread_over(len(source), SAMPLE)]
+    found = np.mean([source.prepared.landmarks[int(row)] for row in rows], axis=0)
+    return torch.from_numpy(found.astype(np.float32))
 
 
 def in_order(landmarks: torch.Tensor, points: int) -> torch.Tensor:

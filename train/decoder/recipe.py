@@ -23,7 +23,7 @@ DEFAULT = "decoder-cole"
 # What an evaluation gives, and which values are better
 MONITORS = {
     **dict.fromkeys(("loss", "landmark_pixels", "texture_mae"), "lower"),
-    **dict.fromkeys(("cosine", "recall1", "recall10"), "higher"),
+    **dict.fromkeys(("cosine", "recall1", "recall10", "ssim"), "higher"),
 }
 
 
@@ -48,17 +48,23 @@ class Network:
 class Data:
     """What is learnt from: the pictures of the corpus, and faces between two of them.
 
-    `morph` is the part of the items that are morphs of a picture with one of its `neighbours`
-    nearest in landmarks and texture (Cole et al. 2017); their embeddings are computed as they are
-    needed. `val_pictures` limits the pictures of an evaluation; 0 takes all.
+    `blend` says whether embeddings are blended from those of two photographs of the person, and
+    `noise` how much normal noise is added to them, in deviations within a person. `morph` is the
+    part of the items that are morphs of a picture with one of its `neighbours` nearest in landmarks
+    and texture (Cole et al. 2017); their embeddings are computed as they are needed. `val_pictures`
+    limits the pictures of an evaluation; 0 takes all.
     """
 
     morph: float
     neighbours: int
     val_pictures: int
+    blend: bool = False
+    noise: float = 0.0
 
     def __post_init__(self) -> None:
-        within("data", self, morph=(0, 1), neighbours=(1, 10**6))
+        within("data", self, morph=(0, 1), neighbours=(1, 10**6), noise=(0, 10))
+        if self.morph and (self.blend or self.noise):
+            raise UsageError("data.morph and data.blend exclude each other: set one of them to 0.")
 
 
 @dataclass(frozen=True)
@@ -66,26 +72,41 @@ class Loss:
     """The weights of the loss parts, 0 for none; each is a mean over the batch.
 
     `landmarks`: mean square error in pixels. `texture`: mean absolute error of colours of 0 to 1,
-    in the mean shape. `embedding`: 1 - cosine of the embedding of the decoded picture, through the
-    warp and the frozen face encoder, and the one it was decoded from.
+    in the mean shape; places near eyes, nose and mouth count up to 1 + `face_weight` times as much.
+    `laplacian` and `ssim`: of the same pictures. `embedding`: 1 - cosine of the embedding of the
+    decoded picture, through the warp and the frozen face encoder, and of the true one. `features`
+    names activations of that encoder, whose relative difference counts; of a batch it sees the
+    first `judged` pictures, 0 for all. `adversarial`: a discriminator of patches.
     """
 
     landmarks_weight: float
     texture_weight: float
     embedding_weight: float
+    face_weight: float = 0.0
+    laplacian_weight: float = 0.0
+    ssim_weight: float = 0.0
+    features_weight: float = 0.0
+    features: tuple[str, ...] = ()
+    adversarial_weight: float = 0.0
+    judged: int = 0
 
 
 @dataclass(frozen=True)
 class Phase:
-    """One run of the loop: how long and how fast; `embedding` says whether with that loss.
+    """One run of the loop: how long and how fast; `embedding` says whether with the face encoder.
 
-    A first phase without it is several times faster and finds shapes and colours.
+    A first phase without it is several times faster and finds shapes and colours. `critic_lr` is
+    the rate of the discriminator, 0 for a phase without one. At the end the weights lie on the line
+    from those that the phase began with to its best ones, `mix` of the way: what a discriminator
+    adds in speckles goes faster than what it adds in sharpness (Wang et al., ESRGAN, 2018).
     """
 
     embedding: bool
     epochs: int
     steps: int
     lr: float
+    critic_lr: float = 0.0
+    mix: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -106,9 +127,11 @@ class DecoderRecipe:
     def __post_init__(self) -> None:
         require_phases(self.phases)
         self.loop.require_monitor(MONITORS)
-        shapes = self.loss.landmarks_weight + self.loss.texture_weight
+        s = self.loss
+        shapes = s.landmarks_weight + s.texture_weight + s.laplacian_weight + s.ssim_weight
         for name, phase in self.phases.items():
-            within(f"phases.{name}", phase, lr=(0, HIGHEST_RATE))
+            rates = {"lr": (0, HIGHEST_RATE), "critic_lr": (0, HIGHEST_RATE)}
+            within(f"phases.{name}", phase, **rates, mix=(0, 1))
             if not shapes and not (phase.embedding and self.loss.embedding_weight):
                 raise UsageError(f"phases.{name} has no loss to learn from: give one a weight.")
 

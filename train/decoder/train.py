@@ -15,16 +15,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from vox2face.core.entry import Space
 from vox2face.core.errors import CorpusError, UsageError
 from vox2face.train.datasets.face import FaceDecoderDataset
 from vox2face.train.datasets.fingerprint import fingerprints
 from vox2face.train.datasets.loader import Items
+from vox2face.train.decoder.blends import Blends
 from vox2face.train.decoder.morphs import Morphs, Targets
-from vox2face.train.decoder.network import build, start
-from vox2face.train.decoder.task import DecoderTask, Judge
+from vox2face.train.decoder.network import build, mean_shape, start
+from vox2face.train.decoder.task import Decoder, DecoderTask, Judge
 from vox2face.train.decoder.validation import Validation
 from vox2face.train.figures import face_grid
 from vox2face.train.trainer import loop, recipe, run_folder
@@ -32,7 +35,6 @@ from vox2face.train.trainer import run as runs
 from vox2face.train.trainer.keeper import State
 from vox2face.train.trainer.run import Say
 from vox2face.train.trainer.settings import GRIDS
-from vox2face.zoo.networks.face_decoder import FaceDecoder
 
 if TYPE_CHECKING:
     from vox2face.train.corpus.manifest import Manifest
@@ -61,7 +63,12 @@ class Run:
     def source(self, split: str) -> FaceDecoderDataset:
         """Return the data set of a split; a decoder that warps needs no pictures."""
         return FaceDecoderDataset(
-            self.manifest, self.prepared, split, face=self.face, pictures=not self.warps
+            self.manifest,
+            self.prepared,
+            split,
+            face=self.face,
+            pictures=not self.warps,
+            textures=self.warps,
         )
 
     @property
@@ -69,8 +76,8 @@ class Run:
         """Whether the decoder warps its textures."""
         return bool(self.facts["warps"])
 
-    def items(self, source: FaceDecoderDataset) -> Items:
-        """Return what is learnt of a data set, without morphs."""
+    def items(self, source: Items) -> Items:
+        """Return what is learnt of items, without morphs."""
         return source if self.warps else Targets(source)
 
 
@@ -118,7 +125,7 @@ def train_decoder(
     start(network, source, settings.network)
     items = training_items(run, source)
     facts |= {"identities": len(source.identities), "pictures": len(source)}
-    judge, measured = Judge(encoder), validation(run)
+    judge, measured, shape = Judge(encoder), validation(run), mean_shape(source)
     with runs.alone(folder, main):
         if main:
             splits = {"train": source, "val": measured and measured[0]}
@@ -128,7 +135,7 @@ def train_decoder(
             asked = run_folder.Asked(KIND, names, settings, len(items), data, processes, ends)
             run_folder.begin(folder, asked, resume)
         for name in settings.phases:
-            state = run_phase(run, name, network, judge, items, measured, deadline)
+            state = run_phase(run, name, network, judge, items, shape, measured, deadline)
             if not runs.goes_on(name, state, settings, facts, deadline, say):
                 return None
             if not state.finished:
@@ -140,6 +147,8 @@ def train_decoder(
 def training_items(run: Run, source: FaceDecoderDataset) -> Items:
     """Return what is trained on: the pictures, or the pictures and their morphs."""
     data = run.settings.data
+    if data.blend:
+        return run.items(Blends(source, data.noise, run.settings.loop.seed))
     if not data.morph:
         return run.items(source)
     if not run.warps:
@@ -167,15 +176,17 @@ def validation(run: Run) -> tuple[FaceDecoderDataset, face_grid.Grid, Spoken] | 
 def run_phase(
     run: Run,
     name: str,
-    network: FaceDecoder,
+    network: Decoder,
     judge: Judge,
     items: Items,
+    shape: Tensor,
     measured: tuple[FaceDecoderDataset, face_grid.Grid, Spoken] | None,
     deadline: float,
 ) -> State:
     """Run one phase to its end and leave its best weights in the network."""
     settings, phase = run.settings, run.settings.phases[name]
-    task = DecoderTask(network, settings.loss, judge, phase.embedding)
+    begun = {key: value.cpu().clone() for key, value in network.state_dict().items()}
+    task = DecoderTask(network, settings.loss, judge, phase.embedding, phase.critic_lr, shape)
     evaluate = None
     if measured is not None:
         source, shown, spoken = measured
@@ -195,5 +206,17 @@ def run_phase(
         minutes=(deadline - time.monotonic()) / 60,
         say=run.say,
     )
+    if evaluate is not None and evaluate.warning:
+        run.say(evaluate.warning)
     runs.take_best(task, run.folder / name)
+    mix(network, begun, phase.mix)
     return state
+
+
+def mix(network: Decoder, begun: Mapping[str, Tensor], part: float) -> None:
+    """Put the weights of a network on the line from others to its own, a part of the way."""
+    if part == 1:
+        return
+    with torch.no_grad():
+        for key, value in network.state_dict().items():
+            value.copy_(torch.lerp(begun[key].to(value), value, part))

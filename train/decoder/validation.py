@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from vox2face.train.decoder.task import MOST, DecoderTask
+from vox2face.train.metrics import pictures as measures
 from vox2face.train.metrics import retrieval
 from vox2face.train.trainer.validation import Sampled
 from vox2face.zoo.networks.warp_tail import FaceTail
@@ -78,7 +79,15 @@ class Validation(Sampled):
         if self.grid is not None and machine.is_main_process:
             self.grid.draw(step, lambda faces: self.decoded(faces, machine.device), self.spoken)
         values = {name: float(np.mean([row[1][name] for row in rows])) for name in rows[0][1]}
-        recalls = self.recalls([row[2] for row in rows], [row[3] for row in rows])
+        embeddings, people = [row[2] for row in rows], [row[3] for row in rows]
+        recalls = self.recalls(embeddings, people)
+        self.warning = ""
+        if recalls[f"recall{KS[-1]}"] <= 2 * KS[-1] / len(self.faces):
+            self.warning = (
+                f"Nothing to recognise: of {len(rows):,} decoded pictures {KS[-1]} guesses among "
+                f"{len(self.faces):,} people find {recalls[f'recall{KS[-1]}']:.0%}, and chance is "
+                f"{min(1.0, KS[-1] / len(self.faces)):.0%}. Train longer, or on more people."
+            )
         return values | recalls | {"pool": len(self.faces)}
 
     def measured(self, batch: dict[str, Tensor]) -> tuple[list[dict[str, float]], Tensor]:
@@ -91,16 +100,21 @@ class Validation(Sampled):
         errors = {
             "landmark_pixels": squares.sum(-1).sqrt().mean(1),
             "texture_mae": (texture - true).abs().mean((1, 2, 3)),
-            "cosine": functional.cosine_similarity(found, batch["embedding"]),
+            "ssim": measures.ssim(texture, true),
+            "sharpness": measures.sharpness(texture) / measures.sharpness(true),
+            "lattice": measures.lattice(texture),
+            "cosine": functional.cosine_similarity(found, batch["wanted"]),
         }
         s = self.task.loss
         weighted = {
             "landmarks": (s.landmarks_weight, squares.mean((1, 2))),
             "texture": (s.texture_weight, errors["texture_mae"]),
+            "ssim": (s.ssim_weight, 1 - errors["ssim"]),
             "embedding": (s.embedding_weight * self.task.embedding, 1 - errors["cosine"]),
         }
         parts = {name: weight * value for name, (weight, value) in weighted.items() if weight}
-        values = {"loss": torch.stack(list(parts.values())).sum(0), **parts, **errors}
+        values = {"loss": torch.stack(list(parts.values())).sum(0), **errors}
+        values |= {name: value for name, value in parts.items() if name not in errors}
         lists = {name: value.tolist() for name, value in values.items()}
         return [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)], (
             found.cpu()

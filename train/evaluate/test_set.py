@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from vox2face.core.entry import Space
 from vox2face.core.errors import CorpusError, UsageError
-from vox2face.train.corpus.manifest import Manifest
+from vox2face.train.corpus.manifest import Manifest, normalized
 from vox2face.train.metrics.similarity import Indices
 
 if TYPE_CHECKING:
@@ -91,6 +91,11 @@ def read_corpus(
     lost = [f"{files[i]}: it has no embedding" for i in pictures[~whole]]
     pictures = pictures[whole]
     name_of = np.array(columns["identity"], object)
+    normal = normalized(manifest)[pictures]
+    photographed = set(name_of[pictures[~normal]])  # their normalised pictures are no photographs
+    pictures = pictures[
+        [not n or name_of[i] not in photographed for i, n in zip(pictures, normal, strict=True)]
+    ]
     seen, heard = set(name_of[pictures]), set(name_of[voices])
     if not voices_too:
         voices, heard = voices[:0], seen

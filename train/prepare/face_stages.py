@@ -52,7 +52,7 @@ def landmarks(work: Work) -> Made:
             points, score, there = largest_face(pixels, file)
             require_finite(points, file)
             square = None
-            if work.settings["crop"]:
+            if work.crops(i):
                 cut = face_detection.around(points, MARGIN, face_detection.FOREHEAD)
                 square = np.array([cut.x, cut.y, cut.side, cut.angle])
                 found["squares"][i] = square
@@ -111,7 +111,8 @@ def each_stored(work: Work, failures: Failures) -> Iterator[tuple[int, Pixels]]:
             continue
         picture = None
         with failing(work, i, failures):
-            picture = stored(picture_at(work.file(i)), None if squares is None else squares[i])
+            square = squares[i] if squares is not None and work.crops(i) else None
+            picture = stored(picture_at(work.file(i)), square)
         if picture is not None:
             yield i, picture
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from dataclasses import dataclass
 from typing import Any
 
 from vox2face.core.errors import UsageError
-from vox2face.train.prepare.stages import DEFAULT, STAGES
+from vox2face.media.codecs import CODECS, require_codecs
+from vox2face.train.prepare.stages import CODED, DEFAULT, STAGES
 
 FACE = "dlib_resnet128.dlib"
 VOICE_PRESET = "ast-speech-to-face"
@@ -20,6 +22,7 @@ class Options:
 
     `faces` are encoders, by name or bundle folder; `preset` None is each one's own. `max_failures`
     is a number of files, or with "%" a part of each stage's. `shard_rows` are a shard's.
+    `encode` names codecs of `vox2face.media.codecs` to make copies of the recordings with.
     """
 
     stages: tuple[str, ...] = DEFAULT
@@ -37,17 +40,20 @@ class Options:
     jobs: int | None = None
     force: bool = False
     retry: bool = False
+    encode: tuple[str, ...] = ()
 
 
 def checked(options: Options) -> Options:
     """Return options that make sense, with the stages in order and those they need."""
     from vox2face.zoo.presets import voice_preset
 
-    unknown = [name for name in options.stages if name not in STAGES]
+    known = [name for name in STAGES if name != CODED]  # that is asked for by `encode`
+    unknown = [name for name in options.stages if name not in known]
     if unknown or not options.stages:
         raise UsageError(
-            f"There is no stage {', '.join(unknown) or 'asked for'}: use {', '.join(STAGES)}."
+            f"There is no stage {', '.join(unknown) or 'asked for'}: use {', '.join(known)}."
         )
+    require_codecs(options.encode)
     if options.statistics not in HOW:
         raise UsageError(f"There are no {options.statistics!r} statistics: use {' or '.join(HOW)}.")
     preset = voice_preset(options.voice_preset)
@@ -86,6 +92,9 @@ def label(face: str) -> str:
 def settings_of(stage: str, options: Options) -> dict[str, Any]:
     """Return what the content of a stage's shards depends on, and the device."""
     name = stage.partition("/")[0]
+    if name == CODED:
+        codec = stage.partition("/")[2]
+        return {"codec": codec, **dataclasses.asdict(CODECS[codec])}
     if STAGES[name].kind == "voice":
         return {"voice_preset": options.voice_preset} if name == "voices" else {}
     settings: dict[str, Any] = {"crop": options.crop}

@@ -79,7 +79,16 @@ class Prepared:
     @property
     def encoders(self) -> list[str]:
         """The names of the face encoders whose embeddings are there, the first asked for first."""
-        return [name.partition("/")[2] for name in self.facts["stages"] if "/" in name]
+        return self._variants("embeddings")
+
+    @property
+    def encodings(self) -> list[str]:
+        """The names of the codecs of which there are copies of the recordings."""
+        return self._variants("coded")
+
+    def _variants(self, stage: str) -> list[str]:
+        names = (name.partition("/") for name in self.facts["stages"])
+        return [variant for name, _, variant in names if name == stage and variant]
 
     @functools.cached_property
     def embeddings(self) -> Rows:
@@ -178,8 +187,8 @@ class Prepared:
 
         if "pictures" in self.facts["stages"]:
             return self.pictures[row]
-        square = self.squares[row] if self.facts["crop"] else None
-        return stored(picture_at(self.file(row)), square)
+        square = self.squares[row] if self.facts["crop"] else np.full(4, np.nan)
+        return stored(picture_at(self.file(row)), square if np.isfinite(square).all() else None)
 
     @functools.cached_property
     def pictures(self) -> Rows:
@@ -211,20 +220,22 @@ class Prepared:
         """Whether the stage "audio" was asked for."""
         return "audio" in self.facts["stages"]
 
-    def waveform(self, row: int) -> NDArray[np.float32]:
+    def waveform(self, row: int, encoding: str = "") -> NDArray[np.float32]:
         """Return a decoded recording as `vox2face.media.audio.decode` does, not levelled.
 
         It is float32 (samples,), mono, 16 kHz, -1..1, and as loud as it was: presets differ in
-        that. Raises `CorpusError` without the stage "audio", and for a recording that failed or
-        has no samples.
+        that. With `encoding` it is the copy that came out of that codec, as long as the original.
+        Raises `CorpusError` without the stage "audio" or such copies, and for a recording that
+        failed or has no samples.
         """
-        shard, place = self.starts.find(row)
-        if shard not in self._sound:
-            opened = self.starts.opened(shard)
+        rows = self.rows(f"coded/{encoding}", "starts") if encoding else self.starts
+        shard, place = rows.find(row)
+        if (encoding, shard) not in self._sound:
+            opened = rows.opened(shard)
             near = not storage.is_remote(opened.place)
             samples = opened.array("samples") if near else None
-            self._sound[shard] = opened, opened.array("starts"), samples
-        opened, starts, samples = self._sound[shard]
+            self._sound[encoding, shard] = opened, opened.array("starts"), samples
+        opened, starts, samples = self._sound[encoding, shard]
         first = int(starts[place])
         end = int(starts[place + 1]) if place + 1 < len(starts) else opened.layout["samples"][1][0]
         if first == end:
@@ -240,7 +251,7 @@ class Prepared:
         return self.rows("audio", "starts")
 
     @functools.cached_property
-    def _sound(self) -> dict[int, Any]:
+    def _sound(self) -> dict[tuple[str, int], Any]:
         return {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -255,10 +266,10 @@ class Prepared:
     def settings(self, stage: str) -> Mapping[str, Any]:
         """Return what a stage was made with. Raises `CorpusError` without it."""
         if stage not in self.facts["stages"]:
-            name = stage.partition("/")[0]
-            raise CorpusError(
-                f"{self.folder} has no {name}: run vox2face data prepare --stages {name}."
-            )
+            name, _, variant = stage.partition("/")
+            option = f"--encode {variant}" if name == "coded" else f"--stages {name}"
+            what = f"copies encoded as {variant}" if name == "coded" else name
+            raise CorpusError(f"{self.folder} has no {what}: run vox2face data prepare {option}.")
         found: Mapping[str, Any] = self.facts["stages"][stage]
         return found
 

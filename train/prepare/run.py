@@ -26,7 +26,7 @@ from vox2face.train.prepare.outputs import Run, after, conclude, earlier, write_
 from vox2face.train.prepare.reader import FILE, MEAN
 from vox2face.train.prepare.rows import FAILURES
 from vox2face.train.prepare.shard_task import Failure, Work, made_of
-from vox2face.train.prepare.stages import STAGES, facts_there, failures_in, fits, plan
+from vox2face.train.prepare.stages import CODED, STAGES, facts_there, failures_in, fits, plan
 
 READERS = 16  # threads that look at the headers of shards
 MOST_REASONS = 3
@@ -72,10 +72,13 @@ def prepare(
 def instances(run: Run) -> list[str]:
     """Return the stages in the order in which they are made; those without any rows are left out.
 
-    Embeddings are made once for each face encoder: "embeddings/NAME".
+    Embeddings are made once for each face encoder, "embeddings/NAME", and encoded copies once for
+    each codec, "coded/NAME".
     """
-    options, asked = run.options, set(run.options.stages)
-    for name in run.options.stages:
+    options = run.options
+    stages = (*options.stages, CODED) if options.encode else options.stages
+    asked = set(stages)
+    for name in stages:
         asked.update(STAGES[name].reads(options.crop))
     found = []
     for name in (name for name in STAGES if name in asked):
@@ -83,6 +86,8 @@ def instances(run: Run) -> list[str]:
             continue
         if name == "embeddings":
             found += [f"embeddings/{label(face)}" for face in options.faces]
+        elif name == CODED:
+            found += [f"{CODED}/{codec}" for codec in options.encode]
         else:
             found.append(name)
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +19,7 @@ from vox2face.train.prepare.trace import Trace
 Failure = tuple[int, str]  # the row of the manifest, and what was wrong with its file
 Failures = list[Failure]
 
+NORMALIZED = "\tnormalized"
 DERIVED = {"made_of", "mean_landmarks"}  # facts that follow from other stages
 
 
@@ -26,8 +27,9 @@ DERIVED = {"made_of", "mean_landmarks"}  # facts that follow from other stages
 class Work:
     """One shard to make: of which rows and files, with which settings, and where it goes.
 
-    `stage` may name a variant: "embeddings/NAME". `facts` are written into the shard; one with
-    other facts is another shard.
+    `stage` may name a variant: "embeddings/NAME". `normalized` are the rows whose pictures are
+    normalised, which are never cropped. `facts` are written into the shard; one with other facts is
+    another shard.
     """
 
     stage: str
@@ -37,7 +39,12 @@ class Work:
     files: tuple[str, ...]
     settings: Mapping[str, Any]
     facts: Mapping[str, Any]
+    normalized: frozenset[int] = frozenset()
     trace: Trace | None = None
+
+    def crops(self, place: int) -> bool:
+        """Whether the face is to be cut out of the picture at a place of the shard."""
+        return bool(self.settings["crop"]) and self.rows[place] not in self.normalized
 
     def file(self, place: int) -> str:
         """Return the file at a place of the shard, which is going to be read.
@@ -73,9 +80,12 @@ def made_of(work: Work, stages: Sequence[str]) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def digest(rows: Sequence[int], files: Sequence[str]) -> str:
-    """Return a sha256 of which files are which rows."""
-    text = "\n".join(f"{row}\t{file}" for row, file in zip(rows, files, strict=True))
+def digest(rows: Sequence[int], files: Sequence[str], normalized: Container[int] = ()) -> str:
+    """Return a sha256 of which files are which rows, and which of them are normalised pictures."""
+    text = "\n".join(
+        f"{row}\t{file}{NORMALIZED * (row in normalized)}"
+        for row, file in zip(rows, files, strict=True)
+    )
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 

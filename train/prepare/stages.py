@@ -12,9 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from vox2face.core.errors import CorpusError
 from vox2face.core.files import full_disk_explained
-from vox2face.train.corpus.manifest import Manifest, rows_of
+from vox2face.train.corpus.manifest import Manifest, normalized, rows_of
 from vox2face.train.prepare import face_stages, shards, voice_stages
 from vox2face.train.prepare.shard_task import (
     DERIVED,
@@ -57,10 +59,12 @@ STAGES: dict[str, Stage] = {
     "embeddings": Stage("face", face_stages.embeddings, 1, " pictures", crop_needs=("landmarks",)),
     "textures": Stage("face", face_stages.textures, 1, " pictures", needs=("landmarks",)),
     "audio": Stage("voice", voice_stages.audio, 1, " clips"),
+    "coded": Stage("voice", voice_stages.coded, 1, " clips", needs=("audio",)),
     "voices": Stage("voice", voice_stages.voices, 1, " clips"),
 }
 
 # fmt: on
+CODED = "coded"  # made for each codec that is asked for: "coded/NAME"
 DEFAULT = ("landmarks", "embeddings", "textures", "voices")
 
 
@@ -75,6 +79,7 @@ def plan(
     """Return the shards of a stage, in order. `files` are the manifest's."""
     about = STAGES[stage.partition("/")[0]]
     rows = rows_of(manifest, about.kind)
+    whole = frozenset(np.flatnonzero(normalized(manifest)).tolist())
     works = []
     for number, first in enumerate(range(0, len(rows), shard_rows)):
         own = tuple(int(row) for row in rows[first : first + shard_rows])
@@ -85,9 +90,11 @@ def plan(
             "shard": number,
             "shard_rows": shard_rows,
             "version": about.version,
-            "files": digest(own, paths),
+            "files": digest(own, paths, whole),
         }
-        works.append(Work(stage, number, folder, own, paths, settings, facts))
+        works.append(
+            Work(stage, number, folder, own, paths, settings, facts, whole.intersection(own))
+        )
     return works
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from vox2face.core.errors import AudioError
 from vox2face.media import audio as sound
+from vox2face.media.codecs import CODECS, encoded
 from vox2face.train import storage
 from vox2face.train.prepare import shards
 from vox2face.train.prepare.shard_task import Failures, Work, failing
@@ -149,6 +150,23 @@ def audio(work: Work) -> Made:
         starts[i] = total
         with failing(work, i, failures):
             parts.append(sound.to_pcm(decoded(work.file(i))))
+            total += parts[-1].size
+    samples = np.concatenate(parts) if parts else np.empty(0, np.int16)
+    return {"samples": samples, "starts": starts}, failures
+
+
+def coded(work: Work) -> Made:
+    """Keep what recordings sound like after a codec, `settings` of which name it.
+
+    Arrays as those of the stage `audio`, which it reads: the same recordings, as long as there.
+    """
+    failures, parts = Failures(), []
+    starts, total = np.zeros(len(work.rows), np.int64), 0
+    codec, waveform_at = CODECS[work.settings["codec"]], waveforms(work)
+    for i in range(len(work.rows)):
+        starts[i] = total
+        with failing(work, i, failures):
+            parts.append(encoded(sound.to_pcm(waveform_at(i)), codec))
             total += parts[-1].size
     samples = np.concatenate(parts) if parts else np.empty(0, np.int16)
     return {"samples": samples, "starts": starts}, failures

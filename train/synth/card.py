@@ -40,7 +40,7 @@ tags: [synthetic, speech-to-face]
 
 # Synthetic people
 
-**Nobody in this corpus exists.** {people} invented people with {pictures} pictures and {clips}
+**Nobody in this corpus exists.** {people} invented people with {pictures} photographs and {clips}
 clips, made by `vox2face data synth --identities {identities} --seed {seed}` (vox2face {version}).
 It is for trying out training and evaluation of speech-to-face networks where the real corpora
 cannot be had, and says nothing about real people: the ties between voice and face below are
@@ -53,7 +53,9 @@ cannot be had, and says nothing about real people: the ties between voice and fa
 ## What is inside
 
 - `wav/ID/SENTENCE/NUMBER.wav`: clips, 16 kHz mono 16 bit, in the layout of VoxCeleb
-- `vox2/origin_faces/NAME/NUMBER.jpg`: pictures, {size} x {size}, in the layout of HQ-VoxCeleb
+- `vox2/origin_faces/NAME/NUMBER.jpg`: photographs, {size} x {size}, laid out as HQ-VoxCeleb
+- `vox2/normalized_faces/NAME/1.jpg`: the normalised picture of each person: from the front, calm,
+  in even light, without glasses, the eyes in fixed places; what face decoders learn to draw
 - `full_vox2_meta.csv`: names, ids and genders; `split.csv`: the splits, which are disjoint in
   people, base voices and sentences
 - `people.csv`: the latent values and the traits of the voice, from which the best possible ranking

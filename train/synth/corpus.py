@@ -5,7 +5,8 @@
     full_vox2_meta.csv, split.csv        names, ids and genders; the split of every person
     people.csv                           the latent values of every person
     people/NAME.json                     all there is to a person, with landmarks of the pictures
-    vox2/origin_faces/NAME/1.jpg         pictures
+    vox2/origin_faces/NAME/1.jpg         photographs
+    vox2/normalized_faces/NAME/1.jpg     the normalised picture: frontal, calm, in even light
     wav/ID/SENTENCE/00001.wav            clips, 16 kHz mono 16 bit
 
 A person is a pure function of the seed and its number, and is complete when its JSON file is
@@ -21,7 +22,7 @@ from concurrent.futures import FIRST_COMPLETED, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -37,10 +38,14 @@ from vox2face.train.synth.card import write_tables
 from vox2face.train.synth.person import Person, sample_person, split_of
 from vox2face.train.workers import Workers
 
-VERSION = 1
+if TYPE_CHECKING:
+    from vox2face.train.synth.face.render import Rendered
+
+VERSION = 2
 SETTINGS = "corpus.json"
 PEOPLE = "people"
 FACES = "vox2/origin_faces"
+NORMALIZED = "vox2/normalized_faces"
 CLIPS = "wav"
 GROUP = 8  # people to a task of a worker
 BYTES = {"picture": 25_000, "clip": 130_000, "person": 60_000}  # more than they take
@@ -80,7 +85,7 @@ def synthesise(
     settings = Settings(seed, pictures, clips, size, synthesis, recordings.fingerprint)
     claim(out, SETTINGS, asdict(settings))
     todo = [i for i in range(identities) if not person_file(out, i).exists()]
-    each = pictures * BYTES["picture"] + clips * BYTES["clip"] + BYTES["person"]
+    each = (pictures + 1) * BYTES["picture"] + clips * BYTES["clip"] + BYTES["person"]
     require_space(out, len(todo) * each, f"A corpus of {identities} people")
     bars = Bars()
     try:
@@ -145,11 +150,15 @@ def make(out: Path, index: int) -> None:
     voices = [bank.voices(sex, split) for sex in ("f", "m")]
     person = sample_person(settings.seed, index, voices)
     views = [write_picture(out, settings, person, k) for k in range(settings.pictures)]
+    normal = write_normalized(out, settings, person)
     spoken = [write_clip(out, settings, person, bank, k) for k in range(settings.clips)]
     facts = {**asdict(person), "identity": person.identity, "speaker": person.speaker}
     with atomic_file(person_file(out, index)) as partial:
         partial.write_text(
-            json.dumps({**facts, "pictures": views, "clips": spoken}, default=plain) + "\n"
+            json.dumps(
+                {**facts, "pictures": views, "normalized": normal, "clips": spoken}, default=plain
+            )
+            + "\n"
         )
 
 
@@ -161,9 +170,21 @@ def write_picture(out: Path, settings: Settings, person: Person, k: int) -> dict
     view = sample_view(np.random.default_rng([settings.seed, 5, person.index, k]))
     rendered = render(person.look, view, settings.size)
     path = f"{FACES}/{person.identity}/{k + 1}.jpg"
+    return {**saved(out, path, rendered), "view": asdict(view)}
+
+
+def write_normalized(out: Path, settings: Settings, person: Person) -> dict[str, Any]:
+    """Render and write the normalised picture; return its path and landmarks (68, 2) in pixels."""
+    from vox2face.train.synth.face.normalized import render_normalized
+
+    path = f"{NORMALIZED}/{person.identity}/1.jpg"
+    return saved(out, path, render_normalized(person.look, settings.size))
+
+
+def saved(out: Path, path: str, rendered: Rendered) -> dict[str, Any]:
+    """Write a picture, and return what a person's file says of it."""
     media.save_jpeg(out / path, rendered.pixels)
-    landmarks = np.round(rendered.landmarks.astype(float), 2)
-    return {"path": path, "view": asdict(view), "landmarks": landmarks}
+    return {"path": path, "landmarks": np.round(rendered.landmarks.astype(float), 2)}
 
 
 def write_clip(out: Path, settings: Settings, person: Person, bank: Bank, k: int) -> dict[str, Any]:

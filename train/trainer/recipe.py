@@ -1,7 +1,8 @@
 """Recipes: the numbers of a training run as a TOML file, checked against frozen dataclasses.
 
-A recipe states every value; none is inherited. `--set loop.batch=16` overrides one of them. The
-resolved recipe is written beside the checkpoints and into the bundle.
+A recipe states every value that has no default; none is inherited from another recipe.
+`--set loop.batch=16` overrides one of them. The resolved recipe is written beside the checkpoints
+and into the bundle.
 """
 
 from __future__ import annotations
@@ -57,11 +58,31 @@ def read(source: str | Path, schema: type[R], overrides: Sequence[str] = ()) -> 
         raise UsageError(
             f"{source} is no TOML file ({error}): correct it, or name another recipe."
         ) from error
+    complete(table, schema)
     for override in overrides:
         override_value(table, override)
     require_kind(table, source, schema)
     recipe: R = built(schema, table, "")
     return recipe
+
+
+def complete(table: dict[str, Any], schema: Any) -> None:
+    """Add to a recipe what was not yet there when it was written: the fields with a default.
+
+    The default changes nothing, so that older files mean what they meant.
+    """
+    hints = get_type_hints(schema)
+    for field in dataclasses.fields(schema):
+        inner, default, hint = table.get(field.name), field.default, hints[field.name]
+        if dataclasses.is_dataclass(hint) and isinstance(inner, dict):
+            complete(inner, hint)
+        elif get_origin(hint) is dict and isinstance(inner, dict):
+            for each in inner.values():
+                if dataclasses.is_dataclass(get_args(hint)[1]) and isinstance(each, dict):
+                    complete(each, get_args(hint)[1])
+        elif default is not dataclasses.MISSING:
+            plain_default = list(default) if isinstance(default, tuple) else default
+            table.setdefault(field.name, plain_default)
 
 
 def require_kind(table: Mapping[str, Any], source: str | Path, schema: Any) -> None:
@@ -105,7 +126,8 @@ def override_value(table: dict[str, Any], override: str) -> None:
 def unknown(key: str, table: Mapping[str, Any], path: Sequence[str]) -> UsageError:
     """Return the error for a key that does not exist, naming the nearest one."""
     known = [".".join([*path, name]) for name in table]
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
+    begun = [name for name in known if name.startswith(key)]
+    near = begun or difflib.get_close_matches(key, known, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}."
     return UsageError(f"The recipe has no key {key!r}: {hint}")
 

@@ -151,6 +151,7 @@ def require_sizes(options: Mapping[str, Any], key: str = "network.options") -> N
                 raise UsageError(f"{key}.{name} is {value}: sizes are from 1 to {LARGEST}.")
 
 
+LONGEST_WARMUP = 10  # of a phase: its tenth part
 SHAPES = ("constant", "decay", "cosine")
 
 
@@ -159,7 +160,8 @@ class Schedule:
     """How the learning rate changes: `shape` "constant", "decay" or "cosine", after a warm-up.
 
     "decay" multiplies by `decay` every `every` steps; "cosine" falls to `floor` times the rate at
-    the last step. `warmup` is how many steps the rate rises from almost nothing, in a line.
+    the last step. `warmup` is how many steps the rate rises from almost nothing, in a line; it is
+    cut to a tenth of the phase, so that a short one learns too.
     """
 
     shape: str
@@ -175,11 +177,12 @@ class Schedule:
 
 def factor(schedule: Schedule, step: int, total: int) -> float:
     """Return what the learning rate is multiplied by at a step (0 is the first) of `total`."""
-    rising = min(1.0, (step + 1) / (schedule.warmup + 1))
+    warmup = min(schedule.warmup, total // LONGEST_WARMUP)
+    rising = min(1.0, (step + 1) / (warmup + 1))
     if schedule.shape == "decay":
         return rising * schedule.decay ** (step // schedule.every)
     if schedule.shape == "cosine":
-        progress = max(0, step - schedule.warmup) / max(1, total - 1 - schedule.warmup)
+        progress = max(0, step - warmup) / max(1, total - 1 - warmup)
         wave = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
         return rising * (schedule.floor + (1 - schedule.floor) * wave)
     return rising

@@ -68,10 +68,12 @@ class Sampled:
 
     `failed` has, by their number in `items`, why some could not be read, of all evaluations so far
     and of all processes. Raises `CorpusError` at once if the first ones cannot be read, and while
-    measuring if there are more than the part `most`. `what` is an item's name for people.
+    measuring if there are more than the part `most`. `what` is an item's name for people. `warning`
+    is a sentence where the last evaluation shows that nothing was learnt.
     """
 
     what = "item"
+    warning = ""
 
     def __init__(self, items: Any, limit: int, workers: int, most: float) -> None:
         self.items, self.workers, self.most = items, workers, most

@@ -43,19 +43,18 @@ class Voices:
             one=self.data.one if train else "mean",
             face=self.face,
             seed=self.seed,
+            encoded=self.data.encoded if train else 0.0,
         )
-
-    @property
-    def fixed(self) -> bool:
-        """Whether a clip always sounds the same."""
-        return self.data.crop != "random" and not self.data.gain and not self.data.noise
 
 
 def augmented(item: Item, random: np.random.Generator, gain: float, noise: float) -> Item:
     """Return an item whose waveform is louder or quieter by up to `gain` dB and noisier.
 
-    White noise is added at a signal-to-noise ratio of `noise` to `noise` + 30 dB; 0 adds none.
+    White noise is added at a signal-to-noise ratio of `noise` to `noise` + 30 dB; 0 adds none. An
+    item that has features for its waveform had all this done to it before.
     """
+    if "waveform" not in item:
+        return item
     x = np.asarray(item["waveform"], np.float32)
     if gain:
         x = x * np.float32(10 ** (random.uniform(-gain, gain) / 20))

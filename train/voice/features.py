@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
@@ -16,8 +17,10 @@ from torch.utils.data import Dataset
 
 from vox2face.core.errors import CorpusError
 from vox2face.train.datasets.loader import Item
+from vox2face.train.datasets.pairing import DRAW_COPY, drawn
 from vox2face.train.datasets.voice import VoiceEncoderDataset
 from vox2face.train.trainer import checkpoint
+from vox2face.train.trainer.task import Augment
 from vox2face.train.trainer.validation import each
 
 if TYPE_CHECKING:
@@ -27,12 +30,35 @@ SHARD = 128  # clips whose output is written at a time
 MADE = "vox2face_features"  # in the metadata of a shard: how it was made, and what failed
 READ_WITH = 16  # clips computed at a time
 Progress = Callable[[int, int], None]
+Body = Callable[[Tensor, Sequence[int]], Tensor]
+
+
+class Copy(Dataset[Item]):
+    """The clips of a data set as they are heard in the epoch `number`, after `augment`."""
+
+    def __init__(
+        self, clips: VoiceEncoderDataset, number: int, augment: Augment | None, seed: int
+    ) -> None:
+        self.clips, self.number, self.augment, self.seed = clips, number, augment, seed
+        clips.set_epoch(number)
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, index: int) -> Item:
+        item = self.clips[index]
+        random = np.random.default_rng((self.seed, self.number, index))
+        return self.augment(item, random) if self.augment else item
+
+
+Clips = VoiceEncoderDataset | Copy
 
 
 class Cached(Dataset[Item]):
     """The items of a data set with `features` in the place of each clip's waveform.
 
-    `features` (clips, values) has NaN for clips that could not be read; `failed` says why.
+    `features` (copies, clips, values) has NaN for clips that could not be read; `failed` says why.
+    An epoch draws one of the copies of each item.
     """
 
     def __init__(
@@ -51,8 +77,11 @@ class Cached(Dataset[Item]):
         identity, clip, picture = self.items.pairs.at(index, self.items.epoch)
         if clip in self.failed:
             raise CorpusError(self.failed[clip])
+        copy, pairs = 0, self.items.pairs
+        if len(self.features) > 1:
+            copy = drawn(len(self.features), pairs.seed, self.items.epoch, index, DRAW_COPY)
         return {
-            "features": self.features[clip],
+            "features": self.features[copy, clip],
             "embedding": self.items.embedding(identity, picture),
             "identity": torch.tensor(identity),
         }
@@ -60,8 +89,8 @@ class Cached(Dataset[Item]):
 
 def computed_once(
     machine: Accelerator,
-    clips: VoiceEncoderDataset,
-    body: Callable[[Tensor], Tensor],
+    clips: Clips,
+    body: Body,
     folder: Path,
     stamp: Mapping[str, Any],
     workers: int,
@@ -69,7 +98,8 @@ def computed_once(
 ) -> tuple[Tensor, dict[int, str]]:
     """Return what a frozen body makes of every clip, (clips, values), and why some have NaN.
 
-    `clips` has one item a clip, in their order ("one-to-one"). It is computed once and kept:
+    `clips` has one item a clip, in their order ("one-to-one"); `body` takes waveforms (n, samples)
+    and their numbers. It is computed once and kept:
     shards in `folder` that carry the same `stamp` and lack no clip are read, the others computed,
     by several processes in turn. Raises `CorpusError` if no clip can be read.
     """
@@ -98,9 +128,9 @@ def computed_once(
 
 def features_of(
     machine: Accelerator,
-    clips: VoiceEncoderDataset,
+    clips: Clips,
     rows: range,
-    body: Callable[[Tensor], Tensor],
+    body: Body,
     workers: int,
 ) -> tuple[Tensor, dict[int, str]]:
     """Return what a body makes of some clips, NaN for those that cannot be read, and why not.
@@ -113,7 +143,7 @@ def features_of(
         failed |= bad
         if indices:
             with torch.no_grad():
-                values = body(batch["waveform"].to(machine.device)).float().cpu()
+                values = body(batch["waveform"].to(machine.device), indices).float().cpu()
             found |= dict(zip(indices, values, strict=True))
     width = len(next(iter(found.values()))) if found else 0
     nothing = torch.full((width,), float("nan"))

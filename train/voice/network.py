@@ -133,6 +133,12 @@ def has_frozen_body(network: nn.Module) -> bool:
     return bool(parts.tap) and not any(p.requires_grad for p in rest)
 
 
+def freezes_body(network: nn.Module, trains: str) -> bool:
+    """Whether a phase that trains this leaves everything below the head frozen."""
+    parts = anatomy(network)
+    return bool(parts.tap) and trains != "all" and not require_trains(network, trains)
+
+
 def body_hash(network: nn.Module) -> str:
     """Return a hash of all weights below the head, which make what the head takes in."""
     head = {p.data_ptr() for module in anatomy(network).head(network) for p in module.parameters()}

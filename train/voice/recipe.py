@@ -20,6 +20,20 @@ from vox2face.train.trainer.settings import (
     within,
 )
 
+NYQUIST = 8000.0  # Hz, half the rate of all recordings here
+LONGEST = 3.0  # s, of reverberation
+NARROWEST = 1000.0  # Hz
+MOST_COPIES = 1000
+CHANGES = (
+    "gain",
+    "noise",
+    "room",
+    "band",
+    "equalizer",
+    "coloured_noise",
+    "encoded",
+)  # of what is heard
+
 DISTANCES = ("per-sample", "whole-batch")
 REDUCTIONS = ("mean", "sum")
 RANKINGS = ("none", "infonce", "am-softmax")
@@ -64,6 +78,25 @@ class Network:
 
 
 @dataclass(frozen=True)
+class Channel:
+    """How strongly recordings differ; 0 leaves a part out.
+
+    `room` is the longest reverberation in seconds (until it is 60 dB weaker), which every other
+    clip gets; `band` the lowest upper limit of a band in Hz; `equalizer` the deviation of its
+    gains in dB; `noise` the smallest signal-to-noise ratio in dB of noise, white to brown.
+    """
+
+    room: float = 0.0
+    band: float = 0.0
+    equalizer: float = 0.0
+    noise: float = 0.0
+
+    def __bool__(self) -> bool:
+        """Whether anything is changed."""
+        return bool(self.room or self.band or self.equalizer or self.noise)
+
+
+@dataclass(frozen=True)
 class Data:
     """Which clips and pictures go together, and what is heard of a clip.
 
@@ -71,6 +104,13 @@ class Data:
     where a clip is cut; `seconds` how long, 0 for the preset's length. `gain` is the largest
     change of level in dB, up or down; `noise` the smallest signal-to-noise ratio in dB of white
     noise that is added, 0 for none. `val_clips` limits the clips of an evaluation; 0 takes all.
+
+    What follows is for other recordings than those of the corpus, 0 for none, and changes only
+    what is trained on. `room` (s), `band` (Hz), `equalizer` (dB) and `coloured_noise` (dB) are
+    those of `Channel`. `encoded` is the part of the clips in whose place an encoded copy of the
+    prepared corpus is heard. Where the network below the head is frozen, its output is computed for
+    `copies` hearings of each clip, each with other crops and changes, of which an epoch draws one;
+    with 0 it is computed anew in every step.
     """
 
     pairing: str
@@ -80,9 +120,38 @@ class Data:
     gain: float
     noise: float
     val_clips: int
+    room: float = 0.0
+    band: float = 0.0
+    equalizer: float = 0.0
+    coloured_noise: float = 0.0
+    encoded: float = 0.0
+    copies: int = 0
 
     def __post_init__(self) -> None:
         within("data", self, seconds=(0, 3600), gain=(0, 100), noise=(0, 200))
+        within("data", self, room=(0, LONGEST), band=(0, NYQUIST), equalizer=(0, 20))
+        within("data", self, coloured_noise=(0, 200), encoded=(0, 1), copies=(0, MOST_COPIES))
+        if 0 < self.band < NARROWEST:
+            raise UsageError(
+                f"data.band is {self.band}: the lowest upper limit is from {NARROWEST:g} to "
+                f"{NYQUIST:g} Hz, or 0 for none."
+            )
+        if self.copies and self.fixed:
+            raise UsageError(
+                f"data.copies is {self.copies} and a clip always sounds the same, so the copies "
+                "would be equal: set it to 0, or set one of "
+                f"{', '.join(f'data.{name}' for name in CHANGES)}."
+            )
+
+    @property
+    def channel(self) -> Channel:
+        """What is changed on the device."""
+        return Channel(self.room, self.band, self.equalizer, self.coloured_noise)
+
+    @property
+    def fixed(self) -> bool:
+        """Whether a clip always sounds the same."""
+        return self.crop != "random" and not any(getattr(self, name) for name in CHANGES)
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,13 @@ from torch import Tensor, nn
 from vox2face.train.trainer.distributed import whole_batch
 from vox2face.train.trainer.task import Augment, Task
 from vox2face.train.voice import network as voice_network
+from vox2face.train.voice.channel import transmitted
 from vox2face.train.voice.data import augmented
 from vox2face.train.voice.loss import VoiceLosses
 from vox2face.zoo.frontends.voice import voice_frontend
 
 if TYPE_CHECKING:
-    from vox2face.train.voice.recipe import Phase
+    from vox2face.train.voice.recipe import Channel, Phase
     from vox2face.zoo.networks.base import Tapped
 
 
@@ -35,14 +36,18 @@ class VoiceTask(Task):
         phase: Phase,
         gain: float = 0.0,
         noise: float = 0.0,
+        channel: Channel | None = None,
     ) -> None:
         super().__init__()
         self.network, self.losses = network, losses
         self.frontend = voice_frontend(preset, getattr(network, "frames", None))
         self.rates, self.gain, self.noise = (phase.lr, phase.body_lr), gain, noise
+        self.channel = channel
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """Return the loss parts of the whole batch, whatever process has which of its rows."""
+        if self.channel and "waveform" in batch:
+            batch = {**batch, "waveform": self.recorded(batch["waveform"])}
         predicted = whole_batch(self.embed(batch).float())
         target, identity = whole_batch(batch["embedding"]), whole_batch(batch["identity"])
         with torch.autocast(predicted.device.type, enabled=False):
@@ -57,6 +62,16 @@ class VoiceTask(Task):
             return finish(self.network, batch["features"])
         embeddings: Tensor = self.network(self.heard(batch["waveform"]))
         return embeddings
+
+    def recorded(self, waveform: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Return waveforms as other rooms and devices record them, in float32.
+
+        Without a generator the numbers are torch's own, which the loop seeds for each step.
+        """
+        if not self.channel:
+            return waveform
+        with torch.autocast(waveform.device.type, enabled=False):
+            return transmitted(waveform.float(), self.channel, generator)
 
     def heard(self, waveform: Tensor) -> Tensor:
         """Return what the network takes in; the front end always computes in float32."""

@@ -10,9 +10,11 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -34,6 +36,7 @@ from vox2face.train.voice import network as voice_network
 from vox2face.train.voice.data import Voices
 from vox2face.train.voice.features import Cached
 from vox2face.train.voice.loss import VoiceLosses
+from vox2face.train.voice.recipe import CHANGES
 from vox2face.train.voice.task import VoiceTask
 from vox2face.train.voice.validation import Drawing, Validation
 from vox2face.zoo import registry
@@ -103,6 +106,7 @@ def train_voice(
     network = voice_network.build(settings.network, width, settings.loop.seed)
     for name, phase in settings.phases.items():
         voice_network.require_trains(network, phase.trains, f"phases.{name}.trains")
+    require_copies_are_used(network, settings)
     mean = mean_embedding(items)
     if settings.network.mean_bias:
         voice_network.start_at(network, mean)
@@ -132,6 +136,8 @@ def train_voice(
         if main:
             faces = prepared.faces(face)
             data = fingerprints(manifest, faces, {"train": items, "val": clips})
+            if items.encoded:
+                data["encoded copies"] = ",".join(items.encodings)
             processes = machine.num_processes
             ends = getattr(network, "output_activation", "")
             asked = run_folder.Asked(KIND, names, settings, len(items), data, processes, ends)
@@ -144,6 +150,17 @@ def train_voice(
                 break
         entry, preset = settings.network.entry, voices.preset
         return runs.bundled(folder, entry, network, preset, space, facts, say, main)
+
+
+def require_copies_are_used(network: nn.Module, settings: VoiceRecipe) -> None:
+    """Raise `UsageError` if a recipe asks for copies of what no phase computes once."""
+    frozen = (voice_network.freezes_body(network, p.trains) for p in settings.phases.values())
+    if settings.data.copies and not any(frozen):
+        raise UsageError(
+            f"data.copies is {settings.data.copies} and no phase leaves the network below the head "
+            "frozen, so nothing is computed once: set it to 0, or train the head of an AST or of "
+            "an mlp_head."
+        )
 
 
 def mean_embedding(items: VoiceEncoderDataset) -> Tensor:
@@ -164,14 +181,14 @@ def run_phase(
     """Run one phase to its end and leave its best weights in the network."""
     settings, phase, data = run.settings, run.settings.phases[name], run.settings.data
     voice_network.set_trained(network, phase.trains)
-    task = VoiceTask(network, run.voices.preset, losses, phase, data.gain, data.noise)
+    task = VoiceTask(network, run.voices.preset, losses, phase, data.gain, data.noise, data.channel)
     clips: VoiceEncoderDataset | Cached | None = run.clips
     drawn = None if run.clips is None else grid_of(run, name, run.clips)
     training: VoiceEncoderDataset | Cached = items
-    if voice_network.has_frozen_body(network) and run.voices.fixed:
+    if voice_network.has_frozen_body(network) and (data.fixed or data.copies):
         training = with_features(run, name, task, items, "train")
         if settings.network.mean_bias and name == next(iter(settings.phases)):
-            voice_network.standardize(network, training.features)
+            voice_network.standardize(network, training.features.flatten(0, 1))
         if run.clips is not None:
             clips = with_features(run, name, task, run.clips, "val")
     measured = None
@@ -196,6 +213,8 @@ def run_phase(
         minutes=left,
         say=run.say,
     )
+    if measured is not None and measured.warning:
+        run.say(measured.warning)
     runs.take_best(task, place)
     return state
 
@@ -221,28 +240,54 @@ def grid_of(run: Run, phase: str, clips: VoiceEncoderDataset) -> Drawing | None:
 def with_features(
     run: Run, phase: str, task: VoiceTask, items: VoiceEncoderDataset, split: str
 ) -> Cached:
-    """Return items with the output of the frozen body in the place of waveforms."""
+    """Return items with the output of the frozen body in the place of waveforms.
+
+    Of the split train there are as many hearings of each clip as the recipe has copies.
+    """
+    data, seed = run.settings.data, run.settings.loop.seed
     machine = loop.accelerator(run.settings.loop)
     task.to(machine.device).eval()
     bars = Bars()
     stamp = {
         "body": network.body_hash(task.network),
-        "heard": (run.settings.data.crop, run.settings.data.seconds, run.voices.preset),
+        "heard": (data.crop, data.seconds, run.voices.preset),
         "clips": [items.files.place(i) for i in (0, len(items.groups.clips) - 1)],
     }
-    try:
-        features, failed = voice_data.computed_once(
+
+    def computed(clips: voice_data.Clips, body: voice_data.Body, name: str, more: Any) -> Any:
+        return voice_data.computed_once(
             machine,
-            run.voices.items(split, "one-to-one"),
-            task.body,
-            run.folder / FEATURES / f"{phase}-{split}",
-            stamp,
+            clips,
+            body,
+            run.folder / FEATURES / f"{phase}-{name}",
+            {**stamp, **more},
             run.settings.loop.workers,
-            lambda done, total: bars.advance(f"features, {split}", done, total, " clips"),
+            lambda done, total: bars.advance(f"features, {name}", done, total, " clips"),
         )
+
+    def copy(number: int) -> Any:
+        def body(waveform: Tensor, indices: Sequence[int]) -> Tensor:
+            words = np.random.SeedSequence((seed, number, indices[0]))
+            random = torch.Generator(waveform.device)
+            random.manual_seed(int(words.generate_state(1, np.uint64)[0]) % 2**63)
+            return task.body(task.recorded(waveform, random))
+
+        clips = run.voices.items(split, "one-to-one")
+        changed = {name: getattr(data, name) for name in CHANGES}
+        hearing = voice_data.Copy(clips, number, task.augment(), seed)
+        more = {"copy": number, "seed": seed, "changed": changed, "encodings": clips.encodings}
+        return computed(hearing, body, f"{split}-{number}", more)
+
+    try:
+        if split == "train" and data.copies:
+            found = [copy(number) for number in range(data.copies)]
+        else:
+            clips = run.voices.items(split, "one-to-one")
+            found = [computed(clips, lambda waveform, indices: task.body(waveform), split, {})]
     finally:
         bars.close()
-    return Cached(items, features, failed)
+    failed = {row: reason for _, reasons in found for row, reason in reasons.items()}
+    return Cached(items, torch.stack([features for features, _ in found]), failed)
 
 
 def classifier(

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 CLIPS = 32  # embedded at a time
 KS = (1, 10)
+UNLEARNT = 0.47  # mean standing of the true face; 0.5 is chance
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +103,12 @@ class Validation(Sampled):
         ranks = retrieval.rank(predicted.numpy(), identity.numpy(), self.faces, pools, distance)
         rank = float(ranks.standing().mean())
         recall = {f"recall{k}": float(ranks.hits(k).mean()) for k in KS}
+        self.warning = ""
+        if rank > UNLEARNT:
+            self.warning = (
+                f"Nothing was learnt: the true face stands at {rank:.0%} of the ranking on "
+                f"average, and chance is 50%. Train longer, or on more people."
+            )
         loss = {"loss": sum(parts.values()), **parts} if parts else {}
         return {**loss, "cosine": float(near), "rank": rank, **recall, "pool": len(self.faces)}
 

@@ -109,7 +109,7 @@ def fail(message: str, code: int) -> None:
 def main() -> None:
     """Convert, prove, load and run the networks of speech-to-face research.
 
-    Start with `vox2face convert serengil`, or try `vox2face demo`.
+    Start with `vox2face speech2face me.wav`, `vox2face demo`, or `vox2face convert serengil`.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # names of files need not be Unicode

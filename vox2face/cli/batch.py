@@ -16,9 +16,11 @@ from vox2face.cli.reading import Reading
 from vox2face.core import progress
 from vox2face.core.errors import UsageError, Vox2FaceError
 from vox2face.core.files import PICTURES, require_possible, sha256
+from vox2face.zoo.catalog import DEFAULT_DECODER
 
 if TYPE_CHECKING:
     from vox2face.media.decoded_face import Face
+    from vox2face.runtime.base import Loaded
 
 FOLDER = "faces"
 
@@ -53,7 +55,13 @@ class Outcome:
 
 options = added(
     (
-        click.option("--decoder", required=True, metavar=MODEL, help="The face decoder."),
+        click.option(
+            "--decoder",
+            default=DEFAULT_DECODER,
+            show_default=True,
+            metavar=MODEL,
+            help="The face decoder. The default is a demo trained on synthetic people.",
+        ),
         backend,
         device,
         click.option(
@@ -198,6 +206,17 @@ def run(
             outcome.written += 1
     progress.close()
     tell(outcome, items)
+
+
+def tell_demo(*models: Loaded) -> None:
+    """Say on stderr which of the models are demos that come with vox2face."""
+    names = [model.entry.name for model in models if model.entry.source.finished]
+    if names:
+        click.echo(
+            f"Demo models, trained on synthetic people: {', '.join(names)}. They show what the "
+            "tools do, and tell nothing about real persons.",
+            err=True,
+        )
 
 
 def finished(item: Item, facts: dict[str, str], options: dict[str, Any]) -> bool:

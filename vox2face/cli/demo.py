@@ -1,4 +1,4 @@
-"""`vox2face demo`: the main job on a full-size file, from the Keras file to two embeddings."""
+"""`vox2face demo`: faces from voices, then a full-size file from Keras to two embeddings."""
 
 from __future__ import annotations
 
@@ -11,11 +11,17 @@ from typing import Any
 import click
 
 from vox2face.cli.options import Place
+from vox2face.core.errors import UsageError
 
 RANDOM = (
     "This file has the layout and the full size of serengil's, but its weights are RANDOM:\n"
     "the embeddings below mean nothing. The result to look at is the proof. With a real copy:\n"
     "make demo WEIGHTS=vgg_face_weights.h5"
+)
+
+FACES = (
+    "The models were trained on synthetic people: this shows what the tools do, and tells nothing\n"
+    "about real persons."
 )
 
 
@@ -31,36 +37,63 @@ RANDOM = (
     type=Place(),
     metavar="DIR",
     default="vox2face-demo",
-    help="Where the files go (2.2 GB).",
+    help="Where the files go (2.2 GB; with --faces-only 2 MB).",
 )
-def command(weights: Path | None, out: Path) -> None:
-    """Run the main job on a full-size file.
+@click.option("--faces-only", is_flag=True, help="Draw the faces, and convert nothing.")
+def command(weights: Path | None, out: Path, faces_only: bool) -> None:
+    """Draw faces from photographs and voices, then convert a full-size file.
 
-    Makes a Keras file of the true size, converts, proves and exports it, and embeds two pictures
-    on both backends; then does the same with a small network whose weights are real.
+    Four synthetic people that the demo models never saw, and two real recordings, become a picture
+    and a page for the browser, faces.png and faces.html. Then it makes a Keras file of the true
+    size, converts, proves and exports it, and embeds two pictures on both backends; and does the
+    same with a small network whose weights are real.
     """
+    if faces_only and weights:
+        raise UsageError("--faces-only converts nothing: leave --weights out, or --faces-only.")
+    start = time.perf_counter()
+    with step("1. Faces from photographs and voices"):
+        draw_faces(out)
+    if not faces_only:
+        convert_weights(weights, out)
+    click.echo(f"\nDone in {time.perf_counter() - start:.0f} s. The files are in {out}.")
+
+
+def draw_faces(out: Path) -> None:
+    """Write the picture and the page of faces, and say where they are."""
+    from vox2face.cli import demo_faces, demo_page, demo_sheet
+
+    faces = demo_faces.make()
+    picture, page = out / "faces.png", out / "faces.html"
+    demo_sheet.draw(faces, picture)
+    demo_page.write(faces, page)
+    for line in demo_faces.summary(faces):
+        click.echo(line)
+    click.echo(FACES)
+    click.echo(f"Written to {picture} and {page}, which opens in a browser.")
+
+
+def convert_weights(weights: Path | None, out: Path) -> None:
+    """Do the main job on a full-size file."""
     from vox2face.cli import convert
     from vox2face.zoo.registry import entry
 
-    start = time.perf_counter()
     if weights is None:
         weights = out / "random_weights.h5"
-        with step(f"1. Keras file: {weights}"):
+        with step(f"2. Keras file: {weights}"):
             make_weights(weights)
             click.echo(RANDOM)
     else:
-        click.echo(f"1. Keras file: {weights}, your own copy")
+        click.echo(f"\n2. Keras file: {weights}, your own copy")
     bundle = out / "vggface.serengil"
-    with step("2. Convert to safetensors and ONNX; prove every layer against NumPy"):
+    with step("3. Convert to safetensors and ONNX; prove every layer against NumPy"):
         convert.run(entry("vggface.serengil"), weights, bundle, onnx=True, force=True)
     pixels = out / "vggface.serengil.pixels.onnx"
-    with step("3. Export an ONNX file that starts at the pixels"):
+    with step("4. Export an ONNX file that starts at the pixels"):
         click.echo(f"{pixels}: within {export(bundle, pixels):.1e} of torch")
-    with step("4. Embed two pictures on both backends"):
+    with step("5. Embed two pictures on both backends"):
         embed(bundle)
-    with step("5. Real weights: dlib's free face network, which comes with vox2face"):
+    with step("6. Real weights: dlib's free face network, which comes with vox2face"):
         compare_faces(out / "dlib_resnet128.dlib")
-    click.echo(f"\nDone in {time.perf_counter() - start:.0f} s. The files are in {out}.")
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from vox2face.cli.options import MODEL, Place
 from vox2face.cli.reading import Reading
 from vox2face.core.errors import UsageError, Vox2FaceError
 from vox2face.core.files import PICTURES
+from vox2face.zoo.catalog import DEFAULT_FACE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,9 +25,18 @@ if TYPE_CHECKING:
 
 @click.command(name="face2face")
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE|DIR...", type=Place())
-@click.option("--face", required=True, metavar=MODEL, help="The face encoder.")
+@click.option(
+    "--face",
+    metavar=MODEL,
+    help=f"The face encoder. Default: {DEFAULT_FACE}, with --crop.",
+)
 @batch.options
-@click.option("--crop", is_flag=True, help="Find the face in each photograph and cut it out.")
+@click.option(
+    "--crop/--no-crop",
+    default=None,
+    help="Find the face in each photograph and cut it out, as the demo decoder needs it. Default: "
+    "--crop if no --face is given, else --no-crop.",
+)
 @click.option("--align", is_flag=True, help="With --crop: turn the face upright.")
 @click.option(
     "--face-choice",
@@ -39,9 +49,13 @@ if TYPE_CHECKING:
 def command(images: tuple[Path, ...], **arguments: Any) -> None:
     """Encode pictures of faces and decode them again: what a decoder can do at best.
 
-    Pictures are cropped faces, or photographs with --crop. Folders are walked and mirrored;
+    With no --face, pictures are photographs, whose faces are found and cut out as with --crop: the
+    demo decoder that comes with vox2face was trained on such crops, of synthetic people. With
+    --face they are cropped faces unless --crop is given. Folders are walked and mirrored;
     pictures that are there already are not made again. Pictures are marked as synthetic.
     """
+    if arguments["crop"] is None:
+        arguments["crop"] = arguments["face"] is None
     cut = cutter(arguments["crop"], arguments["align"], arguments["face_choice"])
     items = batch.plan(images, arguments["output"], PICTURES, sheets=arguments["compare"])
     import torch
@@ -49,7 +63,8 @@ def command(images: tuple[Path, ...], **arguments: Any) -> None:
     from vox2face.runtime.pipelines import FaceToFace, decoded, identity
 
     where = {name: arguments[name] for name in ("backend", "device", "any_space")}
-    pipeline = FaceToFace.from_zoo(arguments["face"], arguments["decoder"], **where)
+    pipeline = FaceToFace.from_zoo(arguments["face"] or DEFAULT_FACE, arguments["decoder"], **where)
+    batch.tell_demo(pipeline.decoder)
     facts = {
         "encoder": identity(pipeline.face),
         "decoder": identity(pipeline.decoder),

@@ -97,7 +97,7 @@ def show(name: str, as_json: bool) -> None:
 
 def status(model: Entry) -> str:
     """Say whether a model can be loaded at once, or what it needs."""
-    if is_bundle(default_path(model)):
+    if is_bundle(default_path(model)) and not model.source.finished:
         return "ready"
     if model.source.embedded:
         return "ready (comes with vox2face)"

@@ -45,7 +45,10 @@ def cells(entry: Entry) -> Iterator[str]:
     yield space(entry)
     yield f"[{licence.name}]({licence.url})"
     name = source.filename if source.urls else "its authors' page"
-    yield f"[{name}]({source.repository})" if source.repository else "untrained"
+    if source.finished:
+        yield "comes with vox2face"
+    else:
+        yield f"[{name}]({source.repository})" if source.repository else "untrained"
     yield f"{entry.measured:.0e}" if entry.measured else "each conversion proves it"
 
 
@@ -58,6 +61,8 @@ def space(entry: Entry) -> str:
 def section(entry: Entry) -> Iterator[str]:
     """Yield the lines about one model."""
     yield f"\n## {entry.name}\n\n{entry.summary}."
+    if entry.source.finished:
+        yield " It comes with vox2face and needs no conversion."
     yield f" Convert it with `{entry.command}`.\n\n" if entry.command else "\n\n"
     if entry.aliases:
         yield f"- Also known as {', '.join(f'`{name}`' for name in entry.aliases)}.\n"

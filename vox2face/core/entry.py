@@ -58,10 +58,11 @@ class Source:
     these facts were read. `kind` is what `files.identify` says of the file; `option` is the
     command's option that takes a copy of one's own. `repository` is the publisher's address,
     `hub_id` its repository on the Hugging Face hub if it has one, `paper` the paper to cite, in
-    BibTeX. `asset` is the path below `vox2face/assets` of a file that comes
-    with vox2face. `parts` are further files that belong to it, each with its sha256. `package` is
-    (package, file) of a file that comes with a Python package. A file that no address can fetch,
-    because its authors publish it where a person has to look at it, has no `urls`.
+    BibTeX. `asset` is the path below `vox2face/assets` of a file that comes with vox2face;
+    `finished` says that it is the folder of a bundle, used as it is. `parts` are further files that
+    belong to it, each with its sha256. `package` is (package, file) of a file that comes with a
+    Python package. A file that no address can fetch, because its authors publish it where a person
+    has to look at it, has no `urls`.
     """
 
     key: str
@@ -77,12 +78,13 @@ class Source:
     hub_id: str | None = None
     paper: str = ""
     asset: str = ""
+    finished: bool = False
     parts: tuple[tuple[str, str], ...] = ()
     package: tuple[str, str] = ("", "")
 
     @property
     def embedded(self) -> Path | None:
-        """The file that comes with vox2face, if one does."""
+        """The file or finished bundle that comes with vox2face, if one does."""
         return Path(__file__).parents[1] / "assets" / self.asset if self.asset else None
 
     @property

@@ -13,6 +13,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "heic": ("pillow_heif",),
     "keras": ("tensorflow",),
     "voice": ("av",),
+    "record": ("av", "sounddevice"),
     "data": ("av", "fsspec", "matplotlib", "pyarrow"),
     "ray": ("ray",),
     "train": ("accelerate", "av", "fsspec", "matplotlib", "pyarrow", "tensorboard"),

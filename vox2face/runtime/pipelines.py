@@ -19,6 +19,7 @@ from vox2face.runtime.face_encoder import FaceEncoder, one_picture, pictures_of
 from vox2face.runtime.load import load_kind
 from vox2face.runtime.voice_encoder import VoiceEncoder
 from vox2face.store.bundle import WEIGHTS
+from vox2face.zoo.catalog import DEFAULT_DECODER, DEFAULT_FACE, DEFAULT_VOICE
 from vox2face.zoo.registry import preset_for, require_pair
 
 Model = str | os.PathLike[str]
@@ -37,8 +38,8 @@ class SpeechToFace:
     @classmethod
     def from_zoo(
         cls,
-        voice: Model,
-        decoder: Model,
+        voice: Model = DEFAULT_VOICE,
+        decoder: Model = DEFAULT_DECODER,
         backend: str = "torch",
         device: Any = "cpu",
         any_space: bool = False,
@@ -46,8 +47,9 @@ class SpeechToFace:
     ) -> Self:
         """Load both by registry name, bundle folder or "hf:user/repo".
 
-        `verify` is that of `vox2face.load`. Raises as that does, and `UsageError` if the two do
-        not fit.
+        Those that come with vox2face are the default: demo models trained on synthetic people,
+        which tell nothing about real persons. `verify` is that of `vox2face.load`. Raises as that
+        does, and `UsageError` if the two do not fit.
         """
         options = {"backend": backend, "device": device, "verify": verify}
         encoder = load_kind(VoiceEncoder, voice, **options)
@@ -96,8 +98,8 @@ class FaceToFace:
     @classmethod
     def from_zoo(
         cls,
-        face: Model,
-        decoder: Model,
+        face: Model = DEFAULT_FACE,
+        decoder: Model = DEFAULT_DECODER,
         backend: str = "torch",
         device: Any = "cpu",
         any_space: bool = False,
@@ -105,9 +107,10 @@ class FaceToFace:
     ) -> Self:
         """Load both by registry name, bundle folder or "hf:user/repo".
 
-        The face encoder gets the decoder's preset; one of another space, which `any_space` lets
-        pass, keeps its own. `verify` is that of `vox2face.load`. Raises as that does, and
-        `UsageError` if the two do not fit.
+        Those that come with vox2face are the default; the decoder is a demo model, trained on
+        synthetic people and on faces as `face_detection.crop` cuts them. The face encoder gets the
+        decoder's preset; one of another space, which `any_space` lets pass, keeps its own. `verify`
+        is that of `vox2face.load`. Raises as that does, and `UsageError` if the two do not fit.
         """
         options = {"backend": backend, "device": device, "verify": verify}
         encoder = load_kind(FaceEncoder, face, **options)
@@ -128,6 +131,13 @@ class FaceToFace:
         alone, items = one_picture(pictures), pictures_of(pictures)
         faces = decoded(self.face, self.decoder, self.face(items))
         return faces[0] if alone else faces
+
+    def fuse(self, pictures: Sequence[Picture]) -> Face:
+        """Return one face for several pictures of one person; see `fused`."""
+        items = pictures_of(pictures)
+        if not items:
+            raise UsageError("There is no picture to fuse: name at least one.")
+        return decoded(self.face, self.decoder, fused(self.face(items)))[0]
 
 
 def decoded(encoder: Loaded, decoder: FaceDecoder, embeddings: Embeddings) -> list[Face]:

@@ -30,7 +30,7 @@ def locate(name: str | os.PathLike[str], onnx: bool = False, new: bool = True) -
         return bundles.read(Path(name))
     entry = entry_of(str(name))
     path = bundles.default_path(entry)
-    if not bundles.is_bundle(path):
+    if not (entry.source.finished or bundles.is_bundle(path)):
         if not (new or entry.source.embedded):
             raise BundleError(f"{name} has not been converted yet: {how_to_get(entry)}.")
         convert_once(entry, path)

@@ -174,7 +174,12 @@ def known_encoder(name: object) -> str:
 
 
 def default_path(entry: Entry) -> Path:
-    """Return where the bundle of a zoo entry lies unless another place is named."""
+    """Return where the bundle of a zoo entry lies unless another place is named.
+
+    One that comes finished with vox2face is read where it is installed.
+    """
+    if entry.source.finished and entry.source.embedded:
+        return entry.source.embedded
     return home() / "bundles" / entry.name
 
 

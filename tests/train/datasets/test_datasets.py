@@ -23,6 +23,7 @@ from vox2face.train import storage
 from vox2face.train.corpus import manifest
 from vox2face.train.corpus.groups import people
 from vox2face.train.corpus.manifest import Manifest, rows_of
+from vox2face.train.datasets import voice
 from vox2face.train.datasets.face import FaceDecoderDataset
 from vox2face.train.datasets.voice import VoiceEncoderDataset, samples_of
 from vox2face.train.media import levelled
@@ -110,6 +111,40 @@ def prepared(corpus: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Prep
     return open_prepared(folder)
 
 
+def test_a_part_of_the_clips_is_heard_as_encoded_copies(
+    corpus: Manifest, prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marked = {"": 0.0, "mp3": 0.25, "8k": -0.25}
+    monkeypatch.setattr(Prepared, "encodings", ["mp3", "8k"])
+    monkeypatch.setattr(
+        Prepared,
+        "waveform",
+        lambda self, row, encoding="": np.full(20_000, marked[encoding], np.float32),
+    )
+    more: dict[str, Any] = {"preset": None, "seconds": 0.5, "seed": 3}
+    monkeypatch.setattr(voice, "levelled", lambda waveform, preset: waveform)
+    data = VoiceEncoderDataset(corpus, prepared, encoded=0.5, **more)
+    heard = np.empty((40, len(data)))
+    for epoch in range(40):
+        data.set_epoch(epoch)
+        heard[epoch] = [float(data[i]["waveform"][0]) for i in range(len(data))]
+    shares = [float((heard == value).mean()) for value in marked.values()]
+    np.testing.assert_allclose(shares, [0.5, 0.25, 0.25], atol=0.08)
+    data.set_epoch(7)
+    assert [float(data[i]["waveform"][0]) for i in range(len(data))] == heard[7].tolist()
+    never = VoiceEncoderDataset(corpus, prepared, **more)
+    assert not any(float(never[i]["waveform"][0]) for i in range(len(never)))
+
+
+def test_encoded_copies_that_are_not_there_are_asked_for(
+    corpus: Manifest, prepared: Prepared
+) -> None:
+    with pytest.raises(UsageError, match=r"has no encoded copies .* --encode mp3,aac,8k, or set"):
+        VoiceEncoderDataset(corpus, prepared, encoded=0.5)
+    with pytest.raises(UsageError, match=r"encoded=1\.5 is a part of the clips"):
+        VoiceEncoderDataset(corpus, prepared, encoded=1.5)
+
+
 def with_damage(corpus: Manifest, tmp_path: Path, *damaged: str) -> Manifest:
     """Return a copy of the corpus in which some clips are no recordings."""
     columns = {name: corpus.column(name) for name in manifest.COLUMNS}
@@ -143,6 +178,7 @@ def test_items_have_the_shapes_that_are_documented(corpus: Manifest, prepared: P
     found = {name: (value.dtype, tuple(value.shape)) for name, value in item.items()}
     assert found == {
         "embedding": (torch.float32, (WIDTH,)),
+        "wanted": (torch.float32, (WIDTH,)),
         "landmarks": (torch.float32, (68, 2)),
         "texture": (torch.uint8, (3, 224, 224)),
         "picture": (torch.uint8, (3, 224, 224)),
@@ -152,6 +188,8 @@ def test_items_have_the_shapes_that_are_documented(corpus: Manifest, prepared: P
     without = FaceDecoderDataset(corpus, prepared, pictures=False)[0]
     assert item.keys() - without.keys() == {"picture"}
     assert all(torch.equal(without[name], item[name]) for name in without)
+    without = FaceDecoderDataset(corpus, prepared, textures=False)[0]
+    assert item.keys() - without.keys() == {"texture"}
 
 
 def test_clips_come_by_name_and_path_with_pictures_of_their_speaker(

@@ -66,7 +66,7 @@ class Invented:
 
     def add(self, name: str, kind: str, split: str, male: bool, path: str, value: Any) -> None:
         gender, source = "m" if male else "f", "voxceleb1" if kind == "voice" else "hq-voxceleb"
-        row = (name, kind, source, split, gender, str(self.folder), path)
+        row = (name, kind, None, source, split, gender, str(self.folder), path)
         for column, word in zip(self.rows, row, strict=True):
             self.rows[column].append(word)
         self.values.append(np.full(WIDTH, np.nan) if value is None else value)

@@ -57,7 +57,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     def add(number: int, kind: str, path: str, duration: float | None) -> None:
         split = ("train", "train", "val", "test")[number % 4]
-        row = (NAMES[number], kind, "made", split, ("f", "m", None)[number % 3], str(root))
+        row = (NAMES[number], kind, None, "made", split, ("f", "m", None)[number % 3], str(root))
         for column, value in zip(columns.values(), (*row, path, duration), strict=True):
             column.append(value)
 

@@ -28,7 +28,7 @@ from helpers.prepare_corpus import contents, corpus
 from PIL import Image
 
 from vox2face.core.errors import CorpusError, UsageError, Vox2FaceError
-from vox2face.media import audio, image
+from vox2face.media import audio, codecs, image
 from vox2face.runtime import face_detection
 from vox2face.runtime.load import load
 from vox2face.train import storage
@@ -38,12 +38,12 @@ from vox2face.train.prepare.options import FACE, Options, allowed
 from vox2face.train.prepare.reader import Prepared, open_prepared
 from vox2face.train.prepare.run import prepare
 from vox2face.train.prepare.shard_task import Done, Work, difference
-from vox2face.train.prepare.stages import STAGES
+from vox2face.train.prepare.stages import CODED, STAGES
 from vox2face.zoo.frontends.voice import voice_frontend
 from vox2face.zoo.presets import FACE_PRESETS, voice_preset
 
-ALL = tuple(STAGES)
-ONE = Options(stages=ALL, jobs=1, shard_rows=2)
+ALL = tuple(name for name in STAGES if name != CODED)
+ONE = Options(stages=ALL, jobs=1, shard_rows=2, encode=("mp3", "8k"))
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +155,51 @@ def energies(path: str, seconds: float) -> np.ndarray:
 def unscaled() -> Any:
     """The preset's filter bank without its normalisation."""
     return replace(voice_preset("ast-speech-to-face"), mean=0.0, std=0.5)
+
+
+def test_encoded_copies_are_what_the_codec_leaves_of_each_clip(ready: Prepared) -> None:
+    assert ready.encodings == ["mp3", "8k"] and ready.encoders == [FACE]
+    for row in (1, 3, 11):
+        clip = ready.waveform(row)
+        for name in ready.encodings:
+            copy = ready.waveform(row, name)
+            want = codecs.encoded(audio.to_pcm(clip), codecs.CODECS[name])
+            np.testing.assert_array_equal(copy, want.astype(np.float32) / audio.FULL_SCALE)
+    with pytest.raises(CorpusError, match=r"no copies encoded as aac: run .* --encode aac"):
+        ready.waveform(1, "aac")
+
+
+@pytest.mark.parametrize("name", codecs.CODECS)
+def test_a_codec_keeps_the_place_of_the_voice_and_loses_its_top(name: str) -> None:
+    pcm = audio.to_pcm(audio.speech())
+    copy = codecs.encoded(pcm, codecs.CODECS[name])
+    assert copy.shape == pcm.shape and copy.dtype == np.int16
+    a, b = (x.astype(np.float64) for x in (pcm, copy))
+    near = {lag: float(np.roll(b, lag) @ a) for lag in range(-20, 21)}
+    assert max(near, key=near.__getitem__) == 0
+    assert 0.8 < near[0] / np.sqrt((a @ a) * (b @ b)) < 0.999
+    lost = [np.abs(np.fft.rfft(x)[-4000:]).sum() for x in (a, b)]  # above 7.3 kHz
+    assert lost[1] < 0.8 * lost[0]
+
+
+def test_copies_may_be_added_later(shared: Path, tmp_path: Path) -> None:
+    few = {"stages": ("audio",), "jobs": 1, "shard_rows": 2}
+    prepare(shared / "people", tmp_path / "out", Options(**few))
+    prepare(shared / "people", tmp_path / "out", Options(**few, encode=("8k",)))
+    prepare(shared / "people", tmp_path / "out", Options(**few, encode=("mp3",)))
+    found = open_prepared(tmp_path / "out")
+    assert sorted(found.encodings) == ["8k", "mp3"]
+    prepared = open_prepared(shared / "one")
+    np.testing.assert_array_equal(found.waveform(3, "8k"), prepared.waveform(3, "8k"))
+
+
+def test_a_missing_encoder_is_told_at_once(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(codecs.CODECS, "mp3", codecs.Codec("nothing", "mp3", 16_000, 24_000))
+    with pytest.raises(UsageError, match="PyAV has no encoder nothing for --encode mp3: install"):
+        prepare(shared / "people", tmp_path / "out", Options(stages=("audio",), encode=("mp3",)))
+    assert not (tmp_path / "out").exists()
 
 
 def test_statistics_are_those_of_all_real_frames(ready: Prepared) -> None:
@@ -271,6 +316,7 @@ def start(
             str(Path(sys.executable).with_name("vox2face")),
             *("data", "prepare", str(manifest_place), "--out", str(out), "--jobs", str(jobs)),
             *("--stages", ",".join(stages), "--shard-rows", "2", "--max-failures", limit),
+            *(("--encode", "mp3,8k") if stages == ALL else ()),
         ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -583,7 +629,9 @@ def test_another_manifest_is_refused(shared: Path, tmp_path: Path) -> None:
 
 def test_stages_may_be_added_later(shared: Path, tmp_path: Path) -> None:
     for stages in (("voices",), ("textures",), ("audio", "pictures"), ("embeddings",)):
-        prepare(shared / "people", tmp_path / "out", Options(stages=stages, jobs=1, shard_rows=2))
+        few = Options(stages=stages, jobs=1, shard_rows=2)
+        prepare(shared / "people", tmp_path / "out", few)
+    prepare(shared / "people", tmp_path / "out", replace(few, encode=ONE.encode))
     assert contents(tmp_path / "out") == contents(shared / "one")
 
 
@@ -652,7 +700,7 @@ def test_a_manifest_of_another_version_is_one_sentence(
     pq.write_table(table.replace_schema_metadata(marks), tmp_path / manifest.FILE)
     done = inside("data", "prepare", tmp_path, "--out", tmp_path / "out")
     assert done.returncode == 1 and done.stderr.count("\n") == 1
-    assert "a manifest of version 0; expected is version 1" in done.stderr
+    assert "a manifest of version 0; expected is version 2" in done.stderr
     assert not (tmp_path / "out").exists()
 
 
@@ -670,6 +718,8 @@ def test_a_manifest_of_another_version_is_one_sentence(
         ({"statistics": "some"}, "There are no 'some' statistics"),
         ({"batch_size": 0}, "batch_size is 0"),
         ({"max_failures": "few"}, "--max-failures few"),
+        ({"stages": ("coded",)}, "There is no stage coded: use landmarks"),
+        ({"encode": ("mp3", "vhs")}, "There is no encoding vhs: use mp3, aac, opus, 8k"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_before_anything_is_made(

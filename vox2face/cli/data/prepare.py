@@ -38,6 +38,13 @@ from vox2face.cli.options import MODEL, Address, backend
     default=False,
     help="Find the face in each picture and cut it out, as photographs need it.",
 )
+@click.option(
+    "--encode",
+    default="",
+    show_default=False,
+    metavar="A,B,...",
+    help="Copies of the clips at low bit rates: mp3, aac, opus, 8k (telephone).",
+)
 @click.option("--voice-preset", default="ast-speech-to-face")
 @click.option(
     "--statistics",
@@ -69,17 +76,24 @@ from vox2face.cli.options import MODEL, Address, backend
 )
 @click.option("--retry", is_flag=True, help="Try files that failed again.")
 @click.option("--force", is_flag=True, help="Make anew what was made with other options.")
-def command(manifest: str, out: str, stages: str, faces: tuple[str, ...], **chosen: Any) -> None:
+def command(
+    manifest: str, out: str, stages: str, encode: str, faces: tuple[str, ...], **chosen: Any
+) -> None:
     """Embed, measure and warp the pictures of a corpus, and measure its voices.
 
     MANIFEST is what `vox2face data index` wrote, or the folder it is in. A run that was stopped
-    goes on when it is started again. Files that cannot be used are listed in DIR/failures.csv,
-    pictures with several faces, of which the largest counts, in DIR/several_faces.csv.
+    goes on when it is started again. With --encode the clips are kept decoded, and as they come
+    out of each codec, for recipes with data.encoded. Files that cannot be used are listed in
+    DIR/failures.csv, pictures with several faces, of which the largest counts, in
+    DIR/several_faces.csv.
     """
     from vox2face.train.prepare.options import Options
     from vox2face.train.prepare.run import prepare
 
-    names = tuple(name.strip() for name in stages.split(",") if name.strip())
-    options = Options(stages=names, faces=tuple(dict.fromkeys(faces)), **chosen)
+    names, codecs = (
+        tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+        for text in (stages, encode)
+    )
+    options = Options(stages=names, faces=tuple(dict.fromkeys(faces)), encode=codecs, **chosen)
     prepare(manifest, out, options, click.echo)
     click.echo(f"Prepared in {out}.")

@@ -16,7 +16,12 @@ from vox2face.cli.train import common
 @click.option(
     "--arch", metavar="A", help="ve_conv, ast, tiny-ve_conv (tiny), tiny-ast or tiny-ge2e."
 )
-@click.option("--recipe", "source", metavar="NAME|FILE", help="Instead of the recipe of --arch.")
+@click.option(
+    "--recipe",
+    "source",
+    metavar="NAME|FILE",
+    help="Instead of the recipe of --arch, as demo-voice.",
+)
 @click.option("--face", metavar="NAME", help="Which of the prepared face encoders to predict.")
 @click.option(
     "--decoder",

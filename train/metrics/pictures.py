@@ -1,0 +1,83 @@
+"""How a decoded picture differs from the true one, without any network.
+
+All take RGB pictures 0..1, float (n, 3, height, width), and give a value for each, (n,).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+# Constants of Wang et al. 2004 for values of 0..1
+FLAT, PLAIN = 0.01**2, 0.03**2
+SIDE = 112  # all measures but SSIM and L1 count pixels of pictures of this size
+FACE = (slice(32, 96), slice(28, 84))  # rows and columns there: the face of a normalised picture
+
+
+def mean_absolute_error(found: Tensor, true: Tensor) -> Tensor:
+    """Return the mean absolute difference of colours."""
+    return (found - true).abs().mean((1, 2, 3))
+
+
+def ssim(found: Tensor, true: Tensor) -> Tensor:
+    """Return the structural similarity: a Gaussian window of 11 pixels and a deviation of 1.5.
+
+    Pictures are compared at `SIDE` pixels. Source: Wang et al., Image Quality Assessment, 2004.
+    """
+    x, y = reduced(found), reduced(true)
+    line = torch.exp(-((torch.arange(11.0) - 5) ** 2) / (2 * 1.5**2)).to(x)
+    line = (line / line.sum()).expand(x.shape[1], 1, 11)
+
+    def blurred(values: Tensor) -> Tensor:
+        across = functional.conv2d(values, line[:, :, None], groups=x.shape[1])
+        return functional.conv2d(across, line[..., None], groups=x.shape[1])
+
+    return similarity(x, y, blurred).mean((1, 2, 3))
+
+
+def similarity(x: Tensor, y: Tensor, blurred: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return the map of structural similarities, with any window."""
+    mean_x, mean_y = blurred(x), blurred(y)
+    square_x, square_y = blurred(x * x) - mean_x**2, blurred(y * y) - mean_y**2
+    both = blurred(x * y) - mean_x * mean_y
+    light = (2 * mean_x * mean_y + FLAT) / (mean_x**2 + mean_y**2 + FLAT)
+    return light * (2 * both + PLAIN) / (square_x + square_y + PLAIN)
+
+
+def sharpness(pictures: Tensor) -> Tensor:
+    """Return the mean step from a pixel of the face to the next one, at `SIDE` pixels.
+
+    Divide by that of the true pictures: 1 is as sharp.
+    """
+    grey = reduced(pictures).mean(1)[:, FACE[0], FACE[1]]
+    return grey.diff(dim=1).abs().mean((1, 2)) + grey.diff(dim=2).abs().mean((1, 2))
+
+
+def lattice(pictures: Tensor) -> Tensor:
+    """Return how much stronger waves of two pixels are than their neighbours in frequency.
+
+    Transposed convolutions leave such waves. The picture's own pixels are looked at, by rows and
+    by columns: the power of the highest frequency over the mean of the four below it. Natural
+    pictures have about 1 or less.
+    """
+    grey = pictures.mean(1)
+    grey = grey - grey.mean((1, 2), keepdim=True)
+    power = torch.zeros(len(grey), 5).to(grey)
+    for values in (grey, grey.transpose(1, 2)):
+        found = torch.fft.rfft(values, dim=2).abs().square().mean(1)
+        power += found[:, -5:]
+    return power[:, -1] / power[:, :-1].mean(1)
+
+
+def reduced(pictures: Tensor) -> Tensor:
+    """Return pictures at `SIDE` pixels, by the mean of squares; those of another size as they are.
+
+    Raises `ValueError` for pictures that are no whole number of times as large.
+    """
+    times, rest = divmod(pictures.shape[-1], SIDE)
+    if rest or not times:
+        raise ValueError(f"pictures of {pictures.shape[-1]} pixels, not of {SIDE}, {2 * SIDE}, ...")
+    return functional.avg_pool2d(pictures, times) if times > 1 else pictures
