@@ -28,6 +28,18 @@ KS = (1, 10)
 GALLERY = 5000  # people: more would take longer to rank than to decode
 
 
+def unlearnt(recall: float, pictures: int, people: int) -> str:
+    """Return a sentence if decoded pictures are hardly found better than by chance, else ""."""
+    chance = min(1.0, KS[-1] / people)
+    if recall > min(2 * chance, (1 + chance) / 2) or chance == 1:
+        return ""
+    return (
+        f"Nothing to recognise: of {pictures:,} decoded pictures {KS[-1]} guesses among "
+        f"{people:,} people find {recall:.0%}, and chance is {chance:.0%}. Train longer, or on "
+        "more people."
+    )
+
+
 class Validation(Sampled):
     """Measures a task on pictures that are chosen once: at most `limit`, spread over all people.
 
@@ -81,13 +93,7 @@ class Validation(Sampled):
         values = {name: float(np.mean([row[1][name] for row in rows])) for name in rows[0][1]}
         embeddings, people = [row[2] for row in rows], [row[3] for row in rows]
         recalls = self.recalls(embeddings, people)
-        self.warning = ""
-        if recalls[f"recall{KS[-1]}"] <= 2 * KS[-1] / len(self.faces):
-            self.warning = (
-                f"Nothing to recognise: of {len(rows):,} decoded pictures {KS[-1]} guesses among "
-                f"{len(self.faces):,} people find {recalls[f'recall{KS[-1]}']:.0%}, and chance is "
-                f"{min(1.0, KS[-1] / len(self.faces)):.0%}. Train longer, or on more people."
-            )
+        self.warning = unlearnt(recalls[f"recall{KS[-1]}"], len(rows), len(self.faces))
         return values | recalls | {"pool": len(self.faces)}
 
     def measured(self, batch: dict[str, Tensor]) -> tuple[list[dict[str, float]], Tensor]:

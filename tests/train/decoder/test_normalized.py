@@ -22,6 +22,7 @@ from vox2face.train.decoder.network import build, mean_shape, start
 from vox2face.train.decoder.recipe import DecoderRecipe
 from vox2face.train.decoder.task import DecoderTask, Judge, face_weights
 from vox2face.train.decoder.train import train_decoder
+from vox2face.train.decoder.validation import unlearnt
 from vox2face.train.figures import curves
 from vox2face.train.trainer import checkpoint, recipe
 
@@ -139,6 +140,12 @@ def test_losses_are_zero_for_equal_pictures_and_weigh_the_face() -> None:
     ones = torch.ones(1, 3, 224, 224)
     assert weighted_mae(ones, 0 * ones, weights) == pytest.approx(1)
     assert Critic()(ones).shape == (1, 1, 28, 28)
+
+
+def test_what_is_found_no_better_than_by_chance_is_told() -> None:
+    assert "find 6%, and chance is 5%" in unlearnt(0.06, 60, 215)
+    assert "chance is 50%" in unlearnt(0.6, 60, 20)
+    assert not unlearnt(0.98, 60, 20) and not unlearnt(0.2, 60, 215) and not unlearnt(1.0, 4, 8)
 
 
 def test_recipes_of_normalised_faces_are_complete() -> None:
