@@ -104,8 +104,10 @@ class FaceDecoderDataset(Dataset[Item]):
 
 def without_target(manifest: Manifest, bad: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the rows of people all of whose normalised pictures are bad."""
-    names = np.array(manifest.column("identity"), object)
     normal = np.flatnonzero(normalized(manifest))
+    if not len(normal):
+        return normal
+    names = np.array(manifest.column("identity"), object)
     lost = set(names[normal]) - set(names[np.setdiff1d(normal, bad)])
     return np.flatnonzero([name in lost for name in names])
 

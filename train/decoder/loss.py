@@ -20,12 +20,12 @@ def landmarks_mse(predicted: Tensor, true: Tensor) -> Tensor:
     return (predicted - true).square().mean()
 
 
-def texture_mae(predicted: Tensor, true: Tensor) -> Tensor:
+def texture_mae(predicted: Tensor, true: Tensor, weights: Tensor | float = 1.0) -> Tensor:
     """Return the mean absolute error of pictures (n, 3, height, width), over everything.
 
-    Source: Cole et al. 2017.
+    Places may be weighted by (height, width) of mean 1. Source: Cole et al. 2017.
     """
-    return (predicted - true).abs().mean()
+    return ((predicted - true).abs() * weights).mean()
 
 
 def negative_cosine(predicted: Tensor, true: Tensor) -> Tensor:
@@ -34,11 +34,6 @@ def negative_cosine(predicted: Tensor, true: Tensor) -> Tensor:
     The gradient is that of Cole et al.'s negative cosine. Source: Cole et al. 2017.
     """
     return 1 - (unit(predicted) * unit(true)).sum(1).mean()
-
-
-def weighted_mae(predicted: Tensor, true: Tensor, weights: Tensor) -> Tensor:
-    """Return the mean absolute error of pictures, places weighted by (height, width) of mean 1."""
-    return ((predicted - true).abs() * weights).mean()
 
 
 def laplacian(predicted: Tensor, true: Tensor, levels: int = 4) -> Tensor:

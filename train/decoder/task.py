@@ -110,7 +110,7 @@ class DecoderTask(Task):
             points = self.tail.points(raw)
             parts["landmarks"] = s.landmarks_weight * losses.landmarks_mse(points, landmarks)
         if s.texture_weight:
-            error = losses.weighted_mae(predicted, texture, self.places)
+            error = losses.texture_mae(predicted, texture, self.places)
             parts["texture"] = s.texture_weight * error
         if s.laplacian_weight:
             parts["laplacian"] = s.laplacian_weight * losses.laplacian(predicted, texture)

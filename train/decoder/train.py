@@ -185,7 +185,9 @@ def run_phase(
 ) -> State:
     """Run one phase to its end and leave its best weights in the network."""
     settings, phase = run.settings, run.settings.phases[name]
-    begun = {key: value.cpu().clone() for key, value in network.state_dict().items()}
+    begun = {}
+    if phase.mix < 1:
+        begun = {key: value.cpu().clone() for key, value in network.state_dict().items()}
     task = DecoderTask(network, settings.loss, judge, phase.embedding, phase.critic_lr, shape)
     evaluate = None
     if measured is not None:
@@ -209,14 +211,13 @@ def run_phase(
     if evaluate is not None and evaluate.warning:
         run.say(evaluate.warning)
     runs.take_best(task, run.folder / name)
-    mix(network, begun, phase.mix)
+    if phase.mix < 1:
+        mix(network, begun, phase.mix)
     return state
 
 
 def mix(network: Decoder, begun: Mapping[str, Tensor], part: float) -> None:
     """Put the weights of a network on the line from others to its own, a part of the way."""
-    if part == 1:
-        return
     with torch.no_grad():
         for key, value in network.state_dict().items():
             value.copy_(torch.lerp(begun[key].to(value), value, part))

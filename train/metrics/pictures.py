@@ -13,7 +13,7 @@ from torch.nn import functional
 
 # Constants of Wang et al. 2004 for values of 0..1
 FLAT, PLAIN = 0.01**2, 0.03**2
-SIDE = 112  # all measures but SSIM and L1 count pixels of pictures of this size
+SIDE = 112  # SSIM and sharpness look at pictures of this size
 FACE = (slice(32, 96), slice(28, 84))  # rows and columns there: the face of a normalised picture
 
 
@@ -73,7 +73,7 @@ def lattice(pictures: Tensor) -> Tensor:
 
 
 def reduced(pictures: Tensor) -> Tensor:
-    """Return pictures at `SIDE` pixels, by the mean of squares; those of another size as they are.
+    """Return pictures at `SIDE` pixels, by the mean of squares.
 
     Raises `ValueError` for pictures that are no whole number of times as large.
     """

@@ -16,9 +16,10 @@ SIZE = 224  # of a stored picture and of a texture
 def stored(pixels: Pixels, square: NDArray[np.float64] | None) -> Pixels:
     """Return a picture as it is stored, RGB uint8 (224, 224, 3).
 
-    That is a `square` (4,) of it, or the whole, resized as Pillow's bilinear filter does it.
+    That is a `square` (4,) of it, or the whole (None or NaN), resized as Pillow's bilinear filter
+    does it.
     """
-    if square is not None:
+    if square is not None and np.isfinite(square).all():
         cut: Pixels = as_square(square).cut(pixels, SIZE)
         return cut
     if pixels.shape[:2] == (SIZE, SIZE):

@@ -111,8 +111,7 @@ def each_stored(work: Work, failures: Failures) -> Iterator[tuple[int, Pixels]]:
             continue
         picture = None
         with failing(work, i, failures):
-            square = squares[i] if squares is not None and work.crops(i) else None
-            picture = stored(picture_at(work.file(i)), square)
+            picture = stored(picture_at(work.file(i)), None if squares is None else squares[i])
         if picture is not None:
             yield i, picture
 

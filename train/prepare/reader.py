@@ -187,8 +187,8 @@ class Prepared:
 
         if "pictures" in self.facts["stages"]:
             return self.pictures[row]
-        square = self.squares[row] if self.facts["crop"] else np.full(4, np.nan)
-        return stored(picture_at(self.file(row)), square if np.isfinite(square).all() else None)
+        square = self.squares[row] if self.facts["crop"] else None
+        return stored(picture_at(self.file(row)), square)
 
     @functools.cached_property
     def pictures(self) -> Rows:

@@ -16,7 +16,7 @@ from vox2face.train.datasets.face import FaceDecoderDataset
 from vox2face.train.datasets.loader import collated
 from vox2face.train.decoder.blends import Blends, within
 from vox2face.train.decoder.critic import Critic
-from vox2face.train.decoder.loss import features_mae, laplacian, weighted_mae
+from vox2face.train.decoder.loss import features_mae, laplacian, texture_mae
 from vox2face.train.decoder.morphs import Targets
 from vox2face.train.decoder.network import build, mean_shape, start
 from vox2face.train.decoder.recipe import DecoderRecipe
@@ -138,7 +138,7 @@ def test_losses_are_zero_for_equal_pictures_and_weigh_the_face() -> None:
     assert weights.mean() == pytest.approx(1) and weights[20, 20] == weights.max()
     assert weights[20, 20] / weights[200, 200] == pytest.approx(4, rel=1e-3)
     ones = torch.ones(1, 3, 224, 224)
-    assert weighted_mae(ones, 0 * ones, weights) == pytest.approx(1)
+    assert texture_mae(ones, 0 * ones, weights) == pytest.approx(1)
     assert Critic()(ones).shape == (1, 1, 28, 28)
 
 
