@@ -16,9 +16,7 @@ import argparse
 import os
 import shutil
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -26,11 +24,11 @@ import numpy as np
 
 from vox2face.core.errors import UsageError
 from vox2face.core.files import atomic_file
-from vox2face.media import audio
+from vox2face.media import audio, ffmpeg
 from vox2face.runtime.gallery import TABLE, Person
+from vox2face.train.corpus.manifest import NORMALIZED
 from vox2face.train.prepare.reader import Prepared, open_prepared
 
-NORMALISED = "normalized_faces"  # the folder in the path of a normalised face
 SECONDS, BITS = 3.5, 48_000  # of a clip, and of a second of it
 MARK = "Synthetic voice, made by a computer program. It is of no real person."
 
@@ -53,35 +51,27 @@ def found(prepared: Prepared, corpus: Path) -> dict[str, Found]:
     """Return what a corpus has of each person of the split "test", by name."""
     people: dict[str, Found] = defaultdict(Found)
     table = prepared.manifest.table
-    wanted = [table[name].to_pylist() for name in ("identity", "kind", "split", "path")]
-    for row, (name, kind, split, path) in enumerate(zip(*wanted, strict=True)):
+    wanted = [table[name].to_pylist() for name in ("identity", "kind", "role", "split", "path")]
+    for row, (name, kind, role, split, path) in enumerate(zip(*wanted, strict=True)):
         if split != "test" or row in prepared.failed_rows:
             continue
         person, place = people[name], (row, corpus / path)
         if kind == "voice":
             person.clips.append(place)
         else:
-            (person.faces if NORMALISED in path else person.photographs).append(place)
+            (person.faces if role == NORMALIZED else person.photographs).append(place)
     return {name: person for name, person in sorted(people.items()) if person.complete}
 
 
 def write_mp3(source: Path, target: Path) -> None:
     """Write the beginning of a recording as MP3 that says that it is synthetic."""
-    pcm = np.round(audio.decode(source)[: int(SECONDS * audio.RATE)] * 32_767).astype(np.int16)
+    pcm = audio.to_pcm(audio.decode(source)[: int(SECONDS * audio.RATE)])
     with atomic_file(target) as partial, av.open(os.fspath(partial), "w", format="mp3") as file:
         file.metadata.update({"title": target.stem, "comment": MARK})
         stream = file.add_stream("libmp3lame", rate=audio.RATE, layout="mono", bit_rate=BITS)
-        for packet in packets(stream, pcm):
-            file.mux(packet)
-
-
-def packets(stream: av.AudioStream, pcm: np.ndarray) -> Iterator[av.Packet]:
-    """Yield the encoded packets of 16-bit samples."""
-    frame = av.AudioFrame.from_ndarray(pcm[None], format="s16", layout="mono")
-    frame.sample_rate, frame.pts, frame.time_base = audio.RATE, 0, Fraction(1, audio.RATE)
-    resampler = av.AudioResampler("s16p", "mono", audio.RATE, frame_size=stream.frame_size or 1152)
-    for piece in [*resampler.resample(frame), *resampler.resample(None), None]:
-        yield from stream.encode(piece)
+        for frame in ffmpeg.frames_of_array(pcm[None], audio.RATE):
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
 
 
 def main() -> None:
