@@ -25,11 +25,11 @@ from vox2face.train.voice.train import train_voice
 from vox2face.train.voice.recipe import VoiceRecipe
 
 THEIRS = (
-    *("loss.value_weight=0.0", "loss.distance=whole-batch", "loss.distance_weight=0.025"),
-    *("network.mean_bias=false", "optimizer.name=adam", "optimizer.weight_decay=0.0"),
-    *("optimizer.clip=0.0", "schedule.shape=constant", "schedule.warmup=0"),
-    *("loss.ranking=none", "optimizer.betas=[0.9,0.999]", "phases.train.lr=1e-3"),
-    "phases.train.body_lr=1e-3",
+    *("loss.mse_weight=0.0", "loss.distance=whole-batch", "loss.distance_weight=0.025"),
+    *("network.init_to_mean=false", "optimizer.name=adam", "optimizer.weight_decay=0.0"),
+    *("optimizer.max_grad_norm=0.0", "schedule.shape=constant", "schedule.warmup=0"),
+    *("loss.contrastive=none", "optimizer.betas=[0.9,0.999]", "phases.train.lr=1e-3"),
+    "phases.train.backbone_lr=1e-3",
 )
 SHOWN = ("val_cosine", "val_recall1", "val_recall10")
 

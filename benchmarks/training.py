@@ -152,12 +152,12 @@ def theirs(case: Case, folder: Path, steps: int) -> Iterator[float]:
     network, face, decoder = case.theirs(), case.face.eval(), case.decoder.eval()
     for judge in (face, decoder):
         judge.requires_grad_(True)
-    if phase.trains == "head":
+    if phase.trainable == "head":
         for name, parameter in network.named_parameters():
             parameter.requires_grad_(name.startswith("classifier.dense"))
     optimizer = torch.optim.Adam(network.parameters(), lr=phase.lr)
     data = Files(folder, case.clips, PRESETS[case.name])
-    loader = DataLoader(data, batch_size=case.settings.loop.batch, shuffle=True)
+    loader = DataLoader(data, batch_size=case.settings.loop.batch_size, shuffle=True)
     first = nn.Sequential(*decoder.pre_layers[:2])
     network.train()
     sums, done, start = [0.0] * 4, 0, time.perf_counter()
@@ -187,14 +187,14 @@ def ours(case: Case, folder: Path, steps: int) -> tuple[list[float], float]:
     """Return the seconds of each step of our loop, and of computing the frozen body once."""
     settings, phase = case.settings, case.settings.phases[case.phase]
     network = case.network()
-    voice_network.set_trained(network, phase.trains)
+    voice_network.set_trained(network, phase.trainable)
     face, decoder = case.face.requires_grad_(False), case.decoder.requires_grad_(False)
     losses = VoiceLosses(settings.loss, WIDTH, len(case.clips), face.fc8, decoder)
     task = VoiceTask(network, PRESETS[case.name], losses, phase)
     items: Clips = case.clips
     start = time.perf_counter()
     if voice_network.has_frozen_body(network):
-        batch = settings.loop.batch
+        batch = settings.loop.batch_size
         with torch.no_grad():
             waves = torch.from_numpy(case.clips.waves).split(batch)
             items = Computed(case.clips, torch.cat([task.body(part) for part in waves]))
@@ -217,19 +217,19 @@ def case_of(name: str, full: bool, batch: int | None) -> Case:
     file, phase, narrow = CASES[name]
     batch = batch or BATCHES[name]
     overrides = [
-        f"loop.batch={batch}", "loop.workers=0", "network.start=", "loop.log_every=1000",
-        "loop.save_every=100000", "loss.temperature=2.0",
+        f"loop.batch_size={batch}", "loop.num_workers=0", "network.init_from=",
+        "loop.log_every=1000", "loop.save_every=100000", "loss.temperature=2.0",
     ]  # fmt: skip
     settings = recipe.read(file, VoiceRecipe, overrides)
     options = {} if full else narrow
-    network = dataclasses.replace(settings.network, options=options)
+    network = settings.network.model_copy(update={"options": options})
     samples = 96_000 if name == "ve_conv" else 164_160
     small = {} if full else {"channels": (4, 4, 8, 8, 8)}
     decoder = (
         FaceDecoder() if full else FaceDecoder(trunk=(384, 192), landmarks=(16,), texture=(8, 8))
     )
     clips = Clips(max(16, 2 * batch), samples)
-    return Case(name, dataclasses.replace(settings, network=network), phase, clips,
+    return Case(name, settings.model_copy(update={"network": network}), phase, clips,
                 VGGFace(**small), decoder)  # fmt: skip
 
 
@@ -244,7 +244,7 @@ def compare(case: Case, steps: int, warm: int = 1) -> str:
     mine, their = statistics.median(found[warm:]), statistics.median(other[warm:])
     more = f"; its frozen body once: {once:.1f} s for {len(case.clips)} clips" if once > 0.1 else ""
     return (
-        f"{case.name:<9} batch {case.settings.loop.batch}: vox2face {1 / mine:7.3f} steps/s, "
+        f"{case.name:<9} batch {case.settings.loop.batch_size}: vox2face {1 / mine:7.3f} steps/s, "
         f"Speech-to-face {1 / their:7.3f}: {their / mine:5.2f} times as fast{more}"
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from types import SimpleNamespace
 from typing import Any
 
@@ -108,12 +107,13 @@ def settings(*more: str, name: str = "tiny-decoder") -> DecoderRecipe:
     found = recipe.read(
         name,
         DecoderRecipe,
-        ["loop.batch=4", "loop.workers=0", "loop.log_every=1", "loop.save_every=2", *more],
+        ["loop.batch_size=4", "loop.num_workers=0", "loop.log_every=1", "loop.save_every=2", *more],
     )
     own = str(registry.entry(found.network.entry).architecture)
     small = {k: v for k, v in SMALL[own].items() if k != "width"}
-    network = dataclasses.replace(found.network, options={**small, **found.network.options})
-    return dataclasses.replace(found, network=network)
+    options = {**small, **found.network.options}
+    network = found.network.model_copy(update={"options": options})
+    return found.model_copy(update={"network": network})
 
 
 def task_of(chosen: DecoderRecipe, corpus: Any, embedding: bool = True) -> DecoderTask:

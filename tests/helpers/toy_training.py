@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import random
@@ -12,7 +13,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,23 +31,20 @@ from vox2face.train.trainer.task import Task, freeze
 COUNT, BROKEN = 24, 5
 KILLS = 2  # after which a run is left in peace
 PLAN = Plan(
-    Loop(
-        seed=3, batch=8, accumulate=1, workers=0, precision="no", channels_last=False,
-        compile=False, log_every=2, save_every=2, evaluate_every=2, monitor="loss",
-        better="lower", patience=0, max_failures=0.2,
-    ),
-    Optimizer("adam", (0.5, 0.99), 1e-4, 0.0, 1.0),
-    Schedule("cosine", 1.0, 1, 3, 0.1),
+    Loop(seed=3, batch_size=8, log_every=2, save_every=2, evaluate_every=2, max_failures=0.2),
+    Optimizer(betas=(0.5, 0.99), eps=1e-4, max_grad_norm=1.0),
+    Schedule(shape="cosine", warmup=3, min_lr_ratio=0.1),
     lr=1e-2,
     epochs=4,
-)  # fmt: skip
+)
 
 
 def changed(plan: Plan = PLAN, **values: Any) -> Plan:
     """Return a plan with other values of the loop or of its own."""
     own = {k: v for k, v in values.items() if hasattr(plan, k)}
     inner = {k: v for k, v in values.items() if k not in own}
-    return replace(plan, loop=replace(plan.loop, **inner), **own)
+    loop = Loop(**{**plan.loop.model_dump(), **inner})
+    return dataclasses.replace(plan, loop=loop, **own)
 
 
 class Pictures:
@@ -159,8 +156,8 @@ def together(processes: int, run: Path, seconds: float | None, **options: Any) -
         port = str(free.getsockname()[1])
 
     def work() -> None:
-        trained(run, changed(workers=0), Noisy(dropout=0.0 if processes > 1 else 0.1), resume=True,
-                items=Pictures(seconds=0.002), **options)  # fmt: skip
+        task = Noisy(dropout=0.0 if processes > 1 else 0.1)
+        trained(run, task=task, resume=True, items=Pictures(seconds=0.002), **options)
 
     environment = {
         "OMP_NUM_THREADS": "1",

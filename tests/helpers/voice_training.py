@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from types import SimpleNamespace
 from typing import Any
 
@@ -86,7 +85,7 @@ def settings(name: str = "tiny-ve_conv", *more: str) -> VoiceRecipe:
     found = recipe.read(
         name,
         VoiceRecipe,
-        [f"data.seconds={SECONDS}", "loop.batch=8", "loop.workers=0", "data.crop=start",
+        [f"data.seconds={SECONDS}", "loop.batch_size=8", "loop.num_workers=0", "data.crop=start",
          "data.gain=0", "loop.log_every=1", "loop.save_every=2", *more],
     )  # fmt: skip
     small = {k: v for k, v in SMALL[found.network.entry.partition(".")[0]].items() if k != "width"}
@@ -94,5 +93,6 @@ def settings(name: str = "tiny-ve_conv", *more: str) -> VoiceRecipe:
         small = {"channels": (4, 4, 4, 4, 4, 4, 8, 8, 8), "hidden": 16}
     if "base" in small:
         small = {"hidden": 16}
-    network = dataclasses.replace(found.network, options={**small, **found.network.options})
-    return dataclasses.replace(found, network=network)
+    options = {**small, **found.network.options}
+    network = found.network.model_copy(update={"options": options})
+    return found.model_copy(update={"network": network})

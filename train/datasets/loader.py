@@ -51,7 +51,7 @@ class Shares:
         if self.size < pieces or self.size % pieces:
             raise UsageError(
                 f"A batch of {self.size} items does not divide into {self.processes} processes x "
-                f"{self.parts} parts: choose loop.batch as a multiple of {pieces}."
+                f"{self.parts} parts: choose loop.batch_size as a multiple of {pieces}."
             )
 
     @property

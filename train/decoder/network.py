@@ -32,15 +32,16 @@ def build(settings: Network, width: int, seed: int) -> Decoder:
     entry = registry.entry(settings.entry)
     if entry.kind != "face-decoder":
         raise UsageError(f"{entry.name} is no face decoder: network.entry has to be one.")
-    weights = tensors_of(settings.start)
+    weights = tensors_of(settings.init_from)
     torch.manual_seed(seed)
     try:
         shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
         sizes = registry.options(entry, shapes) if weights else {}
-        sizes |= locate(settings.start).entry.variant if weights else {}
+        sizes |= locate(settings.init_from).entry.variant if weights else {}
     except (LookupError, ValueError, TypeError) as error:
         raise UsageError(
-            f"network.start is {settings.start}, which holds no {entry.name}: name a decoder."
+            f"network.init_from is {settings.init_from}, which is not a {entry.name}: name a "
+            "decoder."
         ) from error
     options = {**sizes, **settings.options, "width": width}
     network: Decoder = constructed(entry, options)
@@ -50,8 +51,8 @@ def build(settings: Network, width: int, seed: int) -> Decoder:
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise UsageError(
-            f"network.start is {settings.start}, which does not fit {entry.name} for embeddings of "
-            f"{width} values ({reason})."
+            f"network.init_from is {settings.init_from}, which does not fit {entry.name} for "
+            f"embeddings of {width} values ({reason})."
         ) from error
     rehearse(network, entry.name, lambda: pictures(network(torch.zeros(1, width))))
     return network
@@ -70,13 +71,13 @@ def pictures(decoded: tuple[torch.Tensor, torch.Tensor]) -> None:
 def start(network: Decoder, source: FaceDecoderDataset, settings: Network) -> None:
     """Give a decoder the mean landmarks of the corpus, and let it start at its mean face."""
     if isinstance(network, UpsamplingDecoder):
-        if settings.mean_bias and not settings.start:
+        if settings.init_to_mean and not settings.init_from:
             start_at_mean(network, source)
         return
     mean = torch.from_numpy(source.prepared.mean_landmarks)
-    if network.mean_landmarks is not None and not settings.start:
+    if network.mean_landmarks is not None and not settings.init_from:
         network.mean_landmarks.copy_(mean)
-    if not settings.mean_bias:
+    if not settings.init_to_mean:
         return
     rows = source.targets[spread_over(len(source), SAMPLE)]
     colour = np.mean([source.prepared.textures[int(row)].mean((0, 1)) for row in rows], axis=0)

@@ -1,143 +1,113 @@
-"""What a recipe for a face decoder states beside the numbers that all recipes have."""
+"""What a recipe for a face decoder has beside the tables of all recipes."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar, Literal
 
-from vox2face.core.errors import UsageError
-from vox2face.train.trainer.settings import (
-    HIGHEST_RATE,
-    Loop,
-    Optimizer,
-    Plan,
-    Schedule,
-    require_phases,
-    require_sizes,
-    within,
-)
+from pydantic import Field, model_validator
+
+from vox2face.train.trainer import settings
+from vox2face.train.trainer.settings import Count, Fraction, Phase, Rate, Recipe, Table, Weight
 
 DEFAULT = "decoder-cole"
 
-# What an evaluation gives, and which values are better
-MONITORS = {
-    **dict.fromkeys(("loss", "landmark_pixels", "texture_mae"), "lower"),
-    **dict.fromkeys(("cosine", "recall1", "recall10", "ssim"), "higher"),
-}
+
+class Network(settings.Network):
+    """Which network is trained, and how it begins."""
+
+    init_to_mean: bool = False
+    """Whether the last layers start at the mean landmarks and colours of the corpus."""
 
 
-@dataclass(frozen=True)
-class Network:
-    """Which network: a zoo `entry`, built with `options` beside its width.
+class Data(Table):
+    """What is learnt from: the pictures of the corpus, and faces between two of them."""
 
-    `start` is a bundle or registry name of weights to start from; "" draws all. With `mean_bias`
-    the last layers start at the mean landmarks and the mean colour of the corpus, not at zero.
-    """
-
-    entry: str
-    start: str
-    mean_bias: bool
-    options: dict[str, Any]
-
-    def __post_init__(self) -> None:
-        require_sizes(self.options)
-
-
-@dataclass(frozen=True)
-class Data:
-    """What is learnt from: the pictures of the corpus, and faces between two of them.
-
-    `blend` says whether embeddings are blended from those of two photographs of the person, and
-    `noise` how much normal noise is added to them, in deviations within a person. `morph` is the
-    part of the items that are morphs of a picture with one of its `neighbours` nearest in landmarks
-    and texture (Cole et al. 2017); their embeddings are computed as they are needed. `val_pictures`
-    limits the pictures of an evaluation; 0 takes all.
-    """
-
-    morph: float
-    neighbours: int
-    val_pictures: int
+    morph: Fraction = 0.0
+    """The part of the items that are morphs of two neighbours (Cole et al. 2017)."""
+    neighbours: int = Field(default=200, ge=1, le=10**6)
+    """How many nearest pictures, in landmarks and texture, one is morphed with."""
+    val_pictures: Count = 2000
+    """The most pictures of an evaluation; 0 for all."""
     blend: bool = False
-    noise: float = 0.0
+    """Whether embeddings are blended from those of two photographs of a person."""
+    noise: float = Field(default=0.0, ge=0, le=10)
+    """Normal noise on embeddings, in standard deviations within a person."""
 
-    def __post_init__(self) -> None:
-        within("data", self, morph=(0, 1), neighbours=(1, 10**6), noise=(0, 10))
+    @model_validator(mode="after")
+    def _check(self) -> Data:
         if self.morph and (self.blend or self.noise):
-            raise UsageError("data.morph and data.blend exclude each other: set one of them to 0.")
+            raise ValueError("data.morph and data.blend exclude each other: set one of them to 0.")
+        return self
 
 
-@dataclass(frozen=True)
-class Loss:
-    """The weights of the loss parts, 0 for none; each is a mean over the batch.
+class Loss(Table):
+    """The weights of the loss parts, 0 for none; each is a mean over the batch."""
 
-    `landmarks`: mean square error in pixels. `texture`: mean absolute error of colours of 0 to 1,
-    in the mean shape; places near eyes, nose and mouth count up to 1 + `face_weight` times as much.
-    `laplacian` and `ssim`: of the same pictures. `embedding`: 1 - cosine of the embedding of the
-    decoded picture, through the warp and the frozen face encoder, and of the true one. `features`
-    names activations of that encoder, whose relative difference counts; of a batch it sees the
-    first `judged` pictures, 0 for all. `adversarial`: a discriminator of patches.
-    """
-
-    landmarks_weight: float
-    texture_weight: float
-    embedding_weight: float
-    face_weight: float = 0.0
-    laplacian_weight: float = 0.0
-    ssim_weight: float = 0.0
-    features_weight: float = 0.0
+    landmarks_weight: Weight = 0.0
+    """Mean square error of the landmarks, in pixels."""
+    texture_weight: Weight = 0.0
+    """Mean absolute error of colours of 0 to 1, in the mean shape."""
+    face_weight: Weight = 0.0
+    """How much more of it places near eyes, nose and mouth count: up to 1 + this."""
+    laplacian_weight: Weight = 0.0
+    """Mean absolute error of the Laplacian pyramids."""
+    ssim_weight: Weight = 0.0
+    """1 - SSIM."""
+    embedding_weight: Weight = 0.0
+    """1 - cosine of the embeddings, through the warp and the frozen face encoder."""
+    features_weight: Weight = 0.0
+    """Relative difference of activations of the face encoder."""
     features: tuple[str, ...] = ()
-    adversarial_weight: float = 0.0
-    judged: int = 0
+    """The names of these activations."""
+    judged: Count = 0
+    """How many pictures of a batch the face encoder sees; 0 for all."""
+    adversarial_weight: Weight = 0.0
+    """A discriminator of patches."""
 
 
-@dataclass(frozen=True)
-class Phase:
-    """One run of the loop: how long and how fast; `embedding` says whether with the face encoder.
+class DecoderPhase(Phase):
+    """One run of the loop: with which losses, how long and how fast."""
 
-    A first phase without it is several times faster and finds shapes and colours. `critic_lr` is
-    the rate of the discriminator, 0 for a phase without one. At the end the weights lie on the line
-    from those that the phase began with to its best ones, `mix` of the way: what a discriminator
-    adds in speckles goes faster than what it adds in sharpness (Wang et al., ESRGAN, 2018).
+    embedding: bool = False
+    """Whether the losses through the face encoder count; without, it is several times faster."""
+    critic_lr: Rate = 0.0
+    """The learning rate of the discriminator; 0 for none."""
+    mix: Fraction = 1.0
+    """How far the weights go from those of the phase's beginning to its best ones.
+
+    What a discriminator adds in speckles goes faster than what it adds in sharpness (Wang et al.,
+    ESRGAN, 2018).
     """
 
-    embedding: bool
-    epochs: int
-    steps: int
-    lr: float
-    critic_lr: float = 0.0
-    mix: float = 1.0
 
+class DecoderRecipe(Recipe[DecoderPhase]):
+    """A recipe for a face decoder."""
 
-@dataclass(frozen=True)
-class DecoderRecipe:
-    """A whole recipe; its phases follow each other, each from the best weights of the last."""
-
-    about: str
     network: Network
-    data: Data
+    data: Data = Data()
     loss: Loss
-    optimizer: Optimizer
-    schedule: Schedule
-    loop: Loop
-    phases: dict[str, Phase]
 
     kind: ClassVar[str] = "face-decoder"
+    monitors: ClassVar[Mapping[str, Literal["min", "max"]]] = {
+        "loss": "min",
+        "landmark_pixels": "min",
+        "texture_mae": "min",
+        "cosine": "max",
+        "recall1": "max",
+        "recall10": "max",
+        "ssim": "max",
+    }
 
-    def __post_init__(self) -> None:
-        require_phases(self.phases)
-        self.loop.require_monitor(MONITORS)
+    @model_validator(mode="after")
+    def _check_loss(self) -> DecoderRecipe:
         s = self.loss
-        shapes = s.landmarks_weight + s.texture_weight + s.laplacian_weight + s.ssim_weight
+        shapes = s.landmarks_weight or s.texture_weight or s.laplacian_weight or s.ssim_weight
         for name, phase in self.phases.items():
-            rates = {"lr": (0, HIGHEST_RATE), "critic_lr": (0, HIGHEST_RATE)}
-            within(f"phases.{name}", phase, **rates, mix=(0, 1))
-            if not shapes and not (phase.embedding and self.loss.embedding_weight):
-                raise UsageError(f"phases.{name} has no loss to learn from: give one a weight.")
-
-    def plan(self, phase: Phase) -> Plan:
-        """Return what the loop needs to run a phase."""
-        return Plan(self.loop, self.optimizer, self.schedule, phase.lr, phase.epochs, phase.steps)
+            if not shapes and not (phase.embedding and s.embedding_weight):
+                raise ValueError(f"phases.{name} has no loss to learn from: give one a weight.")
+        return self
 
 
 def recipe_of(source: str | None, resumed: Path | None) -> str | Path:

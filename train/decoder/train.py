@@ -192,7 +192,7 @@ def run_phase(
     evaluate = None
     if measured is not None:
         source, shown, spoken = measured
-        number, workers = settings.data.val_pictures, settings.loop.workers
+        number, workers = settings.data.val_pictures, settings.loop.num_workers
         most = settings.loop.max_failures
         shown = dataclasses.replace(shown, folder=shown.folder / name)
         evaluate = Validation(task, run.items(source), source, number, workers, shown, spoken, most)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import nn
@@ -13,7 +13,7 @@ from torch import nn
 from vox2face.core.errors import UsageError, Vox2FaceError
 from vox2face.train.outputs import FAILURES, write_failures
 from vox2face.train.trainer import checkpoint
-from vox2face.train.trainer.settings import Best
+from vox2face.train.trainer.settings import EarlyStopping
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class State:
     """Where a run stands beside its tensors: how many items there are, steps done, ...."""
 
-    best: Best
+    best: EarlyStopping
     items: int
     step: int = 0
     finished: bool = False
@@ -43,7 +43,11 @@ class Keeper:
     unmeasured: Callable[[], Mapping[int, str]] = dict  # items that the evaluation could not read
 
     def restored(
-        self, sign: int, total: int, resume: bool, say: Callable[[str], None] = print
+        self,
+        mode: Literal["min", "max"],
+        total: int,
+        resume: bool,
+        say: Callable[[str], None] = print,
     ) -> State:
         """Return where a run of `total` steps stands, after putting its tensors in place.
 
@@ -59,7 +63,7 @@ class Keeper:
         if not path.exists():
             if resume:
                 say(f"The phase {self.run.name} has no checkpoint yet: it starts at step 0.")
-            return State(Best(sign), self.facts["items"])
+            return State(EarlyStopping(mode), self.facts["items"])
         tensors, facts = checkpoint.read(path)
         require_fitting(path, facts, self.facts["items"], total)
         checkpoint.load_model(self.modules, tensors, path)
@@ -67,7 +71,7 @@ class Keeper:
         if self.machine.scaler is not None and facts["scaler"]:
             self.machine.scaler.load_state_dict(facts["scaler"])
         failed = {int(index): reason for index, reason in facts["failed"].items()}
-        best = Best(sign, facts["best"], facts["since"])
+        best = EarlyStopping(mode, facts["best"], facts["since"])
         return State(best, facts["items"], facts["step"], failed=failed)
 
     def save(self, name: str, state: State) -> None:
@@ -84,7 +88,7 @@ class Keeper:
             facts = {
                 **self.facts,
                 "step": state.step,
-                "best": state.best.value,
+                "best": state.best.best,
                 "since": state.best.since,
                 "failed": state.failed,
                 "scaler": None if scaler is None else scaler.state_dict(),

@@ -29,7 +29,7 @@ from vox2face.train.outputs import require_few
 from vox2face.train.trainer import checkpoint, distributed
 from vox2face.train.trainer.history import History
 from vox2face.train.trainer.keeper import Keeper, State
-from vox2face.train.trainer.settings import Loop, Plan, factor
+from vox2face.train.trainer.settings import Loop, Plan, lr_multiplier
 from vox2face.train.trainer.task import Task
 
 if TYPE_CHECKING:
@@ -63,23 +63,23 @@ def train(
     untouched.
     """
     loop, machine = plan.loop, accelerator(plan.loop)
-    place = (machine.num_processes, machine.process_index, loop.accumulate)
-    shares = Shares(len(items), loop.batch, loop.seed, *place)
+    place = (machine.num_processes, machine.process_index, loop.grad_accum_steps)
+    shares = Shares(len(items), loop.batch_size, loop.seed, *place)
     total = plan.total(shares.per_epoch)
     model, optimizer = prepared(machine, task, plan)
     known, unread = {**(facts or {}), "items": len(items)}, failures_of(evaluate)
     keeper = Keeper(run, machine, task.trained(), optimizer, known, unread)
-    state = keeper.restored(1 if loop.better == "lower" else -1, total, resume, say)
+    state = keeper.restored(plan.mode, total, resume, say)
     data = Drawn(items, loop.seed, task.augment())
-    parts = batches(data, shares, state.step, total, loop.workers)
+    parts = batches(data, shares, state.step, total, loop.num_workers)
     history = History(run, state.step, total, machine.is_main_process, say)
     sums, deadline = Sums(machine), deadline_in(minutes)
     state.finished = state.step >= total or state.best.exhausted(loop.patience)
     with history, interruption() as interrupted:
         while not state.finished:
             seed_all(loop.seed, state.step, machine.process_index)
-            rate = set_rate(optimizer, factor(plan.schedule, state.step, total))
-            for losses in update(machine, model, islice(parts, loop.accumulate), plan, state):
+            rate = set_rate(optimizer, lr_multiplier(plan.schedule, state.step, total))
+            for losses in update(machine, model, islice(parts, loop.grad_accum_steps), plan, state):
                 sums.add(losses)
             optimizer.step()
             optimizer.zero_grad()
@@ -128,13 +128,13 @@ def update(
     model.train()
     for number, batch in enumerate(parts, start=1):
         note_failures(state, batch.pop(FAILED), plan.loop.max_failures)
-        last = number == plan.loop.accumulate
+        last = number == plan.loop.grad_accum_steps
         with nullcontext() if last else machine.no_sync(model):
             losses: dict[str, Tensor] = model(moved(batch, machine.device))
-            machine.backward(torch.stack(list(losses.values())).sum() / plan.loop.accumulate)
+            machine.backward(torch.stack(list(losses.values())).sum() / plan.loop.grad_accum_steps)
         yield {name: value.detach() for name, value in losses.items()}
-    if plan.optimizer.clip:
-        machine.clip_grad_norm_(model.parameters(), plan.optimizer.clip)
+    if plan.optimizer.max_grad_norm:
+        machine.clip_grad_norm_(model.parameters(), plan.optimizer.max_grad_norm)
 
 
 def accelerator(loop: Loop) -> Accelerator:

@@ -71,7 +71,7 @@ def goes_on(
 
     SIGTERM, which waited for the last checkpoint, is then left to whoever answered it before.
     """
-    facts[phase] = {"steps": state.step, settings.loop.monitor: state.best.value}
+    facts[phase] = {"steps": state.step, settings.loop.monitor: state.best.best}
     if state.finished:
         return True
     if not state.signal and time.monotonic() >= deadline:

@@ -26,8 +26,8 @@ Names = dict[str, str]
 # What may be another when a run goes on; anything else would make its checkpoints mean another run.
 FREE = (
     "about",
-    "loop.accumulate",
-    "loop.workers",
+    "loop.grad_accum_steps",
+    "loop.num_workers",
     "loop.channels_last",
     "loop.compile",
     "loop.log_every",
@@ -36,12 +36,12 @@ FREE = (
     "loop.max_failures",
     "optimizer.eps",
     "optimizer.weight_decay",
-    "optimizer.clip",
+    "optimizer.max_grad_norm",
     "schedule.*",
     "phases.*.epochs",
     "phases.*.steps",
     "phases.*.lr",
-    "phases.*.body_lr",
+    "phases.*.backbone_lr",
 )
 
 
@@ -68,7 +68,9 @@ class Asked:
         Raises `UsageError` where a batch does not divide.
         """
         loop = plan.loop
-        return Shares(self.items, loop.batch, loop.seed, self.processes, 0, loop.accumulate)
+        return Shares(
+            self.items, loop.batch_size, loop.seed, self.processes, 0, loop.grad_accum_steps
+        )
 
 
 def require_free(folder: Path) -> None:
@@ -212,7 +214,7 @@ def require_same_ending(folder: Path, run: Asked) -> None:
     if found not in (None, run.output_activation):
         raise UsageError(
             f"The run in {folder} trains a network with the output activation {found}, and that of "
-            f"network.start is {run.output_activation} now: put back what it began with."
+            f"network.init_from is {run.output_activation} now: put back what it began with."
         )
     if found is None and run.output_activation == "sigmoid":
         raise UsageError(

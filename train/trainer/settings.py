@@ -1,98 +1,182 @@
-"""The settings of a run that both kinds of training share: optimizer, loop, schedule, bounds."""
+"""The tables that all recipes have: fields with units, bounds, defaults and a line of help.
+
+A recipe is a TOML file that states what it changes. `vox2face.train.voice.recipe` and
+`vox2face.train.decoder.recipe` add what only their networks have.
+"""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
+
+from annotated_types import Len
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from vox2face.core.errors import UsageError
 
-PRECISIONS = ("no", "bf16", "fp16")
-OPTIMIZERS = ("adam", "adamw", "sgd")
-LEAST_EPS = 1e-12  # added to what gradients are divided by, which may be 0
-OFTEN = 10**9  # steps or epochs
-
 # The folders in that of a run beside those of its phases
 FOLDERS = BUNDLE, FEATURES, GRIDS = "bundle", "features", "grids"
+LARGEST = 10**6  # size of a layer
+WARMUP_SHARE = 10  # a warm-up is at most a tenth of its phase
+
+Weight = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Rate = Annotated[float, Field(ge=0, le=1000)]
+Count = Annotated[int, Field(ge=0, le=10**9)]
+Interval = Annotated[int, Field(ge=1, le=10**9)]
 
 
-@dataclass(frozen=True)
-class Optimizer:
-    """Which optimizer: `name` "adam", "adamw" or "sgd" (whose momentum is `betas[0]`).
+class Table(BaseModel):
+    """A table of a recipe: no other keys, no values of another type."""
 
-    `clip` is the largest norm of all gradients together; 0 leaves them as they are.
-    """
-
-    name: str
-    betas: tuple[float, ...]
-    eps: float
-    weight_decay: float
-    clip: float
-
-    def __post_init__(self) -> None:
-        one_of("optimizer", self, name=OPTIMIZERS)
-        if len(self.betas) != 2 or max(self.betas) >= 1:
-            raise UsageError(f"optimizer.betas are {list(self.betas)}: give two numbers below 1.")
-        within("optimizer", self, eps=(LEAST_EPS, 1), weight_decay=(0, 100))
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+    )
 
 
-@dataclass(frozen=True)
-class Loop:
-    """How the loop runs.
+class Optimizer(Table):
+    """How gradients change the weights."""
 
-    `batch` is the number of items of one step, over all processes; `accumulate` cuts each
-    process's share into that many parts, to save memory. `evaluate_every` counts epochs,
-    `log_every` and `save_every` steps. The run stops when `patience` evaluations (0: never) bring
-    no better value of `monitor`, a name that the evaluation gives; `better` is "lower" or
-    "higher". `max_failures` is the largest part of the items that may be unreadable. `precision`
-    is "no" (float32), "bf16" or "fp16".
-    """
-
-    seed: int
-    batch: int
-    accumulate: int
-    workers: int
-    precision: str
-    channels_last: bool
-    compile: bool
-    log_every: int
-    save_every: int
-    evaluate_every: int
-    monitor: str
-    better: str
-    patience: int
-    max_failures: float
-
-    def __post_init__(self) -> None:
-        every = dict.fromkeys(("log_every", "save_every", "evaluate_every"), (1, OFTEN))
-        within("loop", self, seed=(0, 2**63 - 1), batch=(1, 2**20), accumulate=(1, 2**20), **every)
-        within("loop", self, workers=(0, 256), max_failures=(0, 1))
-        one_of("loop", self, better=("lower", "higher"), precision=PRECISIONS)
-
-    def require_monitor(self, known: Mapping[str, str]) -> None:
-        """Raise `UsageError` unless `monitor` is known and `better` says which way it is better."""
-        one_of("loop", self, monitor=tuple(known))
-        if self.better != known[self.monitor]:
-            raise UsageError(
-                f"loop.better is {self.better!r} and of {self.monitor} the {known[self.monitor]} "
-                f"values are better: set loop.better to {known[self.monitor]}."
-            )
+    name: Literal["adam", "adamw", "sgd"] = "adam"
+    """Which optimizer of torch.optim; the momentum of "sgd" is the first of `betas`."""
+    betas: Annotated[tuple[Annotated[float, Field(ge=0, lt=1)], ...], Len(2, 2)] = (0.9, 0.999)
+    """How much of the running means of gradients and of their squares a step keeps."""
+    eps: float = Field(default=1e-8, ge=1e-12, le=1)
+    """Added to what gradients are divided by."""
+    weight_decay: float = Field(default=0.0, ge=0, le=100)
+    """Decay of the weights."""
+    max_grad_norm: Weight = 0.0
+    """The largest norm of all gradients together; 0 leaves them as they are."""
 
 
-def require_phases(phases: Iterable[str]) -> None:
-    """Raise `UsageError` unless the names of phases can be those of folders in the run's."""
-    names = list(phases)
-    if not names:
-        raise UsageError("The recipe has no phase: write a table such as [phases.train].")
-    for name in names:
-        if not re.fullmatch(r"[A-Za-z0-9_-]+", name) or name in FOLDERS:
-            raise UsageError(
-                f"phases.{name} is no name for a phase: use letters, digits, - and _, and none of "
-                f"{', '.join(FOLDERS)}."
-            )
+class Schedule(Table):
+    """How the learning rate changes: a warm-up, then a shape."""
+
+    shape: Literal["constant", "decay", "cosine"] = "constant"
+    """ "decay" multiplies by `gamma` every `step_size` steps; "cosine" falls to the last step."""
+    gamma: Fraction = 0.95
+    """What "decay" multiplies the rate by."""
+    step_size: Interval = 10_000
+    """Steps from one such multiplication to the next."""
+    warmup: Count = 0
+    """Steps in which the rate rises from almost nothing; cut to a tenth of the phase."""
+    min_lr_ratio: Fraction = 0.0
+    """What is left of the rate at the end of "cosine"."""
+
+
+class Loop(Table):
+    """How the training loop runs."""
+
+    seed: int = Field(default=0, ge=0, le=2**63 - 1)
+    """All randomness follows from it and from the number of the step."""
+    batch_size: int = Field(default=32, ge=1, le=2**20)
+    """Items of one step, over all processes."""
+    grad_accum_steps: int = Field(default=1, ge=1, le=2**20)
+    """Parts into which each process cuts its share of a batch, to save memory."""
+    num_workers: int = Field(default=0, ge=0, le=256)
+    """Processes that load data; 0 loads in the training process."""
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    """Mixed precision; "no" is float32."""
+    channels_last: bool = False
+    """Whether convolutions keep their channels last in memory."""
+    compile: bool = False
+    """Whether networks go through torch.compile."""
+    log_every: Interval = 50
+    """Steps between two rows of history.csv."""
+    save_every: Interval = 1000
+    """Steps between two checkpoints."""
+    evaluate_every: Interval = 1
+    """Epochs between two evaluations."""
+    monitor: str = "loss"
+    """The value of an evaluation by which the best weights are chosen."""
+    patience: int = Field(default=0, ge=0)
+    """The run stops after so many evaluations without a better value; 0 for never."""
+    max_failures: Fraction = 0.05
+    """The largest part of the items that may be unreadable."""
+
+
+class Phase(Table):
+    """One run of the loop: how long and how fast."""
+
+    epochs: Count = 0
+    """Its length in epochs, unless `steps` is given."""
+    steps: Count = 0
+    """Its length in steps; 0 counts epochs."""
+    lr: Rate
+    """The learning rate, of the head where a network has one."""
+
+
+def sizes(options: dict[str, Any], key: str = "network.options") -> dict[str, Any]:
+    """Return the options of a network. Raises `ValueError` for what cannot be a layer's size."""
+    if "width" in options:
+        raise ValueError(f"{key}.width follows from the face encoder: leave it out.")
+    for name, value in options.items():
+        if isinstance(value, dict):
+            sizes(value, f"{key}.{name}")
+        for size in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(size, int | float) and not 1 <= size <= LARGEST and size is not False:
+                raise ValueError(f"{key}.{name} is {value}: sizes are from 1 to {LARGEST}.")
+    return options
+
+
+class Network(Table):
+    """Which network is trained."""
+
+    entry: str
+    """Its name in the zoo."""
+    init_from: str = ""
+    """A bundle or registry name of weights to start from; "" draws all."""
+    options: Annotated[dict[str, Any], AfterValidator(sizes)] = {}
+    """What it is built with, beside the width, which the face encoder gives."""
+
+
+P = TypeVar("P", bound=Phase)
+
+
+class Recipe(Table, Generic[P]):
+    """A whole recipe; its phases follow each other, each from the best weights of the last."""
+
+    about: str = ""
+    """What the recipe is for."""
+    network: Network
+    data: Table
+    loss: Table
+    optimizer: Optimizer = Optimizer()
+    schedule: Schedule = Schedule()
+    loop: Loop = Loop()
+    phases: dict[str, P]
+
+    kind: ClassVar[str]  # of the networks that it trains
+    monitors: ClassVar[Mapping[str, Literal["min", "max"]]]  # what an evaluation gives
+
+    @model_validator(mode="after")
+    def _check_names(self) -> Recipe[P]:
+        if self.loop.monitor not in self.monitors:
+            known = ", ".join(self.monitors)
+            raise ValueError(f"loop.monitor is {self.loop.monitor!r}: use one of {known}.")
+        if not self.phases:
+            raise ValueError("The recipe has no phase: write a table such as [phases.train].")
+        for name in self.phases:
+            if not re.fullmatch(r"[A-Za-z0-9_-]+", name) or name in FOLDERS:
+                raise ValueError(
+                    f"phases.{name} is not a valid name for a phase: use letters, digits, - and _, "
+                    f"and none of {', '.join(FOLDERS)}."
+                )
+        return self
+
+    def plan(self, phase: P) -> Plan:
+        """Return what the loop needs to run a phase."""
+        mode = self.monitors[self.loop.monitor]
+        return Plan(
+            self.loop, self.optimizer, self.schedule, phase.lr, phase.epochs, phase.steps, mode
+        )
 
 
 @dataclass(frozen=True)
@@ -100,15 +184,17 @@ class Plan:
     """All numbers of one run of the loop.
 
     It ends after `epochs`, or after `steps` if that is not 0; `lr` is the learning rate of the
-    groups that state none.
+    groups that state none. `mode` says whether the smallest or the largest value of the loop's
+    `monitor` is the best.
     """
 
     loop: Loop
     optimizer: Optimizer
     schedule: Schedule
     lr: float
-    epochs: int
+    epochs: int = 0
     steps: int = 0
+    mode: Literal["min", "max"] = "min"
 
     def __post_init__(self) -> None:
         if self.epochs < 1 and self.steps < 1:
@@ -119,92 +205,35 @@ class Plan:
         return self.steps or self.epochs * per_epoch
 
 
-HIGHEST_RATE = 1000.0  # of learning
-LARGEST = 10**6  # size of a layer
-
-
-def within(table: str, settings: Any, **limits: tuple[float, float]) -> None:
-    """Raise `UsageError` unless these numbers of a table lie between the limits, these included."""
-    for name, (least, most) in limits.items():
-        value = getattr(settings, name)
-        if not least <= value <= most:
-            raise UsageError(f"{table}.{name} is {value}: it must be from {least} to {most}.")
-
-
-def one_of(table: str, settings: Any, **known: Sequence[str]) -> None:
-    """Raise `UsageError` unless these words of a table are known ones."""
-    for name, words in known.items():
-        value = getattr(settings, name)
-        if value not in words:
-            raise UsageError(f"{table}.{name} is {value!r}: use one of {', '.join(words)}.")
-
-
-def require_sizes(options: Mapping[str, Any], key: str = "network.options") -> None:
-    """Raise `UsageError` for options of a network that cannot be sizes of layers."""
-    if "width" in options:
-        raise UsageError(f"{key}.width follows from the face encoder: leave it out.")
-    for name, value in options.items():
-        if isinstance(value, Mapping):
-            require_sizes(value, f"{key}.{name}")
-        for size in value if isinstance(value, list | tuple) else [value]:
-            if isinstance(size, int | float) and not 1 <= size <= LARGEST and size is not False:
-                raise UsageError(f"{key}.{name} is {value}: sizes are from 1 to {LARGEST}.")
-
-
-LONGEST_WARMUP = 10  # of a phase: its tenth part
-SHAPES = ("constant", "decay", "cosine")
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How the learning rate changes: `shape` "constant", "decay" or "cosine", after a warm-up.
-
-    "decay" multiplies by `decay` every `every` steps; "cosine" falls to `floor` times the rate at
-    the last step. `warmup` is how many steps the rate rises from almost nothing, in a line; it is
-    cut to a tenth of the phase, so that a short one learns too.
-    """
-
-    shape: str
-    decay: float
-    every: int
-    warmup: int
-    floor: float
-
-    def __post_init__(self) -> None:
-        one_of("schedule", self, shape=SHAPES)
-        within("schedule", self, decay=(0, 1), every=(1, 10**9), warmup=(0, 10**9), floor=(0, 1))
-
-
-def factor(schedule: Schedule, step: int, total: int) -> float:
+def lr_multiplier(schedule: Schedule, step: int, total: int) -> float:
     """Return what the learning rate is multiplied by at a step (0 is the first) of `total`."""
-    warmup = min(schedule.warmup, total // LONGEST_WARMUP)
+    warmup = min(schedule.warmup, total // WARMUP_SHARE)
     rising = min(1.0, (step + 1) / (warmup + 1))
     if schedule.shape == "decay":
-        return rising * schedule.decay ** (step // schedule.every)
+        return rising * schedule.gamma ** (step // schedule.step_size)
     if schedule.shape == "cosine":
         progress = max(0, step - warmup) / max(1, total - 1 - warmup)
         wave = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
-        return rising * (schedule.floor + (1 - schedule.floor) * wave)
+        return rising * (schedule.min_lr_ratio + (1 - schedule.min_lr_ratio) * wave)
     return rising
 
 
 @dataclass
-class Best:
-    """The best value of the watched metric so far, and how many evaluations ago it was.
+class EarlyStopping:
+    """The best value of the monitored metric so far, and how many evaluations ago it was.
 
-    `sign` is 1 where less is better, -1 where more is. A value that is no number is never best.
+    A value that is not finite is never best.
     """
 
-    sign: int
-    value: float | None = None
+    mode: Literal["min", "max"]
+    best: float | None = None
     since: int = 0
 
     def improved(self, value: float) -> bool:
         """Take in one evaluation; return whether it is better than all before."""
-        better = math.isfinite(value) and (
-            self.value is None or self.sign * value < self.sign * self.value
-        )
-        self.value, self.since = (value, 0) if better else (self.value, self.since + 1)
+        sign = 1 if self.mode == "min" else -1
+        better = math.isfinite(value) and (self.best is None or sign * value < sign * self.best)
+        self.best, self.since = (value, 0) if better else (self.best, self.since + 1)
         return better
 
     def exhausted(self, patience: int) -> bool:

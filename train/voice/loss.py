@@ -143,14 +143,14 @@ class VoiceLosses(nn.Module):
         middle: Tensor | None = None,
     ) -> None:
         super().__init__()
-        self.register_buffer("middle", middle if settings.ranking_centred else None, False)
+        self.register_buffer("middle", middle if settings.contrastive_centered else None, False)
         self.settings = settings
         self.classifier = classifier if settings.distill_weight else None
         self.first = None
         if decoder is not None and settings.decoder_weight:
             self.first = nn.Sequential(*decoder.pre_layers[: settings.decoder_layers])
         self.classes = None
-        if settings.ranking == "am-softmax":
+        if settings.contrastive == "am-softmax":
             self.classes = AMSoftmax(width, identities, settings.margin, settings.scale)
 
     def frozen(self) -> list[nn.Module]:
@@ -159,14 +159,14 @@ class VoiceLosses(nn.Module):
 
     def forward(self, predicted: Tensor, target: Tensor, identity: Tensor) -> dict[str, Tensor]:
         """Return the parts for embeddings (n, width) and their identities (n,)."""
-        return self.regression(predicted, target) | self.ranking(predicted, target, identity)
+        return self.regression(predicted, target) | self.contrastive(predicted, target, identity)
 
     def regression(self, predicted: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Return the parts that compare each embedding with its own target."""
         s, parts = self.settings, {}
-        if s.value_weight:
+        if s.mse_weight:
             value = (predicted - target).square().sum(1).mean()
-            parts["value"] = s.value_weight * value
+            parts["value"] = s.mse_weight * value
         if s.distance_weight:
             measure = DISTANCES[s.distance]
             parts["distance"] = s.distance_weight * measure(predicted, target)
@@ -179,12 +179,12 @@ class VoiceLosses(nn.Module):
             parts["decoder"] = s.decoder_weight * decoder_layer_l1(a, b, s.decoder_reduction)
         return parts
 
-    def ranking(self, predicted: Tensor, target: Tensor, identity: Tensor) -> dict[str, Tensor]:
+    def contrastive(self, predicted: Tensor, target: Tensor, identity: Tensor) -> dict[str, Tensor]:
         """Return the part that tells people apart, if there is one."""
         s = self.settings
-        if not s.ranking_weight or s.ranking == "none":
+        if not s.contrastive_weight or s.contrastive == "none":
             return {}
         if self.classes is not None:
-            return {"am_softmax": s.ranking_weight * self.classes(predicted, identity)}
-        loss = info_nce(predicted, target, s.ranking_temperature, identity, self.middle)
-        return {"infonce": s.ranking_weight * loss}
+            return {"am_softmax": s.contrastive_weight * self.classes(predicted, identity)}
+        loss = info_nce(predicted, target, s.contrastive_temperature, identity, self.middle)
+        return {"infonce": s.contrastive_weight * loss}

@@ -115,13 +115,13 @@ def untrained(network: nn.Module) -> list[nn.Module]:
     ]
 
 
-def parameter_groups(network: nn.Module, lr: float, body_lr: float) -> list[dict[str, Any]]:
+def parameter_groups(network: nn.Module, lr: float, backbone_lr: float) -> list[dict[str, Any]]:
     """Return the optimizer's groups: the head, and everything else that is trained."""
     head = {id(p) for module in anatomy(network).head(network) for p in module.parameters()}
     trained = [p for p in network.parameters() if p.requires_grad]
     return [
         {"params": [p for p in trained if id(p) in head], "lr": lr},
-        {"params": [p for p in trained if id(p) not in head], "lr": body_lr},
+        {"params": [p for p in trained if id(p) not in head], "lr": backbone_lr},
     ]
 
 
@@ -153,16 +153,16 @@ def body_hash(network: nn.Module) -> str:
 def build(settings: Network, width: int, seed: int) -> Tapped:
     """Return the network of a recipe for embeddings of `width` values.
 
-    What `settings.start` has no weights for, such as a head, is drawn; the head of an AST then
+    What `settings.init_from` has no weights for, such as a head, is drawn; the head of an AST then
     starts at a standard deviation of 0.02 and no bias. Raises `UsageError` for an entry that is no
     voice encoder of free size, for options it does not have, and for weights that do not fit.
     """
     entry = registry.entry(settings.entry)
     if entry.kind != "voice-encoder" or not entry.any_size:
         raise UsageError(f"{entry.name} cannot be trained here: network.entry is a voice encoder.")
-    start = tensors_of(settings.start)
+    start = tensors_of(settings.init_from)
     torch.manual_seed(seed)
-    kept = {**sizes(entry, start, settings.start), **ending(settings.start, width)}
+    kept = {**sizes(entry, start, settings.init_from), **ending(settings.init_from, width)}
     options = {**kept, **settings.options, "width": width}
     network: Tapped = constructed(entry, options)
     if type(network) not in ANATOMY:
@@ -173,7 +173,7 @@ def build(settings: Network, width: int, seed: int) -> Tapped:
         nn.init.trunc_normal_(network.head.weight, std=0.02)
         nn.init.zeros_(network.head.bias)
     if start:
-        start_from(network, start, settings.start)
+        start_from(network, start, settings.init_from)
     return network
 
 
@@ -252,6 +252,6 @@ def start_from(network: nn.Module, start: Mapping[str, Tensor], name: str) -> No
 def misfit(name: str, wanted: str) -> UsageError:
     """Return the error for weights of another network."""
     return UsageError(
-        f"The weights of {name} do not fit {wanted}: set network.start to weights of that "
+        f"The weights of {name} do not fit {wanted}: set network.init_from to weights of that "
         "architecture, or to nothing."
     )

@@ -17,7 +17,7 @@ from vox2face.train.voice.loss import VoiceLosses
 from vox2face.zoo.frontends.voice import voice_frontend
 
 if TYPE_CHECKING:
-    from vox2face.train.voice.recipe import Channel, Phase
+    from vox2face.train.voice.recipe import Channel, VoicePhase
     from vox2face.zoo.networks.base import Tapped
 
 
@@ -33,7 +33,7 @@ class VoiceTask(Task):
         network: Tapped,
         preset: str,
         losses: VoiceLosses,
-        phase: Phase,
+        phase: VoicePhase,
         gain: float = 0.0,
         noise: float = 0.0,
         channel: Channel | None = None,
@@ -41,7 +41,7 @@ class VoiceTask(Task):
         super().__init__()
         self.network, self.losses = network, losses
         self.frontend = voice_frontend(preset, getattr(network, "frames", None))
-        self.rates, self.gain, self.noise = (phase.lr, phase.body_lr), gain, noise
+        self.rates, self.gain, self.noise = (phase.lr, phase.backbone_lr), gain, noise
         self.channel = channel
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:

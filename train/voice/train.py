@@ -105,10 +105,10 @@ def train_voice(
     width = len(items.embedding(0, 0))
     network = voice_network.build(settings.network, width, settings.loop.seed)
     for name, phase in settings.phases.items():
-        voice_network.require_trains(network, phase.trains, f"phases.{name}.trains")
+        voice_network.require_trains(network, phase.trainable, f"phases.{name}.trainable")
     require_copies_are_used(network, settings)
     mean = mean_embedding(items)
-    if settings.network.mean_bias:
+    if settings.network.init_to_mean:
         voice_network.start_at(network, mean)
     wave = torch.zeros(1, items.samples)
     frontend = voice_frontend(preset, getattr(network, "frames", None))
@@ -121,7 +121,7 @@ def train_voice(
     if not losses(mean[None], mean[None], torch.zeros(1, dtype=torch.long)):
         raise UsageError(
             "No loss is left to learn from: give another one of the recipe's a weight, such as "
-            "--set loss.value_weight=1."
+            "--set loss.mse_weight=1."
         )
     facts = {
         "recipe": recipe.facts(settings),
@@ -154,7 +154,7 @@ def train_voice(
 
 def require_copies_are_used(network: nn.Module, settings: VoiceRecipe) -> None:
     """Raise `UsageError` if a recipe asks for copies of what no phase computes once."""
-    frozen = (voice_network.freezes_body(network, p.trains) for p in settings.phases.values())
+    frozen = (voice_network.freezes_body(network, p.trainable) for p in settings.phases.values())
     if settings.data.copies and not any(frozen):
         raise UsageError(
             f"data.copies is {settings.data.copies} and no phase leaves the network below the head "
@@ -180,22 +180,22 @@ def run_phase(
 ) -> State:
     """Run one phase to its end and leave its best weights in the network."""
     settings, phase, data = run.settings, run.settings.phases[name], run.settings.data
-    voice_network.set_trained(network, phase.trains)
+    voice_network.set_trained(network, phase.trainable)
     task = VoiceTask(network, run.voices.preset, losses, phase, data.gain, data.noise, data.channel)
     clips: VoiceEncoderDataset | Cached | None = run.clips
     drawn = None if run.clips is None else grid_of(run, name, run.clips)
     training: VoiceEncoderDataset | Cached = items
     if voice_network.has_frozen_body(network) and (data.fixed or data.copies):
         training = with_features(run, name, task, items, "train")
-        if settings.network.mean_bias and name == next(iter(settings.phases)):
+        if settings.network.init_to_mean and name == next(iter(settings.phases)):
             voice_network.standardize(network, training.features.flatten(0, 1))
         if run.clips is not None:
             clips = with_features(run, name, task, run.clips, "val")
     measured = None
     if clips is not None:
         workers, batch, most = (
-            settings.loop.workers,
-            settings.loop.batch,
+            settings.loop.num_workers,
+            settings.loop.batch_size,
             settings.loop.max_failures,
         )
         measured = Validation(task, clips, data.val_clips, workers, drawn, batch, most)
@@ -261,7 +261,7 @@ def with_features(
             body,
             run.folder / FEATURES / f"{phase}-{name}",
             {**stamp, **more},
-            run.settings.loop.workers,
+            run.settings.loop.num_workers,
             lambda done, total: bars.advance(f"features, {name}", done, total, " clips"),
         )
 

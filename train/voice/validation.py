@@ -72,11 +72,11 @@ class Validation(Sampled):
     def about(self) -> str:
         """What is measured, and among how many faces."""
         s = self.task.losses.settings
-        ranks = s.ranking != "none" and s.ranking_weight
+        ranks = s.contrastive != "none" and s.contrastive_weight
         return (
             f"Evaluation: {len(self.chosen):,} clips of the split 'val'; val_rank and val_recall "
             f"are among the mean faces of its {len(self.faces):,} people"
-            f"{f'; val_loss is without {s.ranking}' if ranks else ''}."
+            f"{f'; val_loss is without {s.contrastive}' if ranks else ''}."
         )
 
     def __call__(self, machine: Accelerator, step: int) -> Mapping[str, float]:

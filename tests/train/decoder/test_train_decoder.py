@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -136,7 +135,7 @@ def test_decoding_is_learnt() -> None:
 def test_a_decoder_starts_at_the_mean_landmarks_and_colour() -> None:
     corpus = Corpus()
     for name, order in (("tiny-decoder", range(68)), ("decoder-speech-to-face-repo", ORDER_72)):
-        chosen = settings("network.mean_bias=true", name=name)
+        chosen = settings("network.init_to_mean=true", name=name)
         network = build(chosen.network, WIDTH, 0)
         start(network, FaceDecoderDataset(corpus.manifest, corpus, "train"), chosen.network)
         bias = network.landmark_layers[-1][0].bias.detach().reshape(-1, 2)
@@ -159,7 +158,7 @@ def test_a_decoder_without_a_warp_learns_the_picture_itself(tmp_path: Path) -> N
     assert not decoder.warps and decoder.entry.name == "face_decoder.speech-to-face"
     assert corpus.pictures >= 8
     with pytest.raises(UsageError, match="does not warp, so faces cannot be morphed"):
-        morphing = dataclasses.replace(chosen, data=dataclasses.replace(chosen.data, morph=0.5))
+        morphing = chosen.model_copy(update={"data": chosen.data.model_copy(update={"morph": 0.5})})
         trained(tmp_path / "other", morphing, corpus)
 
 
@@ -256,7 +255,7 @@ def test_without_a_validation_split_the_last_weights_become_the_bundle(tmp_path:
 
 def test_what_cannot_be_trained_is_refused_in_one_sentence(tmp_path: Path) -> None:
     def network(entry: str = "face_decoder.tiny", begin: str = "", **options: Any) -> Network:
-        return Network(entry, begin, True, options)
+        return Network(entry=entry, init_from=begin, init_to_mean=True, options=options)
 
     with pytest.raises(UsageError, match="is no face decoder"):
         build(network("ve_conv.tiny"), WIDTH, 0)
@@ -270,9 +269,9 @@ def test_what_cannot_be_trained_is_refused_in_one_sentence(tmp_path: Path) -> No
     with pytest.raises(UsageError, match=r"decodes 3 landmarks and a texture \(3, 224, 224\), not"):
         build(network(points=3), WIDTH, 0)
     voice = package.save("ve_conv.tiny", random_module("ve_conv.tiny"), tmp_path / "voice")
-    with pytest.raises(UsageError, match=r"holds no face_decoder\.tiny: name a decoder"):
+    with pytest.raises(UsageError, match=r"is not a face_decoder\.tiny: name a decoder"):
         build(network(begin=str(voice)), WIDTH, 0)
-    with pytest.raises(UsageError, match=r"data\.morph is 2\.0: it must be from 0 to 1"):
+    with pytest.raises(UsageError, match=r"data\.morph is 2: it must be at most 1"):
         settings("data.morph=2")
 
 
@@ -292,10 +291,10 @@ def test_a_decoder_ends_as_the_weights_it_starts_from(tmp_path: Path) -> None:
     name = "face_decoder.speech-to-face"
     module = random_module(name, output_activation="linear", width=WIDTH)
     begin = package.save(name, module, tmp_path / "linear")
-    assert build(Network(name, str(begin), False, {}), WIDTH, 0).output_activation == "linear"
-    assert build(Network(name, "", False, {}), WIDTH, 0).output_activation == "sigmoid"
+    assert build(Network(entry=name, init_from=str(begin)), WIDTH, 0).output_activation == "linear"
+    assert build(Network(entry=name), WIDTH, 0).output_activation == "sigmoid"
     with pytest.raises(UsageError, match="output_activation is 'tanh', not one of linear, relu"):
-        build(Network(name, "", False, {"output_activation": "tanh"}), WIDTH, 0)
+        build(Network(entry=name, options={"output_activation": "tanh"}), WIDTH, 0)
 
 
 def test_a_run_that_began_without_a_sigmoid_is_not_gone_on_with(tmp_path: Path) -> None:

@@ -87,13 +87,13 @@ def test_the_networks_of_a_run_are_remembered_and_others_refused(run: Path) -> N
 
 
 REFUSED = {
-    "loop.batch=16": r"loop\.batch = 32 and 16 is asked for",
+    "loop.batch_size=16": r"loop\.batch_size = 32 and 16 is asked for",
     "loop.seed=1": r"loop\.seed = 0 and 1",
     "optimizer.name=sgd": r'optimizer\.name = "adamw" and "sgd"',
     "network.options.hidden=64": r"network\.options\.hidden = 128 and 64",
     "network.options.relu=true": r"network\.options\.relu = nothing and true",
-    "phases.train.trains=head": r'phases\.train\.trains = "all" and "head"',
-    "loss.ranking_weight=1": r"loss\.ranking_weight = 0\.05 and 1\.0",
+    "phases.train.trainable=head": r'phases\.train\.trainable = "all" and "head"',
+    "loss.contrastive_weight=1": r"loss\.contrastive_weight = 0\.05 and 1\.0",
     "loop.precision=bf16": r'loop\.precision = "no" and "bf16"',
     "loop.evaluate_every=9": r"loop\.evaluate_every = \d+ and 9",
     "loop.monitor=loss": r'loop\.monitor = "rank" and "loss"',
@@ -110,7 +110,7 @@ def test_what_makes_another_run_cannot_be_changed_when_it_goes_on(run: Path, ove
 
 def test_how_long_fast_and_often_can_be_changed_when_a_run_goes_on(run: Path) -> None:
     free = ("phases.train.epochs=9", "phases.train.lr=1e-6", "loop.save_every=1",
-            "optimizer.clip=0.1", "schedule.floor=0.1", "about=again")  # fmt: skip
+            "optimizer.max_grad_norm=0.1", "schedule.min_lr_ratio=0.1", "about=again")  # fmt: skip
     begin(run, 64, *free)
     assert recipe.read(run / "recipe.toml", VoiceRecipe) == settings(*free)
 
@@ -122,7 +122,7 @@ def test_data_steps_and_damage_are_checked_before_anything_is_written(run: Path)
     with pytest.raises(UsageError, match="has done 7 steps and 6 are asked for"):
         begin(run, 64, "phases.train.steps=6")
     with pytest.raises(UsageError, match="does not divide into 1 processes x 5 parts"):
-        begin(run, 64, "loop.accumulate=5")
+        begin(run, 64, "loop.grad_accum_steps=5")
     with pytest.raises(UsageError, match="does not divide into 3 processes"):
         begin(run, 64, processes=3)
     assert content(run) == before
@@ -136,7 +136,7 @@ def test_data_steps_and_damage_are_checked_before_anything_is_written(run: Path)
 
 def test_a_batch_that_cannot_be_divided_leaves_no_run_behind(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="as a multiple of 64"):
-        begin(tmp_path / "run", 64, "loop.accumulate=64", resume=False)
+        begin(tmp_path / "run", 64, "loop.grad_accum_steps=64", resume=False)
     assert not (tmp_path / "run").exists()
 
 

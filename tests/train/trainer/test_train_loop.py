@@ -32,7 +32,7 @@ from vox2face.core.errors import CorpusError, UsageError, Vox2FaceError, WeightF
 from vox2face.train.datasets.loader import Shares
 from vox2face.train.figures import curves
 from vox2face.train.trainer import checkpoint, history, loop
-from vox2face.train.trainer.settings import Best, Schedule, factor
+from vox2face.train.trainer.settings import EarlyStopping, Schedule, lr_multiplier
 
 DRIVER = HELPERS / "toy_training.py"
 
@@ -124,14 +124,14 @@ def test_accumulated_parts_give_the_gradient_of_the_whole_batch(tmp_path: Path) 
             return self
 
     whole = trained(tmp_path / "a", task=Mean())
-    parts = trained(tmp_path / "b", changed(accumulate=4), task=Mean())
+    parts = trained(tmp_path / "b", changed(grad_accum_steps=4), task=Mean())
     for a, b in zip(whole.parameters(), parts.parameters(), strict=True):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
 
 
 def test_workers_change_nothing(tmp_path: Path) -> None:
     trained(tmp_path / "a", changed(epochs=1), task=Noisy())
-    trained(tmp_path / "b", changed(epochs=1, workers=1), task=Noisy())
+    trained(tmp_path / "b", changed(epochs=1, num_workers=1), task=Noisy())
     assert same(tmp_path / "a", tmp_path / "b")
 
 
@@ -176,7 +176,7 @@ def test_too_many_unreadable_items_end_the_run_in_one_sentence(tmp_path: Path) -
 
     for workers in (0, 1):
         with pytest.raises(CorpusError, match=r"^20 items drawn one after the other.*broken\.$"):
-            trained(tmp_path / f"b{workers}", changed(workers=workers), items=Broken())
+            trained(tmp_path / f"b{workers}", changed(num_workers=workers), items=Broken())
 
 
 def test_a_loss_that_is_no_number_ends_the_run_before_it_is_saved(tmp_path: Path) -> None:
@@ -236,7 +236,7 @@ def test_a_folder_with_a_run_is_only_gone_on_with_on_request(tmp_path: Path) -> 
 
 
 def test_more_epochs_make_a_finished_run_go_on(tmp_path: Path) -> None:
-    plan = {"schedule": Schedule("constant", 1.0, 1, 0, 0.0)}
+    plan = {"schedule": Schedule()}
     trained(tmp_path / "a", changed(epochs=2, **plan))
     trained(tmp_path / "a", changed(epochs=4, **plan), resume=True)
     trained(tmp_path / "b", changed(epochs=4, **plan))
@@ -278,7 +278,7 @@ def test_early_stopping_is_exact(tmp_path: Path) -> None:
 
 
 def test_best_counts_and_forgets() -> None:
-    best = Best(-1)
+    best = EarlyStopping("max")
     assert [best.improved(v) for v in (1.0, 1.0, 2.0, 0.0)] == [True, False, True, False]
     assert best.since == 1 and not best.exhausted(0) and not best.exhausted(2)
     assert not best.improved(float("nan")) and best.exhausted(2)
@@ -293,20 +293,22 @@ def test_best_counts_and_forgets() -> None:
     ],
 )
 def test_the_learning_rate_is_a_function_of_the_step(shape: str, values: dict[int, float]) -> None:
-    schedule = Schedule(shape, 0.5, 10, 3, 0.1)
+    schedule = Schedule(shape=shape, gamma=0.5, step_size=10, warmup=3, min_lr_ratio=0.1)
     for step, value in values.items():
-        assert factor(schedule, step, 100) == pytest.approx(value)
+        assert lr_multiplier(schedule, step, 100) == pytest.approx(value)
 
 
 def test_a_warm_up_takes_at_most_a_tenth_of_a_run() -> None:
-    schedule = Schedule("constant", 0.5, 10, 100, 0.1)
-    assert [factor(schedule, step, 20) for step in range(4)] == pytest.approx([1 / 3, 2 / 3, 1, 1])
-    assert factor(schedule, 9, 5) == 1
+    schedule = Schedule(warmup=100)
+    assert [lr_multiplier(schedule, step, 20) for step in range(4)] == pytest.approx(
+        [1 / 3, 2 / 3, 1, 1]
+    )
+    assert lr_multiplier(schedule, 9, 5) == 1
 
 
 def test_unknown_schedules_list_the_known_ones() -> None:
-    with pytest.raises(UsageError, match="constant, decay, cosine"):
-        Schedule("linear", 1.0, 1, 0, 0.0)
+    with pytest.raises(ValueError, match="'constant', 'decay' or 'cosine'"):
+        Schedule(shape="linear")
 
 
 def test_processes_and_parts_share_the_batch_of_one_process() -> None:

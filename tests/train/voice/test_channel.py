@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -131,7 +130,7 @@ def test_a_run_that_stopped_goes_on_to_the_same_weights(tmp_path: Path) -> None:
 
 def head(bundle: Make, *more: str) -> VoiceRecipe:
     start = bundle("ge2e.resemblyzer", onnx=False)
-    return settings("tiny-ge2e", f"network.start={start}", "phases.head.epochs=2", *more)
+    return settings("tiny-ge2e", f"network.init_from={start}", "phases.head.epochs=2", *more)
 
 
 def test_the_head_learns_from_several_hearings_of_each_clip(
@@ -172,7 +171,7 @@ def test_only_what_is_trained_on_is_heard_as_encoded_copies(tmp_path: Path, bund
 
 def test_hearings_of_other_settings_are_not_taken(tmp_path: Path, bundle: Make) -> None:
     first = head(bundle, *FULL, "data.copies=1")
-    other = dataclasses.replace(first, data=dataclasses.replace(first.data, band=2000.0))
+    other = first.model_copy(update={"data": first.data.model_copy(update={"band": 2000.0})})
     runs = {name: tmp_path / name for name in ("first", "other")}
     trained(runs["first"], first)
     trained(runs["other"], other)
@@ -217,25 +216,14 @@ def test_copies_without_effect_are_refused(tmp_path: Path, bundle: Make) -> None
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("data.room=9", r"data\.room is 9\.0: it must be from 0 to 3"),
+        ("data.room=9", r"data\.room is 9: it must be at most 3"),
         ("data.band=300", r"data\.band is 300\.0: the lowest upper limit is from 1000 to 8000 Hz"),
-        ("data.band=9000", r"data\.band is 9000\.0: it must be from 0 to 8000"),
-        ("data.equalizer=50", r"data\.equalizer is 50\.0"),
-        ("data.encoded=2", r"data\.encoded is 2\.0: it must be from 0 to 1"),
-        ("data.copies=5000", r"data\.copies is 5000: it must be from 0 to 1000"),
+        ("data.band=9000", r"data\.band is 9000: it must be at most 8000"),
+        ("data.equalizer=50", r"data\.equalizer is 50: it must be at most 20"),
+        ("data.encoded=2", r"data\.encoded is 2: it must be at most 1"),
+        ("data.copies=5000", r"data\.copies is 5000: it must be at most 1000"),
     ],
 )
 def test_what_no_recording_is_like_is_refused(override: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         recipe.read("tiny-ge2e", VoiceRecipe, [override])
-
-
-def test_a_recipe_of_an_older_version_reads_as_without_all_of_it(tmp_path: Path) -> None:
-    later = ("room", "band", "equalizer", "coloured_noise", "encoded", "copies")
-    text = recipe.text_of("tiny-ge2e")
-    lines = [line for line in text.splitlines() if not line.startswith(later)]
-    assert len(lines) == len(text.splitlines()) - len(later)
-    (tmp_path / "old.toml").write_text("\n".join(lines))
-    assert recipe.read(tmp_path / "old.toml", VoiceRecipe) == recipe.read("tiny-ge2e", VoiceRecipe)
-    changed = recipe.read(tmp_path / "old.toml", VoiceRecipe, ["data.room=0.5"])
-    assert changed.data.channel == Channel(room=0.5)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -78,7 +77,7 @@ def test_a_finished_run_is_a_bundle_that_load_takes(tmp_path: Path) -> None:
 def test_voices_that_tell_the_face_are_learnt(tmp_path: Path) -> None:
     chosen = settings(
         "tiny-ve_conv", "phases.train.epochs=12", "phases.train.lr=1e-2", "loop.patience=0",
-        "phases.train.body_lr=1e-2", "schedule.shape=constant", "schedule.warmup=0",
+        "phases.train.backbone_lr=1e-2", "schedule.shape=constant", "schedule.warmup=0",
         "loop.evaluate_every=12",
     )  # fmt: skip
     trained(tmp_path / "run", chosen)
@@ -91,8 +90,8 @@ def test_a_frozen_encoder_is_run_once_and_gives_what_it_gives_every_time(
     tmp_path: Path, bundle: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start = bundle("ge2e.resemblyzer", onnx=False)
-    chosen = settings("tiny-ge2e", f"network.start={start}", "phases.head.epochs=3",
-                      "network.mean_bias=false")  # fmt: skip
+    chosen = settings("tiny-ge2e", f"network.init_from={start}", "phases.head.epochs=3",
+                      "network.init_to_mean=false")  # fmt: skip
     trained(tmp_path / "once", chosen)
     shards = sorted((tmp_path / "once" / "features").rglob("*.safetensors"))
     assert [p.parent.name for p in shards] == ["head-train", "head-val"]
@@ -109,7 +108,7 @@ def test_features_are_computed_again_only_where_they_are_missing(
 ) -> None:
     monkeypatch.setattr(voice_data, "SHARD", 8)
     start = bundle("ge2e.resemblyzer", onnx=False)
-    chosen = settings("tiny-ge2e", f"network.start={start}", "phases.head.epochs=1")
+    chosen = settings("tiny-ge2e", f"network.init_from={start}", "phases.head.epochs=1")
     trained(tmp_path / "run", chosen)
     shards = sorted((tmp_path / "run" / "features" / "head-train").iterdir())
     assert len(shards) == 3
@@ -129,8 +128,8 @@ def test_features_are_computed_again_only_where_they_are_missing(
 
 
 def two_phases(*more: str) -> VoiceRecipe:
-    return settings("ast-speech-to-face-repo", "network.start=", "phases.head.epochs=1",
-                    "phases.tune.epochs=1", "phases.tune.trains=top-1", "loop.batch=12",
+    return settings("ast-speech-to-face-repo", "network.init_from=", "phases.head.epochs=1",
+                    "phases.tune.epochs=1", "phases.tune.trainable=top-1", "loop.batch_size=12",
                     "loop.save_every=1",
                     *more)  # fmt: skip
 
@@ -189,7 +188,7 @@ def test_head_and_body_have_learning_rates_of_their_own() -> None:
 
 def test_the_head_of_an_ast_starts_small_and_without_bias(bundle: Make) -> None:
     base = bundle("ast.audioset", onnx=False, width=9)
-    chosen = Network("ast.speech-to-face", str(base), "", False, {})
+    chosen = Network(entry="ast.speech-to-face", init_from=str(base), options={})
     network = voice_network.build(chosen, 500, 0)
     assert network.head.bias.abs().max() == 0
     assert network.head.weight.detach().std() == pytest.approx(0.02, rel=0.05)
@@ -202,22 +201,27 @@ def test_weights_of_another_architecture_are_refused(bundle: Make) -> None:
     base = bundle("ve_conv.tiny", onnx=False)
     for entry in ("ast.tiny", "mlp_head.resemblyzer"):
         with pytest.raises(UsageError, match="do not fit"):
-            voice_network.build(Network(entry, str(base), "", False, {}), WIDTH, 0)
+            voice_network.build(Network(entry=entry, init_from=str(base), options={}), WIDTH, 0)
     with pytest.raises(UsageError, match="has no head for faces"):
-        voice_network.build(Network("ge2e.resemblyzer", "", "", False, {}), WIDTH, 0)
+        voice_network.build(Network(entry="ge2e.resemblyzer", options={}), WIDTH, 0)
     with pytest.raises(UsageError, match="cannot be trained here"):
-        voice_network.build(Network("vggface.serengil", "", "", False, {}), WIDTH, 0)
+        voice_network.build(Network(entry="vggface.serengil", options={}), WIDTH, 0)
     with pytest.raises(UsageError, match="options do not fit"):
-        voice_network.build(Network("ast.tiny", "", "", False, {"hiden": 3}), WIDTH, 0)
+        voice_network.build(Network(entry="ast.tiny", options={"hiden": 3}), WIDTH, 0)
     with pytest.raises(UsageError, match="frames are 16, 24, 32 and so on, and not 286"):
         odd = {"patches": "deltas", "frames": 286}
-        voice_network.build(Network("ast.tiny", "", "", False, odd), WIDTH, 0)
+        voice_network.build(Network(entry="ast.tiny", options=odd), WIDTH, 0)
     with pytest.raises(UsageError, match="use all, head, or top-N with N up to 10"):
         tiny = registry.build(registry.entry("ve_conv.tiny"))
         voice_network.set_trained(tiny, "top-11")
 
 
 LOSS = recipe.read("tiny-ge2e", VoiceRecipe).loss
+
+
+def changed(table: Any, **values: Any) -> Any:
+    """Return a table of a recipe with other values."""
+    return table.model_copy(update=values)
 
 
 def parts(loss: Loss, **more: Any) -> dict[str, float]:
@@ -231,25 +235,25 @@ def parts(loss: Loss, **more: Any) -> dict[str, float]:
 
 
 def test_a_loss_has_the_parts_that_its_recipe_weighs() -> None:
-    off = dataclasses.replace(LOSS, value_weight=0.0, distance_weight=0.0, ranking="none")
+    off = changed(LOSS, mse_weight=0.0, distance_weight=0.0, contrastive="none")
     assert parts(off) == {}
-    on = dataclasses.replace(off, distance_weight=1.0, ranking="am-softmax", ranking_weight=0.5)
+    on = changed(off, distance_weight=1.0, contrastive="am-softmax", contrastive_weight=0.5)
     assert parts(on).keys() == {"distance", "am_softmax"}
-    doubled = dataclasses.replace(on, distance_weight=2.0)
+    doubled = changed(on, distance_weight=2.0)
     assert parts(doubled)["distance"] == pytest.approx(2 * parts(on)["distance"])
-    judged = dataclasses.replace(off, distill_weight=1.0, decoder_weight=1.0)
+    judged = changed(off, distill_weight=1.0, decoder_weight=1.0)
     assert parts(judged) == {}
     decoder = random_module("face_decoder.tiny", width=WIDTH)
     found = parts(judged, classifier=torch.nn.Linear(WIDTH, 5), decoder=decoder)
     assert found.keys() == {"distill", "decoder"}
-    two = dataclasses.replace(judged, decoder_layers=2)
+    two = changed(judged, decoder_layers=2)
     assert parts(two, decoder=decoder)["decoder"] != found["decoder"]
 
 
 def test_people_are_ranked_around_the_mean_embedding_if_the_recipe_says_so() -> None:
-    ranked = dataclasses.replace(LOSS, ranking="infonce", ranking_weight=1.0, value_weight=0.0)
-    plain = dataclasses.replace(ranked, ranking_centred=False)
-    centred = dataclasses.replace(ranked, ranking_centred=True)
+    ranked = changed(LOSS, contrastive="infonce", contrastive_weight=1.0, mse_weight=0.0)
+    plain = changed(ranked, contrastive_centered=False)
+    centred = changed(ranked, contrastive_centered=True)
     middle = torch.ones(WIDTH)
     assert parts(plain) == parts(plain, middle=middle) == parts(centred, middle=0 * middle)
     assert parts(centred, middle=middle) != parts(plain)
@@ -301,7 +305,9 @@ def test_a_network_ends_as_the_weights_it_starts_from_if_its_head_is_kept(tmp_pa
     def ends(width: int, start: str) -> str:
         options = {**SMALL["ast"]} if not start else {}
         options.pop("width", None)
-        network = voice_network.build(Network(name, start, "", False, options), width, 0)
+        network = voice_network.build(
+            Network(entry=name, init_from=start, options=options), width, 0
+        )
         return str(network.output_activation)
 
     assert ends(48, begin) == "linear" and ends(7, begin) == "relu" and ends(48, "") == "relu"
@@ -326,7 +332,7 @@ def test_with_a_decoder_every_evaluation_leaves_a_grid(
 ) -> None:
     decoder = bundle("face_decoder.tiny", onnx=False, width=WIDTH)
     start = bundle("ge2e.resemblyzer", onnx=False) if arch == "tiny-ge2e" else ""
-    chosen = settings(arch, f"phases.{phase}.steps=2", f"network.start={start}")
+    chosen = settings(arch, f"phases.{phase}.steps=2", f"network.init_from={start}")
     trained(tmp_path / "run", chosen, decoder=str(decoder))
     path = tmp_path / "run" / "grids" / phase / "step-000002.png"
     with Image.open(path) as page:
@@ -334,11 +340,11 @@ def test_with_a_decoder_every_evaluation_leaves_a_grid(
 
 
 def test_am_softmax_classes_are_saved_and_resumed(tmp_path: Path) -> None:
-    chosen = settings("tiny-ve_conv", "loss.ranking=am-softmax", "phases.train.epochs=2")
+    chosen = settings("tiny-ve_conv", "loss.contrastive=am-softmax", "phases.train.epochs=2")
     trained(tmp_path / "whole", chosen)
     assert "model/classes/weight" in bits(tmp_path / "whole" / "train")
-    trained(tmp_path / "cut", dataclasses.replace(
-        chosen, phases={"train": dataclasses.replace(chosen.phases["train"], steps=6)}),
+    trained(tmp_path / "cut", changed(
+        chosen, phases={"train": changed(chosen.phases["train"], steps=6)}),
         minutes=0.0)  # fmt: skip
     trained(tmp_path / "cut", chosen, resume=True)
     assert equal(bits(tmp_path / "whole" / "train"), bits(tmp_path / "cut" / "train"))
@@ -349,7 +355,7 @@ def test_broken_clips_are_listed_and_the_run_goes_on(tmp_path: Path, bundle: Mak
     trained(tmp_path / "a", settings("tiny-ve_conv", "phases.train.epochs=1"), corpus)
     assert "clip 1 is broken" in (tmp_path / "a" / "train" / "failures.csv").read_text()
     start = bundle("ge2e.resemblyzer", onnx=False)
-    chosen = settings("tiny-ge2e", f"network.start={start}", "phases.head.epochs=1")
+    chosen = settings("tiny-ge2e", f"network.init_from={start}", "phases.head.epochs=1")
     trained(tmp_path / "b", chosen, corpus)
     assert "cannot be used" in (tmp_path / "b" / "head" / "failures.csv").read_text()
     none = Corpus(broken=tuple(range(5 * PEOPLE)))
@@ -389,7 +395,7 @@ def test_a_run_is_not_overwritten(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["tiny-ve_conv", "ast-speech-to-face-repo"])
 def test_a_network_that_starts_at_a_mean_is_near_it_whatever_it_hears(name: str) -> None:
-    network = voice_network.build(settings(name, "network.start=").network, WIDTH, 0).eval()
+    network = voice_network.build(settings(name, "network.init_from=").network, WIDTH, 0).eval()
     shape = (4, 2, 257, 270) if name == "tiny-ve_conv" else (4, 1024, 128)
     heard, mean = torch.randn(shape, generator=torch.Generator().manual_seed(0)), torch.ones(WIDTH)
     with torch.no_grad():
@@ -452,7 +458,7 @@ def test_the_front_end_stays_in_float32_under_autocast() -> None:
 
 
 def test_the_statistics_of_layers_that_a_phase_does_not_train_stay(tmp_path: Path) -> None:
-    more = "phases.train.trains=head", "phases.train.steps=2", "data.crop=random"
+    more = "phases.train.trainable=head", "phases.train.steps=2", "data.crop=random"
     chosen = settings("tiny-ve_conv", *more)
     fresh = voice_network.build(chosen.network, WIDTH, 0).state_dict()
     trained(tmp_path / "run", chosen)
@@ -470,8 +476,8 @@ def test_the_statistics_of_layers_that_a_phase_does_not_train_stay(tmp_path: Pat
         ("network.options.channels=[8, 8]", "channels are 9, one for each layer, not 2"),
         ("network.options.foo=3", r"options do not fit ve_conv\.tiny: there is no foo"),
         (
-            "phases.train.trains=top-12",
-            r"phases\.train\.trains is 'top-12': use all, head, or top-N",
+            "phases.train.trainable=top-12",
+            r"phases\.train\.trainable is 'top-12': use all, head, or top-N",
         ),
         ("loop.precision=fp16", "needs a GPU: use 'bf16' or 'no'"),
     ],
@@ -485,6 +491,6 @@ def test_what_does_not_go_together_is_told_before_anything_is_written(
 
 
 def test_a_run_whose_only_loss_is_off_is_refused(tmp_path: Path) -> None:
-    only = "loss.value_weight=0", "loss.ranking=none", "loss.decoder_weight=1"
+    only = "loss.mse_weight=0", "loss.contrastive=none", "loss.decoder_weight=1"
     with pytest.raises(UsageError, match="No loss is left to learn from"):
         trained(tmp_path / "run", settings("tiny-ve_conv", *only))

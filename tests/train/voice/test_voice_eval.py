@@ -120,14 +120,14 @@ def test_two_processes_measure_and_miss_what_one_does(tmp_path: Path) -> None:
 
 
 def test_the_loss_has_the_parts_of_training_but_the_ranking() -> None:
-    chosen = settings("tiny-ve_conv", "loss.value_weight=0.5", "loss.distance_weight=2")
+    chosen = settings("tiny-ve_conv", "loss.mse_weight=0.5", "loss.distance_weight=2")
     values = measured(validation(Corpus(), chosen), chosen)
     assert values["loss"] == pytest.approx(values["value"] + values["distance"])
     assert values["distance"] > 0 and "infonce" not in values
 
 
 def test_a_recipe_that_only_ranks_has_no_loss_to_watch() -> None:
-    chosen = settings("tiny-ve_conv", "loss.value_weight=0", "loss.distance_weight=0")
+    chosen = settings("tiny-ve_conv", "loss.mse_weight=0", "loss.distance_weight=0")
     values = measured(validation(Corpus(), chosen), chosen)
     assert "loss" not in values and "rank" in values
 
@@ -150,7 +150,7 @@ def test_parts_that_are_sums_are_taken_over_batches_as_large_as_in_training() ->
     "ranking, told", [("infonce", "; val_loss is without infonce."), ("none", ".")]
 )
 def test_it_is_said_among_how_many_faces_recall_is(ranking: str, told: str) -> None:
-    chosen = settings("tiny-ve_conv", f"loss.ranking={ranking}")
+    chosen = settings("tiny-ve_conv", f"loss.contrastive={ranking}")
     found = validation(Corpus(), chosen)
     assert found.about == (
         f"Evaluation: {PEOPLE * CLIPS} clips of the split 'val'; val_rank and val_recall are among "

@@ -20,7 +20,7 @@ data = added(
         click.option("--prepared", metavar="DIR", help="What `vox2face data prepare` wrote."),
         click.option("--out", type=Place(), metavar="RUN", help="The folder of the run."),
         click.option(
-            "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="As loop.batch=16."
+            "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="As loop.batch_size=16."
         ),
     )
 )
@@ -44,6 +44,11 @@ limits = added(
 )
 
 
+def require_extra() -> None:
+    """Raise `UsageError` unless what recipes and training need is installed."""
+    require("train", "Training")
+
+
 def run(
     trainer: Callable[[], Callable[..., Any]],
     settings: Any,
@@ -62,7 +67,6 @@ def run(
         return
     if manifest is None or prepared is None or out is None:
         raise UsageError("Name MANIFEST, --prepared DIR and --out RUN; --help lists the options.")
-    require("train", "Training")
     require_writable(out)
     text_of(out)
     from vox2face.train.corpus import manifest as manifests

@@ -38,6 +38,7 @@ def command(
     grids of people and what becomes of them, and at the end RUN/bundle, which
     `vox2face speech2face --decoder` takes. Ctrl-C saves and stops; --resume goes on.
     """
+    common.require_extra()
     from vox2face.train.decoder.recipe import DecoderRecipe, recipe_of
     from vox2face.train.trainer import recipe
 

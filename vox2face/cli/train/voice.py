@@ -44,6 +44,7 @@ def command(
     at the end RUN/bundle, which `vox2face speech2face --voice` and `vox2face embed --model` take.
     Ctrl-C saves and stops; --resume goes on.
     """
+    common.require_extra()
     from vox2face.train.trainer import recipe
     from vox2face.train.voice.recipe import VoiceRecipe, recipe_of
 
