@@ -52,7 +52,7 @@ def main() -> None:
                 settings = recipe.read(given.recipe, VoiceRecipe, overrides)
                 settings = recipe.shortened(settings, None, given.steps)
                 run = Path(name) / "run"
-                train_voice(table, prepared, settings, run, say=lambda line: None)
+                train_voice(table, prepared, settings, run, log=lambda line: None)
                 phase = list(settings.phases)[-1]
                 row = history.read(run / phase / history.FILE)[-1]
                 for key in SHOWN:

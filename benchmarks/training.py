@@ -6,7 +6,7 @@ or the AST of transformers; precomputed spectrograms as .npy files of the data s
 encoder and a decoder with gradients into the weights of the layers that judge; losses over the
 whole batch; Adam as it comes; `item()` of four losses at every step. Only what their head phase
 says, and does not do, is done: the body is frozen. Ours decodes nothing and computes the front end
-in the step, and a frozen body once; that time is stated apart.
+in the step, and a frozen backbone once; that time is stated apart.
 
 `python benchmarks/training.py [--full] [--steps N] [--batch N] [--only ve_conv,ast-head,ast]`;
 without --full narrow networks stand in for those of 148 and 89 million parameters. The batch is by
@@ -76,7 +76,7 @@ class Clips:
 
 
 class Computed(Clips):
-    """The same with the output of a frozen body."""
+    """The same with the output of a frozen backbone."""
 
     def __init__(self, clips: Clips, features: Tensor) -> None:
         self.waves, self.embeddings, self.features = clips.waves, clips.embeddings, features
@@ -184,7 +184,7 @@ def theirs(case: Case, folder: Path, steps: int) -> Iterator[float]:
 
 
 def ours(case: Case, folder: Path, steps: int) -> tuple[list[float], float]:
-    """Return the seconds of each step of our loop, and of computing the frozen body once."""
+    """Return the seconds of each step of our loop, and of computing the frozen backbone once."""
     settings, phase = case.settings, case.settings.phases[case.phase]
     network = case.network()
     voice_network.set_trained(network, phase.trainable)
@@ -193,11 +193,11 @@ def ours(case: Case, folder: Path, steps: int) -> tuple[list[float], float]:
     task = VoiceTask(network, PRESETS[case.name], losses, phase)
     items: Clips = case.clips
     start = time.perf_counter()
-    if voice_network.has_frozen_body(network):
+    if voice_network.has_frozen_backbone(network):
         batch = settings.loop.batch_size
         with torch.no_grad():
             waves = torch.from_numpy(case.clips.waves).split(batch)
-            items = Computed(case.clips, torch.cat([task.body(part) for part in waves]))
+            items = Computed(case.clips, torch.cat([task.backbone(part) for part in waves]))
     once = time.perf_counter() - start
     moments: list[float] = []
     forward = task.forward
@@ -208,7 +208,8 @@ def ours(case: Case, folder: Path, steps: int) -> tuple[list[float], float]:
 
     task.forward = noted  # type: ignore[method-assign]
     plan = dataclasses.replace(settings.plan(phase), steps=steps + 1)
-    loop.train(task, items, plan, folder, say=lambda line: None)
+    accelerator = loop.create_accelerator()
+    loop.train(accelerator, task, items, plan, folder, log=lambda line: None)
     return [b - a for a, b in pairwise(moments)], once
 
 
@@ -242,7 +243,11 @@ def compare(case: Case, steps: int, warm: int = 1) -> str:
         found, once = ours(case, folder / "run", steps + warm)
         other = list(theirs(case, folder / "files", steps + warm))
     mine, their = statistics.median(found[warm:]), statistics.median(other[warm:])
-    more = f"; its frozen body once: {once:.1f} s for {len(case.clips)} clips" if once > 0.1 else ""
+    more = (
+        f"; its frozen backbone once: {once:.1f} s for {len(case.clips)} clips"
+        if once > 0.1
+        else ""
+    )
     return (
         f"{case.name:<9} batch {case.settings.loop.batch_size}: vox2face {1 / mine:7.3f} steps/s, "
         f"Speech-to-face {1 / their:7.3f}: {their / mine:5.2f} times as fast{more}"

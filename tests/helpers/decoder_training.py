@@ -13,9 +13,9 @@ from vox2face.core.entry import Space
 from vox2face.core.errors import UsageError
 from vox2face.train.corpus import manifest
 from vox2face.train.datasets.face import FaceDecoderDataset
-from vox2face.train.decoder.network import build, start
+from vox2face.train.decoder.network import build, init_to_data
 from vox2face.train.decoder.recipe import DecoderRecipe
-from vox2face.train.decoder.task import DecoderTask, Judge
+from vox2face.train.decoder.task import DecoderTask, FrozenFaceEncoder
 from vox2face.train.trainer import recipe
 from vox2face.zoo import registry
 from vox2face.zoo.presets import face_preset
@@ -70,7 +70,9 @@ class Corpus:
         self.textures = Arrays({i: self.disc(i) for i in rows})
         with torch.no_grad():
             shown = torch.from_numpy(np.stack([self.disc(i) for i in rows])).permute(0, 3, 1, 2)
-            self.rows = Arrays(dict(enumerate(Judge(self.encoder())(shown / 255).numpy())))
+            self.rows = Arrays(
+                dict(enumerate(FrozenFaceEncoder(self.encoder())(shown / 255).numpy()))
+            )
 
     @staticmethod
     def circle(circle: np.ndarray, row: int) -> np.ndarray:
@@ -118,5 +120,5 @@ def settings(*more: str, name: str = "tiny-decoder") -> DecoderRecipe:
 
 def task_of(chosen: DecoderRecipe, corpus: Any, embedding: bool = True) -> DecoderTask:
     network = build(chosen.network, WIDTH, 0)
-    start(network, FaceDecoderDataset(corpus.manifest, corpus, "train"), chosen.network)
-    return DecoderTask(network, chosen.loss, Judge(corpus.encoder()), embedding)
+    init_to_data(network, FaceDecoderDataset(corpus.manifest, corpus, "train"), chosen.network)
+    return DecoderTask(network, chosen.loss, FrozenFaceEncoder(corpus.encoder()), embedding)

@@ -112,9 +112,10 @@ def evaluation(task: Toy) -> Callable[[Any, int], dict[str, float]]:
 def trained(run: Path, plan: Plan = PLAN, task: Toy | None = None, **options: Any) -> Toy:
     """Train a toy and return it."""
     task = task or Toy()
-    items = options.pop("items", Pictures())
-    said: list[str] = options.pop("said", [])
-    loop.train(task, items, plan, run, evaluation(task), say=said.append, **options)
+    dataset = options.pop("dataset", Pictures())
+    options["log"] = options.pop("said", []).append
+    accelerator = loop.create_accelerator()
+    loop.train(accelerator, task, dataset, plan, run, evaluation(task), **options)
     return task
 
 
@@ -157,7 +158,7 @@ def together(processes: int, run: Path, seconds: float | None, **options: Any) -
 
     def work() -> None:
         task = Noisy(dropout=0.0 if processes > 1 else 0.1)
-        trained(run, task=task, resume=True, items=Pictures(seconds=0.002), **options)
+        trained(run, task=task, resume=True, dataset=Pictures(seconds=0.002), **options)
 
     environment = {
         "OMP_NUM_THREADS": "1",

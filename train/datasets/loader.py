@@ -25,7 +25,7 @@ Item = dict[str, Any]
 Batch = dict[str, Any]
 Key = tuple[int, int]  # epoch, index
 ATTEMPTS = 20  # items tried in the place of one that fails
-FAILED, HOPELESS = "failed", "hopeless"
+FAILED, UNREADABLE = "failed", "unreadable"
 
 
 class Items(Protocol):
@@ -36,7 +36,7 @@ class Items(Protocol):
 
 
 @dataclass(frozen=True)
-class Shares:
+class BatchSampler:
     """How the items become batches: `batch` at a step, over `processes` and in `parts` each."""
 
     count: int
@@ -109,14 +109,14 @@ class Drawn(Dataset[Item]):
                 continue
             item = self.augment(item, random) if self.augment else item
             return {**item, FAILED: failed}
-        return {HOPELESS: failed[-1][1]}
+        return {UNREADABLE: failed[-1][1]}
 
 
-def collated(items: Sequence[Item]) -> Batch:
+def collate(items: Sequence[Item]) -> Batch:
     """Return items as a batch: numbers and arrays stacked, everything else as lists."""
-    hopeless = next((item for item in items if HOPELESS in item), None)
-    if hopeless:  # told by the process that trains: a worker's exceptions become tracebacks
-        return hopeless
+    unreadable = next((item for item in items if UNREADABLE in item), None)
+    if unreadable:  # told by the process that trains: a worker's exceptions become tracebacks
+        return unreadable
     batch: Batch = {}
     for name, first in items[0].items():
         values = [item[name] for item in items]
@@ -125,30 +125,32 @@ def collated(items: Sequence[Item]) -> Batch:
     return batch
 
 
-def batches(data: Drawn, shares: Shares, first: int, total: int, workers: int) -> Iterator[Batch]:
+def batches(
+    data: Drawn, sampler: BatchSampler, first: int, total: int, workers: int
+) -> Iterator[Batch]:
     """Yield this process's batches, part by part, of the steps `first` to `total` - 1."""
-    keys = Keys(shares, first, total)
+    keys = Keys(sampler, first, total)
     loader = DataLoader(
         data,
         batch_sampler=keys,
         num_workers=workers,
-        collate_fn=collated,
+        collate_fn=collate,
         pin_memory=torch.cuda.is_available(),
-        worker_init_fn=unmoved,
+        worker_init_fn=init_worker,
         generator=torch.Generator(),  # of its own, so that loading draws no number of the training
     )
     with deaf():  # the workers start here
         loaded = iter(loader)
     for batch in loaded:
-        if HOPELESS in batch:
+        if UNREADABLE in batch:
             raise CorpusError(
                 f"{ATTEMPTS} items drawn one after the other could not be read, the last because: "
-                f"{batch[HOPELESS]}"
+                f"{batch[UNREADABLE]}"
             )
         yield batch
 
 
-def unmoved(worker: int) -> None:
+def init_worker(worker: int) -> None:
     """Let a worker outlive Ctrl-C, which the training process answers, and end when told to."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -157,17 +159,17 @@ def unmoved(worker: int) -> None:
 class Keys:
     """The lists of keys as something that can be iterated over, however many there are."""
 
-    def __init__(self, shares: Shares, first: int, total: int) -> None:
-        self.shares, self.first, self.total = shares, first, total
+    def __init__(self, sampler: BatchSampler, first: int, total: int) -> None:
+        self.sampler, self.first, self.total = sampler, first, total
 
     def __iter__(self) -> Iterator[list[Key]]:
-        return self.shares.keys(self.first, self.total)
+        return self.sampler.keys(self.first, self.total)
 
     def __len__(self) -> int:
-        return (self.total - self.first) * self.shares.parts
+        return (self.total - self.first) * self.sampler.parts
 
 
-def moved(batch: Mapping[str, Any], device: torch.device) -> Batch:
+def to_device(batch: Mapping[str, Any], device: torch.device) -> Batch:
     """Return a batch with its tensors on a device."""
     return {
         name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value

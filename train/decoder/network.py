@@ -12,7 +12,7 @@ from vox2face.runtime.resolve import locate
 from vox2face.train.datasets.face import FaceDecoderDataset
 from vox2face.train.datasets.pairing import spread_over
 from vox2face.train.decoder.task import MOST, Decoder
-from vox2face.train.trainer.network import constructed, rehearse, tensors_of
+from vox2face.train.trainer.network import check_shapes, constructed, tensors_of
 from vox2face.zoo import registry
 from vox2face.zoo.networks.upsampling_decoder import UpsamplingDecoder
 
@@ -54,7 +54,7 @@ def build(settings: Network, width: int, seed: int) -> Decoder:
             f"network.init_from is {settings.init_from}, which does not fit {entry.name} for "
             f"embeddings of {width} values ({reason})."
         ) from error
-    rehearse(network, entry.name, lambda: pictures(network(torch.zeros(1, width))))
+    check_shapes(network, entry.name, lambda: pictures(network(torch.zeros(1, width))))
     return network
 
 
@@ -68,11 +68,11 @@ def pictures(decoded: tuple[torch.Tensor, torch.Tensor]) -> None:
         )
 
 
-def start(network: Decoder, source: FaceDecoderDataset, settings: Network) -> None:
+def init_to_data(network: Decoder, source: FaceDecoderDataset, settings: Network) -> None:
     """Give a decoder the mean landmarks of the corpus, and let it start at its mean face."""
     if isinstance(network, UpsamplingDecoder):
         if settings.init_to_mean and not settings.init_from:
-            start_at_mean(network, source)
+            _init_to_mean(network, source)
         return
     mean = torch.from_numpy(source.prepared.mean_landmarks)
     if network.mean_landmarks is not None and not settings.init_from:
@@ -92,7 +92,7 @@ def start(network: Decoder, source: FaceDecoderDataset, settings: Network) -> No
         )
 
 
-def start_at_mean(network: UpsamplingDecoder, source: FaceDecoderDataset) -> None:
+def _init_to_mean(network: UpsamplingDecoder, source: FaceDecoderDataset) -> None:
     """Give a decoder the mean picture, the mean landmarks and the statistics of the embeddings."""
     places = spread_over(len(source), SAMPLE)
     pictures = [source.prepared.picture(int(row)) for row in source.targets[places]]

@@ -74,12 +74,6 @@ class DecoderPhase(Phase):
     """Whether the losses through the face encoder count; without, it is several times faster."""
     critic_lr: Rate = 0.0
     """The learning rate of the discriminator; 0 for none."""
-    mix: Fraction = 1.0
-    """How far the weights go from those of the phase's beginning to its best ones.
-
-    What a discriminator adds in speckles goes faster than what it adds in sharpness (Wang et al.,
-    ESRGAN, 2018).
-    """
 
 
 class DecoderRecipe(Recipe[DecoderPhase]):

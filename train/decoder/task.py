@@ -28,7 +28,7 @@ FACE_POINTS = slice(17, 68)  # without the jaw
 STEP = 4  # pixels: in training the warp is computed as coarsely as that
 
 
-class Judge(nn.Module):
+class FrozenFaceEncoder(nn.Module):
     """A frozen face encoder: pictures float32 (n, 3, height, width), 0..1, to embeddings.
 
     Gradients flow through it to the pictures; its own parameters take none. What Pillow rounds to
@@ -83,7 +83,7 @@ class DecoderTask(Task):
         self,
         network: Decoder,
         loss: Loss,
-        judge: Judge,
+        judge: FrozenFaceEncoder,
         embedding: bool,
         critic_lr: float = 0.0,
         shape: Tensor | None = None,

@@ -14,7 +14,7 @@ from torch.nn import functional
 from vox2face.train.decoder.task import MOST, DecoderTask
 from vox2face.train.metrics import pictures as measures
 from vox2face.train.metrics import retrieval
-from vox2face.train.trainer.validation import Sampled
+from vox2face.train.trainer.validation import ValidationSet
 from vox2face.zoo.networks.warp_tail import FaceTail
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def unlearnt(recall: float, pictures: int, people: int) -> str:
     )
 
 
-class Validation(Sampled):
+class Validation(ValidationSet):
     """Measures a task on pictures that are chosen once: at most `limit`, spread over all people.
 
     `items` are what the task is trained on, of the validation split, and `source` the data set
@@ -79,17 +79,17 @@ class Validation(Sampled):
             f"the mean faces of {whose} {self.people:,} people."
         )
 
-    def __call__(self, machine: Accelerator, step: int) -> Mapping[str, float]:
+    def __call__(self, accelerator: Accelerator, step: int) -> Mapping[str, float]:
         """Return loss, its parts, errors, cosine, recall and the pool, the same on every process.
 
         The first process draws the grid. Raises `CorpusError` if no picture can be read.
         """
         own: list[tuple[int, dict[str, float], Tensor, int]] = []
-        for indices, batch in self.batches(machine, PICTURES):
+        for indices, batch in self.batches(accelerator, PICTURES):
             own += zip(indices, *self.measured(batch), batch["identity"].tolist(), strict=True)
         rows = self.gathered(own)
-        if self.grid is not None and machine.is_main_process:
-            self.grid.draw(step, lambda faces: self.decoded(faces, machine.device), self.spoken)
+        if self.grid is not None and accelerator.is_main_process:
+            self.grid.draw(step, lambda faces: self.decoded(faces, accelerator.device), self.spoken)
         values = {name: float(np.mean([row[1][name] for row in rows])) for name in rows[0][1]}
         embeddings, people = [row[2] for row in rows], [row[3] for row in rows]
         recalls = self.recalls(embeddings, people)

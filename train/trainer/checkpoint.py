@@ -10,23 +10,141 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from vox2face.core.errors import UsageError, WeightFileError
+from vox2face.core.errors import UsageError, Vox2FaceError, WeightFileError
 from vox2face.core.files import atomic_file
+from vox2face.train.outputs import FAILURES, write_failures
+from vox2face.train.trainer.settings import EarlyStopping
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 VERSION = 1
 LAST, BEST = "last.safetensors", "best.safetensors"
 MODEL, OPTIMIZER, FACTS = "model/", "optimizer/", "vox2face_checkpoint"
 NO_SPACE = "os error 28"  # in what the safetensors library says of a full disk
+
+
+@dataclass
+class State:
+    """Where a run stands beside its tensors: how many items there are, steps done, ...."""
+
+    best: EarlyStopping
+    items: int
+    step: int = 0
+    finished: bool = False
+    failed: dict[int, str] = field(default_factory=dict)
+    signal: int = 0  # that stopped it
+
+
+@dataclass(frozen=True, eq=False)
+class CheckpointManager:
+    """Writes and reads the checkpoints of a run; the first of several processes writes."""
+
+    folder: Path
+    accelerator: Accelerator
+    modules: Mapping[str, nn.Module]
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    facts: Mapping[str, Any]
+    unmeasured: Callable[[], Mapping[int, str]] = dict  # items that the evaluation could not read
+
+    def restore(
+        self,
+        mode: Literal["min", "max"],
+        total: int,
+        resume: bool,
+        log: Callable[[str], None] = print,
+    ) -> State:
+        """Return where a run of `total` steps stands, after putting its tensors in place.
+
+        Raises `UsageError` if the folder holds a run and `resume` is False, or if the checkpoint
+        is one of another architecture, of other data or beyond the last step.
+        """
+        path = self.folder / LAST
+        if path.exists() and not resume:
+            raise UsageError(
+                f"{self.folder} holds a run already: add --resume to go on with it, or choose "
+                "another folder."
+            )
+        if not path.exists():
+            if resume:
+                log(f"The phase {self.folder.name} has no checkpoint yet: it starts at step 0.")
+            return State(EarlyStopping(mode), self.facts["items"])
+        tensors, facts = read(path)
+        require_fitting(path, facts, self.facts["items"], total)
+        load_model(self.modules, tensors, path)
+        load_optimizer(self.optimizer, tensors)
+        if facts["scaler"]:
+            self.scaler.load_state_dict(facts["scaler"])
+        failed = {int(index): reason for index, reason in facts["failed"].items()}
+        best = EarlyStopping(mode, facts["best"], facts["since"])
+        return State(best, facts["items"], facts["step"], failed=failed)
+
+    def contents(self, name: str, state: State) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return all that a checkpoint holds: tensors by name, and facts that become JSON."""
+        tensors = model_tensors(self.modules)
+        if name == LAST:  # the best one needs no state of the optimizer
+            tensors |= optimizer_tensors(self.optimizer)
+        facts = {
+            **self.facts,  # the recipe, the networks, the phase, and how many items there are
+            "step": state.step,
+            "best": state.best.best,
+            "since": state.best.since,  # evaluations
+            "failed": state.failed,
+            "scaler": self.scaler.state_dict() or None,
+        }
+        return tensors, facts
+
+    def save(self, name: str, state: State) -> None:
+        """Write a checkpoint as a whole, in the first process.
+
+        Raises `Vox2FaceError` if a weight is not finite.
+        """
+        from accelerate.utils import gather_object
+
+        state.failed = dict(gather_object(sorted(state.failed.items())))
+        tensors, facts = self.contents(name, state)
+        if not all(_finite(value) for key, value in tensors.items() if key.startswith(MODEL)):
+            raise self.diverged("weights are", state.step)
+        if self.accelerator.is_main_process:
+            write(self.folder / name, tensors, facts)
+            write_failures(
+                self.folder / FAILURES, {"train": state.failed, "val": self.unmeasured()}
+            )
+        self.accelerator.wait_for_everyone()
+
+    def log_failures(self, state: State, log: Callable[[str], None]) -> None:
+        """Say how many items could not be read, and where they are listed."""
+        for split, failed in (("trained on", state.failed), ("measured on", self.unmeasured())):
+            if failed:
+                log(
+                    f"{len(failed):,} of the items that are {split} could not be read, such as: "
+                    f"{next(iter(failed.values()))} All are listed in {self.folder / FAILURES}."
+                )
+
+    def diverged(self, what: str, step: int) -> Vox2FaceError:
+        """Return the error for numbers that are none any more, naming what can be gone on with."""
+        last = self.folder / LAST
+        advice = (
+            f"--resume from step {facts_of(last)['step']}"
+            if last.exists()
+            else "start again in another folder"
+        )
+        return Vox2FaceError(
+            f"The {what} no number any more at step {step}: lower the learning rate or clip the "
+            f"gradients, and {advice}."
+        )
 
 
 def write(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
@@ -49,18 +167,18 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str,
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return the tensors and the facts of a checkpoint; `WeightFileError` if it is none."""
-    with opened(path) as (file, facts):
+    with _opened(path) as (file, facts):
         return {name: file.get_tensor(name) for name in file.keys()}, facts
 
 
 def facts_of(path: Path) -> dict[str, Any]:
     """Return the facts of a checkpoint without reading its tensors; errors as `read`."""
-    with opened(path) as (_, facts):
+    with _opened(path) as (_, facts):
         return facts
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
+def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
     """Yield the open file and the facts of a checkpoint."""
     if not path.is_file():
         raise WeightFileError(f"There is no checkpoint {path}: start without --resume.")
@@ -127,12 +245,12 @@ def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tenso
     for name, tensor in tensors.items():
         if name.startswith(OPTIMIZER):
             number, key = name.removeprefix(OPTIMIZER).split("/")
-            state.setdefault(int(number), {})[key] = laid_out(tensor, parameters[int(number)])
+            state.setdefault(int(number), {})[key] = _laid_out(tensor, parameters[int(number)])
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
-def laid_out(tensor: Tensor, parameter: Tensor) -> Tensor:
+def _laid_out(tensor: Tensor, parameter: Tensor) -> Tensor:
     """Return a tensor in the order in memory of a parameter, if it has its shape.
 
     Fused optimizers take for granted that both have the same.
@@ -140,3 +258,22 @@ def laid_out(tensor: Tensor, parameter: Tensor) -> Tensor:
     if tensor.shape != parameter.shape:
         return tensor
     return torch.empty_like(parameter, dtype=tensor.dtype, device=tensor.device).copy_(tensor)
+
+
+def _finite(tensor: Tensor) -> bool:
+    """Whether all numbers of a tensor are finite."""
+    return not tensor.is_floating_point() or bool(tensor.isfinite().all())
+
+
+def require_fitting(path: Path, facts: Mapping[str, Any], items: int, total: int) -> None:
+    """Raise `UsageError` if the facts of a checkpoint are not those of this run."""
+    if facts["items"] != items:
+        raise UsageError(
+            f"{path} was trained on {facts['items']} items and these are {items}: resume with the "
+            "same data, or start in another folder."
+        )
+    if facts["step"] > total:
+        raise UsageError(
+            f"{path} has done {facts['step']} steps and {total} are asked for: ask for as many or "
+            "more, or start in another folder."
+        )

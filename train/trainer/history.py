@@ -71,8 +71,8 @@ class History:
     after ten seconds, and when the run fails, so that the file tells how it came to that.
     """
 
-    def __init__(self, run: Path, first: int, total: int, main: bool, say: Callable[[str], None]):
-        self.run, self.total, self.main, self.say = run, total, main, say
+    def __init__(self, run: Path, first: int, total: int, main: bool, log: Callable[[str], None]):
+        self.run, self.total, self.main, self.log = run, total, main, log
         kept = read(run / FILE) if first else []
         self.rows = [row for row in kept if row["step"] <= first]
         self.board = Board(run / BOARD, first) if main else None
@@ -113,7 +113,7 @@ class History:
         if time.monotonic() >= self.due:
             self.save(drawn=False)
 
-    def tell(self, step: int, epoch: int) -> None:
+    def log_epoch(self, step: int, epoch: int) -> None:
         """Print a line about an epoch."""
         if not self.main:
             return
@@ -121,7 +121,7 @@ class History:
         for row in self.rows[-2:]:
             merged |= row
         self.bars.close()
-        self.say(f"epoch {epoch} step {step}/{self.total}: {summary(merged)}")
+        self.log(f"epoch {epoch} step {step}/{self.total}: {summary(merged)}")
 
     def save(self, drawn: bool) -> None:
         """Write history.csv, and curves.png if `drawn`; the time this takes is not counted."""

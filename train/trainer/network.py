@@ -29,7 +29,7 @@ def constructed(entry: Entry, options: Mapping[str, Any]) -> Any:
         raise UsageError(f"network.options do not fit {entry.name}: {reason}.") from error
 
 
-def rehearse(network: nn.Module, entry: str, run: Callable[[], Any]) -> None:
+def check_shapes(network: nn.Module, entry: str, run: Callable[[], Any]) -> None:
     """Let a network take in one item, so that sizes that do not go together are found at once.
 
     Raises `UsageError` if it cannot.

@@ -7,7 +7,7 @@ the names of the networks that were given with it, and digests of what it is tra
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -15,10 +15,9 @@ from typing import Any
 
 from vox2face.core.errors import UsageError, Vox2FaceError, WeightFileError
 from vox2face.core.files import BUNDLE_FILES, atomic_file
-from vox2face.train.datasets.loader import Shares
+from vox2face.train.datasets.loader import BatchSampler
 from vox2face.train.trainer import checkpoint, recipe
-from vox2face.train.trainer.keeper import require_fitting
-from vox2face.train.trainer.settings import BUNDLE
+from vox2face.train.trainer.settings import BUNDLE, Recipe
 
 RUN, LOCK = "run.json", ".lock"
 Names = dict[str, str]
@@ -46,7 +45,7 @@ FREE = (
 
 
 @dataclass(frozen=True)
-class Asked:
+class RunSpec:
     """A run as it is asked for: what it trains, with which networks, how, and on what.
 
     `items` is how many there are to train on, `data` has digests of them (see
@@ -55,20 +54,20 @@ class Asked:
     """
 
     kind: str
-    names: Names
-    settings: Any
+    networks: Names
+    recipe: Recipe[Any]
     items: int
     data: Mapping[str, str]
     processes: int = 1
     output_activation: str = ""
 
-    def shares(self, plan: Any) -> Shares:
+    def sampler(self, plan: Any) -> BatchSampler:
         """Return how the items become batches in the first process.
 
         Raises `UsageError` where a batch does not divide.
         """
         loop = plan.loop
-        return Shares(
+        return BatchSampler(
             self.items, loop.batch_size, loop.seed, self.processes, 0, loop.grad_accum_steps
         )
 
@@ -164,16 +163,16 @@ def remembered(folder: Path, kind: str, given: Names) -> Names:
     return names
 
 
-def begin(folder: Path, run: Asked, resume: bool) -> None:
+def begin(folder: Path, run: RunSpec, resume: bool) -> None:
     """Write run.json and recipe.toml for a run.
 
     Raises `UsageError` if the folder is not free or, with `resume`, if the run in it is another:
     then it stays as it was.
     """
-    plans = {name: run.settings.plan(phase) for name, phase in run.settings.phases.items()}
-    per_epoch = {name: run.shares(plan).per_epoch for name, plan in plans.items()}  # or raises
+    plans = {name: run.recipe.plan(phase) for name, phase in run.recipe.phases.items()}
+    per_epoch = {name: run.sampler(plan).per_epoch for name, plan in plans.items()}  # or raises
     if resume:
-        require_same(folder, run.settings)
+        require_same(folder, run.recipe)
         require_same_data(folder, run)
         require_same_ending(folder, run)
         require_own_bundle(folder)
@@ -181,15 +180,15 @@ def begin(folder: Path, run: Asked, resume: bool) -> None:
             path = folder / name / checkpoint.LAST
             if path.exists():
                 facts = checkpoint.facts_of(path)
-                require_fitting(path, facts, run.items, plan.total(per_epoch[name]))
+                checkpoint.require_fitting(path, facts, run.items, plan.total(per_epoch[name]))
         require_whole(folder, per_epoch)
     else:
         require_free(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    recipe.write(run.settings, folder / recipe.FILE)
+    recipe.write(run.recipe, folder / recipe.FILE)
     known = {
         "kind": run.kind,
-        "names": run.names,
+        "names": run.networks,
         "data": run.data,
         "output_activation": run.output_activation,
     }
@@ -197,7 +196,7 @@ def begin(folder: Path, run: Asked, resume: bool) -> None:
         partial.write_text(json.dumps(known, indent=1), encoding="utf-8")
 
 
-def require_same_data(folder: Path, run: Asked) -> None:
+def require_same_data(folder: Path, run: RunSpec) -> None:
     """Raise `UsageError` naming what of the data is other than when a run began."""
     before = begun_with(folder, run.kind)[1]
     other = [what for what in {**before, **run.data} if before.get(what) != run.data.get(what)]
@@ -208,7 +207,7 @@ def require_same_data(folder: Path, run: Asked) -> None:
         )
 
 
-def require_same_ending(folder: Path, run: Asked) -> None:
+def require_same_ending(folder: Path, run: RunSpec) -> None:
     """Raise `UsageError` if a run's network ends otherwise than when it began."""
     found = json.loads((folder / RUN).read_text(encoding="utf-8")).get("output_activation")
     if found not in (None, run.output_activation):
@@ -270,10 +269,10 @@ def lost(path: Path) -> WeightFileError:
     )
 
 
-def require_same(folder: Path, settings: Any) -> None:
+def require_same(folder: Path, asked: Recipe[Any]) -> None:
     """Raise `UsageError` naming a value that may not change when a run goes on, if one did."""
-    before = dict(flat(recipe.facts(recipe.read(folder / recipe.FILE, type(settings)))))
-    now = dict(flat(recipe.facts(settings)))
+    before = dict(recipe.flat(recipe.facts(recipe.read(folder / recipe.FILE, type(asked)))))
+    now = dict(recipe.flat(recipe.facts(asked)))
     for key in [*before, *(key for key in now if key not in before)]:
         free = any(fnmatch(key, pattern) for pattern in FREE)
         if before.get(key) != now.get(key) and not (free and key in before and key in now):
@@ -282,15 +281,6 @@ def require_same(folder: Path, settings: Any) -> None:
                 f"{shown(now.get(key))} is asked for: leave that out to go on, or choose another "
                 "folder for another run."
             )
-
-
-def flat(table: Mapping[str, Any], start: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the values of tables in tables by their dotted keys."""
-    for name, value in table.items():
-        if isinstance(value, Mapping) and value:
-            yield from flat(value, f"{start}{name}.")
-        else:
-            yield f"{start}{name}", value
 
 
 def shown(value: Any) -> str:

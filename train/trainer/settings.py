@@ -111,6 +111,8 @@ class Phase(Table):
     """Its length in steps; 0 counts epochs."""
     lr: Rate
     """The learning rate, of the head where a network has one."""
+    mix: Fraction = 1.0
+    """How far the weights go from those of the phase's beginning to its best ones."""
 
 
 def sizes(options: dict[str, Any], key: str = "network.options") -> dict[str, Any]:

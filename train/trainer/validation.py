@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from vox2face.core.errors import CorpusError, Vox2FaceError
-from vox2face.train.datasets.loader import Item, moved
+from vox2face.train.datasets.loader import Item, to_device
 from vox2face.train.datasets.pairing import spread_over
 from vox2face.train.outputs import require_few
 
@@ -63,13 +63,14 @@ def require_some(items: Any, chosen: Sequence[int]) -> None:
     raise CorpusError(f"Nothing of the split 'val' can be read, such as: {reason}")
 
 
-class Sampled:
+class ValidationSet:
     """Items of the validation split, chosen once: at most `limit` (0: all), spread over all.
 
     `failed` has, by their number in `items`, why some could not be read, of all evaluations so far
     and of all processes. Raises `CorpusError` at once if the first ones cannot be read, and while
-    measuring if there are more than the part `most`. `what` is an item's name for people. `warning`
-    is a sentence where the last evaluation shows that nothing was learnt.
+    measuring if there are more than the part `most`. `what` is an item's name for people, `about`
+    says what is measured, and `warning` is a sentence where the last evaluation shows that nothing
+    was learnt.
     """
 
     what = "item"
@@ -81,15 +82,24 @@ class Sampled:
         self.chosen = spread_over(len(items), limit or len(items)).tolist()
         require_some(items, self.chosen)
 
+    @property
+    def about(self) -> str:
+        """What is measured, in a sentence."""
+        raise NotImplementedError
+
+    def __call__(self, accelerator: Accelerator, step: int) -> Mapping[str, float]:
+        """Return what was measured by name, the same on every process."""
+        raise NotImplementedError
+
     def batches(
-        self, machine: Accelerator, size: int
+        self, accelerator: Accelerator, size: int
     ) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
         """Yield this process's items in batches on its device, with their numbers."""
-        share = self.chosen[machine.process_index :: machine.num_processes]
+        share = self.chosen[accelerator.process_index :: accelerator.num_processes]
         for indices, batch, unread in each(self.items, share, size, self.workers):
             self.failed |= unread
             if indices:
-                yield indices, moved(batch, machine.device)
+                yield indices, to_device(batch, accelerator.device)
 
     def gathered(self, own: list[Any]) -> list[Any]:
         """Return the rows of all processes, each a tuple with the item's number first, in order."""

@@ -1,4 +1,4 @@
-"""Items for voice encoders: clips, or what a frozen body made of them, with a face embedding."""
+"""What a frozen backbone makes of every clip, computed once, and the data set of it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from torch.nn import functional
 from torch.utils.data import Dataset
 
 from vox2face.core.errors import CorpusError
+from vox2face.core.progress import Bars
 from vox2face.train.datasets.loader import Item
 from vox2face.train.datasets.pairing import DRAW_COPY, drawn
 from vox2face.train.datasets.voice import VoiceEncoderDataset
@@ -29,8 +30,7 @@ if TYPE_CHECKING:
 SHARD = 128  # clips whose output is written at a time
 MADE = "vox2face_features"  # in the metadata of a shard: how it was made, and what failed
 READ_WITH = 16  # clips computed at a time
-Progress = Callable[[int, int], None]
-Body = Callable[[Tensor, Sequence[int]], Tensor]
+Backbone = Callable[[Tensor, Sequence[int]], Tensor]
 
 
 class Copy(Dataset[Item]):
@@ -54,7 +54,7 @@ class Copy(Dataset[Item]):
 Clips = VoiceEncoderDataset | Copy
 
 
-class Cached(Dataset[Item]):
+class FeatureDataset(Dataset[Item]):
     """The items of a data set with `features` in the place of each clip's waveform.
 
     `features` (copies, clips, values) has NaN for clips that could not be read; `failed` says why.
@@ -62,58 +62,60 @@ class Cached(Dataset[Item]):
     """
 
     def __init__(
-        self, items: VoiceEncoderDataset, features: Tensor, failed: Mapping[int, str]
+        self, dataset: VoiceEncoderDataset, features: Tensor, failed: Mapping[int, str]
     ) -> None:
-        self.items, self.features, self.failed = items, features, failed
+        self.dataset, self.features, self.failed = dataset, features, failed
 
     def __len__(self) -> int:
-        return len(self.items)
+        return len(self.dataset)
 
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch it is."""
-        self.items.set_epoch(epoch)
+        self.dataset.set_epoch(epoch)
 
     def __getitem__(self, index: int) -> Item:
-        identity, clip, picture = self.items.pairs.at(index, self.items.epoch)
+        identity, clip, picture = self.dataset.pairs.at(index, self.dataset.epoch)
         if clip in self.failed:
             raise CorpusError(self.failed[clip])
-        copy, pairs = 0, self.items.pairs
+        copy, pairs = 0, self.dataset.pairs
         if len(self.features) > 1:
-            copy = drawn(len(self.features), pairs.seed, self.items.epoch, index, DRAW_COPY)
+            copy = drawn(len(self.features), pairs.seed, self.dataset.epoch, index, DRAW_COPY)
         return {
             "features": self.features[copy, clip],
-            "embedding": self.items.embedding(identity, picture),
+            "embedding": self.dataset.embedding(identity, picture),
             "identity": torch.tensor(identity),
         }
 
 
-def computed_once(
-    machine: Accelerator,
+def extract_features(
+    accelerator: Accelerator,
     clips: Clips,
-    body: Body,
+    backbone: Backbone,
     folder: Path,
     stamp: Mapping[str, Any],
     workers: int,
-    progress: Progress,
 ) -> tuple[Tensor, dict[int, str]]:
-    """Return what a frozen body makes of every clip, (clips, values), and why some have NaN.
+    """Return what a frozen backbone makes of every clip, (clips, values), and why some have NaN.
 
-    `clips` has one item a clip, in their order ("one-to-one"); `body` takes waveforms (n, samples)
-    and their numbers. It is computed once and kept:
-    shards in `folder` that carry the same `stamp` and lack no clip are read, the others computed,
-    by several processes in turn. Raises `CorpusError` if no clip can be read.
+    `clips` has one item a clip, in their order ("one-to-one"); `backbone` takes waveforms
+    (n, samples) and their numbers. It is computed once and kept: shards in `folder` that carry the
+    same `stamp` and lack no clip are read, the others computed, by several processes in turn.
+    Raises `CorpusError` if no clip can be read.
     """
     mark = hashlib.sha256(json.dumps(stamp, sort_keys=True).encode()).hexdigest()
-    starts = range(0, len(clips), SHARD)
+    starts, bars = range(0, len(clips), SHARD), Bars()
     for number, first in enumerate(starts):
         path = folder / f"{number:05d}.safetensors"
         rows = range(first, min(first + SHARD, len(clips)))
-        if number % machine.num_processes == machine.process_index and not valid(path, mark, rows):
-            write_shard(path, mark, *features_of(machine, clips, rows, body, workers))
-        progress(rows.stop, len(clips))
-    machine.wait_for_everyone()
+        if number % accelerator.num_processes == accelerator.process_index and not _valid(
+            path, mark, rows
+        ):
+            _write_shard(path, mark, *_features_of(accelerator, clips, rows, backbone, workers))
+        bars.advance(f"features, {folder.name}", rows.stop, len(clips), " clips")
+    bars.close()
+    accelerator.wait_for_everyone()
     parts, reasons = zip(
-        *(read_shard(folder / f"{n:05d}.safetensors") for n in range(len(starts))), strict=True
+        *(_read_shard(folder / f"{n:05d}.safetensors") for n in range(len(starts))), strict=True
     )
     failed = {row: reason for each in reasons for row, reason in each.items()}
     width = max(part.shape[1] for part in parts)
@@ -126,14 +128,14 @@ def computed_once(
     return torch.cat(whole), failed
 
 
-def features_of(
-    machine: Accelerator,
+def _features_of(
+    accelerator: Accelerator,
     clips: Clips,
     rows: range,
-    body: Body,
+    backbone: Backbone,
     workers: int,
 ) -> tuple[Tensor, dict[int, str]]:
-    """Return what a body makes of some clips, NaN for those that cannot be read, and why not.
+    """Return what a backbone makes of some clips, NaN for those that cannot be read, and why not.
 
     Where none can be read there are no values, (clips, 0).
     """
@@ -143,20 +145,20 @@ def features_of(
         failed |= bad
         if indices:
             with torch.no_grad():
-                values = body(batch["waveform"].to(machine.device), indices).float().cpu()
+                values = backbone(batch["waveform"].to(accelerator.device), indices).float().cpu()
             found |= dict(zip(indices, values, strict=True))
     width = len(next(iter(found.values()))) if found else 0
     nothing = torch.full((width,), float("nan"))
     return torch.stack([found.get(row, nothing) for row in rows]), failed
 
 
-def write_shard(path: Path, mark: str, features: Tensor, failed: Mapping[int, str]) -> None:
+def _write_shard(path: Path, mark: str, features: Tensor, failed: Mapping[int, str]) -> None:
     """Write a shard of features as a whole."""
     made = json.dumps({"stamp": mark, "failed": failed})  # one entry: several have no order
     checkpoint.write_tensors(path, {"features": features}, {MADE: made})
 
 
-def valid(path: Path, mark: str, rows: range) -> bool:
+def _valid(path: Path, mark: str, rows: range) -> bool:
     """Whether a shard is there and was computed of the same clips, all of them, by this network."""
     try:
         with safe_open(path, framework="pt") as file:
@@ -166,7 +168,7 @@ def valid(path: Path, mark: str, rows: range) -> bool:
         return False
 
 
-def read_shard(path: Path) -> tuple[Tensor, dict[int, str]]:
+def _read_shard(path: Path) -> tuple[Tensor, dict[int, str]]:
     """Return the features of a shard, and why those of some clips are missing."""
     with safe_open(path, framework="pt") as file:
         failed = json.loads(file.metadata()[MADE])["failed"]

@@ -68,18 +68,18 @@ def info_nce(
     b: Tensor,
     temperature: float = 0.07,
     identity: Tensor | None = None,
-    middle: Tensor | None = None,
+    center: Tensor | None = None,
 ) -> Tensor:
     """Return InfoNCE of matching rows (n, width): cross entropy of cosines over `temperature`.
 
     Row i of `a` shall be closer to row i of `b` than to the other rows, and the other way round:
     mean of both directions, mean over the batch. Rows of the same `identity` (n,) are no negatives
-    of each other. `middle` (width,) is subtracted from all rows first: embeddings that point nearly
+    of each other. `center` (width,) is subtracted from all rows first: embeddings that point nearly
     the same way, as those of faces do, are told apart only around their mean. Source: van den Oord
     et al. 2018; both directions as in CLIP (Radford et al. 2021).
     """
-    if middle is not None:
-        a, b = a - middle, b - middle
+    if center is not None:
+        a, b = a - center, b - center
     scores = unit(a) @ unit(b).T / temperature
     if identity is not None:
         others = ~torch.eye(len(a), dtype=torch.bool, device=a.device)
@@ -127,11 +127,11 @@ class VoiceLosses(nn.Module):
     """The weighted loss parts of predicted embeddings, of the whole batch.
 
     `classifier` (embedding to class scores) and `decoder` are frozen; without them their parts are
-    off. `middle` (width,) is the mean of the embeddings, for a ranking around it. The weights of
+    off. `center` (width,) is the mean of the embeddings, for a ranking around it. The weights of
     AM-softmax, one row for each of `identities`, are trained along.
     """
 
-    middle: Tensor | None
+    center: Tensor | None
 
     def __init__(
         self,
@@ -140,10 +140,10 @@ class VoiceLosses(nn.Module):
         identities: int,
         classifier: nn.Module | None = None,
         decoder: FaceDecoder | None = None,
-        middle: Tensor | None = None,
+        center: Tensor | None = None,
     ) -> None:
         super().__init__()
-        self.register_buffer("middle", middle if settings.contrastive_centered else None, False)
+        self.register_buffer("center", center if settings.contrastive_centered else None, False)
         self.settings = settings
         self.classifier = classifier if settings.distill_weight else None
         self.first = None
@@ -186,5 +186,5 @@ class VoiceLosses(nn.Module):
             return {}
         if self.classes is not None:
             return {"am_softmax": s.contrastive_weight * self.classes(predicted, identity)}
-        loss = info_nce(predicted, target, s.contrastive_temperature, identity, self.middle)
+        loss = info_nce(predicted, target, s.contrastive_temperature, identity, self.center)
         return {"infonce": s.contrastive_weight * loss}

@@ -30,21 +30,21 @@ NEAR = 0.05  # of the usual weights of a last layer that starts at a mean
 
 @dataclass(frozen=True)
 class Anatomy:
-    """How a kind of network divides: `body(network)` layer by layer, the lowest first, `head`.
+    """How a kind of network divides: `backbone(network)` layer by layer, the lowest first, `head`.
 
-    `tap` names the activation that the head takes in, and `finish(network, activation)` is what
-    the head makes of it. `fixed` are layers that are never trained. Without a `tap` the network
-    has no part worth computing once.
+    `feature_layer` names the activation that the head takes in, and `finish(network, activation)`
+    is what the head makes of it; without one the network has no part worth computing once. `fixed`
+    are layers that are never trained.
     """
 
-    body: Callable[[Any], list[Modules]]
+    backbone: Callable[[Any], list[Modules]]
     head: Callable[[Any], Modules]
-    tap: str = ""
+    feature_layer: str = ""
     finish: Callable[[Any, Tensor], Tensor] | None = None
     fixed: Callable[[Any], Modules] = lambda network: []
 
 
-def ast_body(network: spectrogram_transformer.AST) -> list[Modules]:
+def ast_backbone(network: spectrogram_transformer.AST) -> list[Modules]:
     """Return the patches, then the blocks; the last norm goes with the last block."""
     blocks: list[Modules] = [[block] for block in network.blocks]
     blocks[-1].append(network.norm)
@@ -63,7 +63,7 @@ ANATOMY: dict[type[nn.Module], Anatomy] = {
         lambda net: [net.layer11],
     ),
     spectrogram_transformer.AST: Anatomy(
-        ast_body,
+        ast_backbone,
         lambda net: [net.head_norm, net.head],
         "pooled",
         spectrogram_transformer.AST.finished,
@@ -83,24 +83,24 @@ def anatomy(network: nn.Module) -> Anatomy:
     return ANATOMY[type(network)]
 
 
-def require_trains(network: nn.Module, trains: str, key: str = "trains") -> int:
-    """Return how many layers of the body a phase trains: N of "top-N", all of "all", else none.
+def require_trains(network: nn.Module, trainable: str, key: str = "trainable") -> int:
+    """Return how many layers of the backbone a phase trains: N of "top-N", all of "all", else none.
 
     Raises `UsageError` for other words, and for more layers than the network has.
     """
-    layers = len(anatomy(network).body(network))
-    match = re.fullmatch(r"all|head|top-(\d{1,9})", trains)
+    layers = len(anatomy(network).backbone(network))
+    match = re.fullmatch(r"all|head|top-(\d{1,9})", trainable)
     if not match or int(match[1] or 0) > layers:
-        raise UsageError(f"{key} is {trains!r}: use all, head, or top-N with N up to {layers}.")
-    return layers if trains == "all" else int(match[1] or 0)
+        raise UsageError(f"{key} is {trainable!r}: use all, head, or top-N with N up to {layers}.")
+    return layers if trainable == "all" else int(match[1] or 0)
 
 
-def set_trained(network: nn.Module, trains: str) -> None:
+def set_trained(network: nn.Module, trainable: str) -> None:
     """Let gradients flow into what a phase trains, "all", "head" or "top-N", and nothing else."""
-    count, parts = require_trains(network, trains), anatomy(network)
-    body = parts.body(network)
-    network.requires_grad_(trains == "all")
-    chosen = [module for layer in body[len(body) - count :] for module in layer]
+    count, parts = require_trains(network, trainable), anatomy(network)
+    backbone = parts.backbone(network)
+    network.requires_grad_(trainable == "all")
+    chosen = [module for layer in backbone[len(backbone) - count :] for module in layer]
     for module in [*chosen, *parts.head(network)]:
         module.requires_grad_(True)
     for module in parts.fixed(network):
@@ -125,21 +125,23 @@ def parameter_groups(network: nn.Module, lr: float, backbone_lr: float) -> list[
     ]
 
 
-def has_frozen_body(network: nn.Module) -> bool:
+def has_frozen_backbone(network: nn.Module) -> bool:
     """Whether everything below the head is frozen, so that its output can be computed once."""
     parts = anatomy(network)
     head = {id(p) for module in parts.head(network) for p in module.parameters()}
     rest = (p for p in network.parameters() if id(p) not in head)
-    return bool(parts.tap) and not any(p.requires_grad for p in rest)
+    return bool(parts.feature_layer) and not any(p.requires_grad for p in rest)
 
 
-def freezes_body(network: nn.Module, trains: str) -> bool:
+def freezes_backbone(network: nn.Module, trainable: str) -> bool:
     """Whether a phase that trains this leaves everything below the head frozen."""
     parts = anatomy(network)
-    return bool(parts.tap) and trains != "all" and not require_trains(network, trains)
+    return (
+        bool(parts.feature_layer) and trainable != "all" and not require_trains(network, trainable)
+    )
 
 
-def body_hash(network: nn.Module) -> str:
+def backbone_hash(network: nn.Module) -> str:
     """Return a hash of all weights below the head, which make what the head takes in."""
     head = {p.data_ptr() for module in anatomy(network).head(network) for p in module.parameters()}
     digest = hashlib.sha256()
@@ -185,13 +187,13 @@ def ending(start: str, width: int) -> dict[str, str]:
     return model.variant if model is not None and model.width == width else {}
 
 
-def start_at(network: nn.Module, mean: Tensor) -> None:
+def init_to_mean(network: nn.Module, mean: Tensor) -> None:
     """Let a network start close to a mean embedding (width,), whatever it hears.
 
     Embeddings of faces differ by little from their mean; a last layer of usual weights would be
-    far off, and pulling it back breaks the layers below. A VE_conv also starts nearly deaf to its
-    second channel: phases are noise to layers that have learnt nothing, and four times as loud as
-    the magnitudes.
+    far off, and pulling it back breaks the layers below. A VE_conv also starts with its second
+    channel near zero: phases are noise to layers that have learnt nothing, and four times as loud
+    as the magnitudes.
     """
     layers = (m for top in anatomy(network).head(network) for m in top.modules())
     last = [layer for layer in layers if isinstance(layer, nn.Linear)][-1]

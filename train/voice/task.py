@@ -25,7 +25,7 @@ class VoiceTask(Task):
     """A voice encoder, its front end and its loss.
 
     A batch has "waveform" (n, samples), levelled and of one length, or "features" (n, values),
-    what the frozen body makes of it; and "embedding" (n, width) and "identity" (n,).
+    what the frozen backbone makes of it; and "embedding" (n, width) and "identity" (n,).
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class VoiceTask(Task):
             finish = voice_network.anatomy(self.network).finish
             assert finish is not None
             return finish(self.network, batch["features"])
-        embeddings: Tensor = self.network(self.heard(batch["waveform"]))
+        embeddings: Tensor = self.network(self.spectrogram(batch["waveform"]))
         return embeddings
 
     def recorded(self, waveform: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -73,15 +73,17 @@ class VoiceTask(Task):
         with torch.autocast(waveform.device.type, enabled=False):
             return transmitted(waveform.float(), self.channel, generator)
 
-    def heard(self, waveform: Tensor) -> Tensor:
+    def spectrogram(self, waveform: Tensor) -> Tensor:
         """Return what the network takes in; the front end always computes in float32."""
         with torch.autocast(waveform.device.type, enabled=False):
             x: Tensor = self.frontend(waveform.float())
         return x
 
-    def body(self, waveform: Tensor) -> Tensor:
+    def backbone(self, waveform: Tensor) -> Tensor:
         """Return what the part below the head makes of waveforms."""
-        return self.network.at(voice_network.anatomy(self.network).tap, self.heard(waveform))
+        return self.network.at(
+            voice_network.anatomy(self.network).feature_layer, self.spectrogram(waveform)
+        )
 
     def trained(self) -> dict[str, nn.Module]:
         """Return the network, and the classes of AM-softmax if there are any."""

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from vox2face.train.datasets.voice import VoiceEncoderDataset
 from vox2face.train.metrics import retrieval
-from vox2face.train.trainer.validation import Sampled
+from vox2face.train.trainer.validation import ValidationSet
 from vox2face.train.voice import features
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Drawing:
         self.grid.draw(step, lambda faces: [f.pixels for f in self.decoder(faces)], spoken)
 
 
-class Validation(Sampled):
+class Validation(ValidationSet):
     """Measures a task on clips that are chosen once: at most `limit`, spread over all people.
 
     `clips` has one item for each clip, with the mean embedding of the speaker's pictures. The
@@ -55,7 +55,7 @@ class Validation(Sampled):
     def __init__(
         self,
         task: VoiceTask,
-        clips: VoiceEncoderDataset | features.Cached,
+        clips: VoiceEncoderDataset | features.FeatureDataset,
         limit: int,
         workers: int,
         drawing: Drawing | None = None,
@@ -64,7 +64,7 @@ class Validation(Sampled):
     ) -> None:
         super().__init__(clips, limit, workers, most)
         self.task, self.drawing, self.batch = task, drawing, batch
-        source = clips.items if isinstance(clips, features.Cached) else clips
+        source = clips.dataset if isinstance(clips, features.FeatureDataset) else clips
         people = range(len(source.identities))
         self.faces = torch.stack([source.embedding(i, 0) for i in people]).numpy()
 
@@ -79,7 +79,7 @@ class Validation(Sampled):
             f"{f'; val_loss is without {s.contrastive}' if ranks else ''}."
         )
 
-    def __call__(self, machine: Accelerator, step: int) -> Mapping[str, float]:
+    def __call__(self, accelerator: Accelerator, step: int) -> Mapping[str, float]:
         """Return loss, its parts, cosine, rank, recall and the pool, the same on every process.
 
         The rank is that of the true face in the pool, which is all faces: 0 the first and 1 the
@@ -88,17 +88,17 @@ class Validation(Sampled):
         read.
         """
         own: list[Any] = []
-        for indices, batch in self.batches(machine, CLIPS):
+        for indices, batch in self.batches(accelerator, CLIPS):
             predicted = self.task.embed(batch).float().cpu()
             target, identity = batch["embedding"].cpu(), batch["identity"].cpu()
             own += zip(indices, predicted, target, identity, strict=True)
         rows = self.gathered(own)
         predicted, target, identity = (torch.stack([row[i] for row in rows]) for i in (1, 2, 3))
-        if self.drawing is not None and machine.is_main_process:
+        if self.drawing is not None and accelerator.is_main_process:
             self.drawing.draw(step, predicted, identity)
-        parts = self.losses(predicted, target, machine.device)
+        parts = self.losses(predicted, target, accelerator.device)
         near = functional.cosine_similarity(predicted, target).mean()
-        distance = "cosine" if self.task.losses.middle is None else "centred"
+        distance = "cosine" if self.task.losses.center is None else "centred"
         pools = [np.arange(len(self.faces))]
         ranks = retrieval.rank(predicted.numpy(), identity.numpy(), self.faces, pools, distance)
         rank = float(ranks.standing().mean())

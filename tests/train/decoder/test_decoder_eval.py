@@ -11,7 +11,7 @@ from helpers.decoder_training import PICTURES, Corpus, settings, task_of
 
 from vox2face.core.errors import CorpusError
 from vox2face.train.datasets.face import FaceDecoderDataset
-from vox2face.train.datasets.loader import collated
+from vox2face.train.datasets.loader import collate
 from vox2face.train.decoder import validation as decoder_eval
 from vox2face.train.decoder.validation import Validation
 from vox2face.train.trainer import loop
@@ -49,7 +49,7 @@ def validation(broken: Iterable[int] = (), *more: str, embedding: bool = True) -
 
 @torch.no_grad()
 def measured(found: Validation) -> dict[str, float]:
-    return dict(found(loop.accelerator(settings().loop), 1))
+    return dict(found(loop.create_accelerator(), 1))
 
 
 def test_pictures_that_cannot_be_read_are_kept_with_their_reasons() -> None:
@@ -80,7 +80,7 @@ def test_the_loss_has_the_parts_of_training(embedding: bool) -> None:
     values = measured(found)
     items = [found.items[i] for i in range(len(found.items))]
     with torch.no_grad():
-        parts = {name: float(value) for name, value in found.task(collated(items)).items()}
+        parts = {name: float(value) for name, value in found.task(collate(items)).items()}
     assert parts.keys() == {"texture", *(["embedding"] if embedding else [])}
     assert {name: values[name] for name in parts} == pytest.approx(parts, rel=1e-4)
     assert values["loss"] == pytest.approx(sum(parts.values()), rel=1e-4)

@@ -13,14 +13,14 @@ from helpers.decoder_training import PEOPLE, PICTURES, WIDTH, Corpus, settings
 import vox2face as package
 from vox2face.core.errors import UsageError
 from vox2face.train.datasets.face import FaceDecoderDataset
-from vox2face.train.datasets.loader import collated
+from vox2face.train.datasets.loader import collate
 from vox2face.train.decoder.blends import Blends, within
 from vox2face.train.decoder.critic import Critic
 from vox2face.train.decoder.loss import features_mae, laplacian, texture_mae
 from vox2face.train.decoder.morphs import Targets
-from vox2face.train.decoder.network import build, mean_shape, start
+from vox2face.train.decoder.network import build, init_to_data, mean_shape
 from vox2face.train.decoder.recipe import DecoderRecipe
-from vox2face.train.decoder.task import DecoderTask, Judge, face_weights
+from vox2face.train.decoder.task import DecoderTask, FrozenFaceEncoder, face_weights
 from vox2face.train.decoder.train import train_decoder
 from vox2face.train.decoder.validation import unlearnt
 from vox2face.train.figures import curves
@@ -80,7 +80,7 @@ def test_a_run_of_both_stages_is_a_bundle_and_resumes_bit_for_bit(tmp_path: Path
     found = chosen("phases.shape.steps=4", "phases.detail.steps=4")
 
     def trained(name: str, **more: Any) -> Path | None:
-        more = {"say": lambda line: None, **more}
+        more = {"log": lambda line: None, **more}
         return train_decoder(corpus.manifest, corpus, found, tmp_path / name, **more)  # type: ignore[arg-type]
 
     bundle = trained("whole")
@@ -110,11 +110,11 @@ def test_the_critic_and_the_decoder_learn_from_their_own_losses() -> None:
     found = chosen()
     network = build(found.network, WIDTH, 0)
     data = items(corpus)
-    start(network, data, found.network)
-    judge = Judge(corpus.encoder())
+    init_to_data(network, data, found.network)
+    judge = FrozenFaceEncoder(corpus.encoder())
     task = DecoderTask(network, found.loss, judge, True, 1e-3, mean_shape(data))
     source = Targets(data)
-    parts = task(collated([source[i] for i in range(4)]))
+    parts = task(collate([source[i] for i in range(4)]))
     assert {"critic", "adversarial", "laplacian", "ssim", "embedding"} <= parts.keys()
     parts["critic"].backward(retain_graph=True)
     assert all(p.grad is None for p in network.parameters())

@@ -21,10 +21,10 @@ from vox2face.core.errors import CorpusError, UsageError
 from vox2face.media.decoded_face import made_by
 from vox2face.store import bundle as bundles
 from vox2face.train.datasets.face import FaceDecoderDataset
-from vox2face.train.datasets.loader import collated
+from vox2face.train.datasets.loader import collate
 from vox2face.train.decoder import morphs as decoder_data
 from vox2face.train.decoder.morphs import Morphs, features, nearest
-from vox2face.train.decoder.network import build, start
+from vox2face.train.decoder.network import build, init_to_data
 from vox2face.train.decoder.recipe import DecoderRecipe, Network, recipe_of
 from vox2face.train.decoder.train import train_decoder
 from vox2face.train.figures import curves
@@ -43,13 +43,13 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def trained(folder: Path, chosen: DecoderRecipe, corpus: Any = None, **more: Any) -> Any:
     corpus = corpus or Corpus()
-    more.setdefault("say", lambda line: None)
+    more.setdefault("log", lambda line: None)
     return train_decoder(corpus.manifest, corpus, chosen, folder, **more)
 
 
 def batch_of(corpus: Any, count: int = 4) -> dict[str, Any]:
     items = FaceDecoderDataset(corpus.manifest, corpus, "train", pictures=False)
-    return collated([items[i] for i in range(count)])
+    return collate([items[i] for i in range(count)])
 
 
 def bits(path: Path) -> dict[str, torch.Tensor]:
@@ -59,7 +59,7 @@ def bits(path: Path) -> dict[str, torch.Tensor]:
 def test_a_finished_run_is_a_bundle_that_load_takes(tmp_path: Path) -> None:
     said: list[str] = []
     bundle = trained(tmp_path / "run", settings("phases.shape.epochs=1", "phases.identity.steps=3"),
-                     say=said.append)  # fmt: skip
+                     log=said.append)  # fmt: skip
     decoder = package.load(bundle)
     assert decoder.entry.name == "face_decoder.tiny" and decoder.warps and decoder.width == WIDTH
     assert decoder.preset == "dlib"
@@ -137,7 +137,7 @@ def test_a_decoder_starts_at_the_mean_landmarks_and_colour() -> None:
     for name, order in (("tiny-decoder", range(68)), ("decoder-speech-to-face-repo", ORDER_72)):
         chosen = settings("network.init_to_mean=true", name=name)
         network = build(chosen.network, WIDTH, 0)
-        start(network, FaceDecoderDataset(corpus.manifest, corpus, "train"), chosen.network)
+        init_to_data(network, FaceDecoderDataset(corpus.manifest, corpus, "train"), chosen.network)
         bias = network.landmark_layers[-1][0].bias.detach().reshape(-1, 2)
         np.testing.assert_array_equal(bias, corpus.mean_landmarks[list(order)])
         colour = network.texture_layers[-1][1](network.texture_layers[-1][0].bias.detach())
@@ -216,7 +216,7 @@ def test_the_embeddings_of_morphs_are_those_of_their_pictures() -> None:
     corpus: Any = Corpus()
     items = FaceDecoderDataset(corpus.manifest, corpus, "train", pictures=False)
     morphs = Morphs(items, 0.5, 3, seed=0)
-    batch = collated([morphs[i] for i in range(8)])
+    batch = collate([morphs[i] for i in range(8)])
     assert 0 < int(batch["morphed"].sum()) < 8
     task = task_of(settings(), corpus)
     texture = batch["texture"].float() / 255
@@ -248,7 +248,7 @@ def test_a_run_that_was_stopped_ends_with_the_same_weights(tmp_path: Path) -> No
 def test_without_a_validation_split_the_last_weights_become_the_bundle(tmp_path: Path) -> None:
     said: list[str] = []
     chosen = recipe.shortened(settings(), None, 1)
-    bundle = trained(tmp_path / "run", chosen, Corpus(splits=False), say=said.append)
+    bundle = trained(tmp_path / "run", chosen, Corpus(splits=False), log=said.append)
     assert package.load(bundle).width == WIDTH
     assert said[0].startswith("No evaluation while training")
 
@@ -319,7 +319,7 @@ def test_every_recipe_is_complete_and_can_be_shown(name: str, tmp_path: Path) ->
     assert shown.exit_code == 0
     (tmp_path / "mine.toml").write_text(shown.output)
     assert recipe.read(tmp_path / "mine.toml", DecoderRecipe) == found
-    run_folder.begin(tmp_path / "run", run_folder.Asked("decoder", {}, found, 1, {}), False)
+    run_folder.begin(tmp_path / "run", run_folder.RunSpec("decoder", {}, found, 1, {}), False)
     assert recipe.read(recipe_of(None, tmp_path / "run"), DecoderRecipe) == found
     assert recipe_of(None, None) == "decoder-cole" and recipe_of("mine.toml", None) == "mine.toml"
 

@@ -203,7 +203,7 @@ def test_the_recipe_follows_from_the_architecture_or_the_run(tmp_path: Path) -> 
         recipe_of("tiny", "mine.toml", None)
     with pytest.raises(UsageError, match="holds no run to go on with"):
         recipe_of("tiny-ast", None, tmp_path)
-    asked = run_folder.Asked("voice", {}, recipe.read("tiny-ast", VoiceRecipe), 1, {})
+    asked = run_folder.RunSpec("voice", {}, recipe.read("tiny-ast", VoiceRecipe), 1, {})
     run_folder.begin(tmp_path, asked, False)
     for arch in (None, "tiny-ast"):
         assert recipe_of(arch, None, tmp_path) == tmp_path / "recipe.toml"

@@ -28,7 +28,7 @@ def settings(*overrides: str) -> VoiceRecipe:
 
 
 def begin(folder: Path, items: int = 64, *overrides: str, resume: bool = True, **more: Any) -> None:
-    asked = run_folder.Asked("voice", NAMES, settings(*overrides), items, DATA)
+    asked = run_folder.RunSpec("voice", NAMES, settings(*overrides), items, DATA)
     run_folder.begin(folder, replace(asked, **more), resume)
 
 

@@ -109,7 +109,7 @@ def test_nothing_is_changed_nor_drawn_where_all_is_off() -> None:
 
 def trained(folder: Path, chosen: VoiceRecipe, **more: Any) -> dict[str, torch.Tensor]:
     corpus = Corpus()
-    train_voice(corpus.manifest, corpus, chosen, folder, say=lambda line: None, **more)  # type: ignore[arg-type]
+    train_voice(corpus.manifest, corpus, chosen, folder, log=lambda line: None, **more)  # type: ignore[arg-type]
     phase = next(iter(chosen.phases))
     return checkpoint.read(folder / phase / checkpoint.LAST)[0]
 
@@ -140,10 +140,10 @@ def test_the_head_learns_from_several_hearings_of_each_clip(
     whole = trained(tmp_path / "whole", chosen)
     parts = sorted((tmp_path / "whole" / "features").iterdir())
     assert [p.name for p in parts] == ["head-train-0", "head-train-1", "head-val"]
-    first, second = (features.read_shard(p / "00000.safetensors")[0] for p in parts[:2])
+    first, second = (features._read_shard(p / "00000.safetensors")[0] for p in parts[:2])
     assert first.shape == second.shape and not torch.equal(first, second)
     trained(tmp_path / "stopped", chosen, minutes=0.0)
-    monkeypatch.setattr(features, "features_of", None)  # all there already
+    monkeypatch.setattr(features, "_features_of", None)  # all there already
     assert same(trained(tmp_path / "stopped", chosen, resume=True), whole)
 
 
@@ -163,7 +163,7 @@ class Coded(Corpus):
 
 def test_only_what_is_trained_on_is_heard_as_encoded_copies(tmp_path: Path, bundle: Make) -> None:
     corpus, chosen = Coded(), head(bundle, "data.encoded=0.5", "data.copies=4")
-    train_voice(corpus.manifest, corpus, chosen, tmp_path / "run", say=lambda line: None)  # type: ignore[arg-type]
+    train_voice(corpus.manifest, corpus, chosen, tmp_path / "run", log=lambda line: None)  # type: ignore[arg-type]
     splits = corpus.manifest.column("split")
     heard = {split: {e for row, e in corpus.heard if splits[row] == split} for split in splits}
     assert heard == {"train": {"", "quiet", "flat"}, "val": {""}}
@@ -187,7 +187,7 @@ def test_an_epoch_draws_one_of_the_hearings(monkeypatch: pytest.MonkeyPatch) -> 
     items = VoiceEncoderDataset(corpus.manifest, corpus, "train", "all-to-one", seconds=1)  # type: ignore[arg-type]
     count = len(items.groups.clips)
     values = torch.arange(3.0)[:, None, None].expand(3, count, 4)
-    cached = features.Cached(items, values, {})
+    cached = features.FeatureDataset(items, values, {})
     drawn = np.empty((5, count))
     for epoch in range(5):
         cached.set_epoch(epoch)

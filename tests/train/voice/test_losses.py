@@ -80,8 +80,8 @@ FORMULAS: dict[str, tuple[Callable[..., torch.Tensor], float]] = {
         lambda a, b: info_nce(a, b, 0.5, tensor(WHO)),
         nce(A, B, 0.5, WHO),
     ),
-    "info nce around a middle": (
-        lambda a, b: info_nce(a, b, 0.5, middle=tensor(B[0] / 2)),
+    "info nce around a center": (
+        lambda a, b: info_nce(a, b, 0.5, center=tensor(B[0] / 2)),
         nce(A - B[0] / 2, B - B[0] / 2, 0.5, np.arange(6)),
     ),
     "landmarks": (landmarks_mse, ((A - B) ** 2).mean()),

@@ -41,7 +41,7 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def trained(folder: Path, chosen: VoiceRecipe, corpus: Corpus | None = None, **more: Any) -> Any:
     corpus = corpus or Corpus()
-    more.setdefault("say", lambda line: None)
+    more.setdefault("log", lambda line: None)
     return train_voice(corpus.manifest, corpus, chosen, folder, **more)  # type: ignore[arg-type]
 
 
@@ -56,7 +56,7 @@ def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 def test_a_finished_run_is_a_bundle_that_load_takes(tmp_path: Path) -> None:
     said: list[str] = []
     bundle = trained(tmp_path / "run", settings("tiny-ve_conv", "phases.train.epochs=2"),
-                     say=said.append)  # fmt: skip
+                     log=said.append)  # fmt: skip
     loaded = package.load(bundle)
     assert loaded.entry.name == "ve_conv.tiny" and loaded.width == WIDTH
     wave = Corpus().waveform(0)
@@ -95,7 +95,7 @@ def test_a_frozen_encoder_is_run_once_and_gives_what_it_gives_every_time(
     trained(tmp_path / "once", chosen)
     shards = sorted((tmp_path / "once" / "features").rglob("*.safetensors"))
     assert [p.parent.name for p in shards] == ["head-train", "head-val"]
-    monkeypatch.setattr(voice_network, "has_frozen_body", lambda network: False)
+    monkeypatch.setattr(voice_network, "has_frozen_backbone", lambda network: False)
     trained(tmp_path / "always", chosen)
     assert not (tmp_path / "always" / "features").exists()
     a, b = bits(tmp_path / "once" / "head"), bits(tmp_path / "always" / "head")
@@ -115,13 +115,13 @@ def test_features_are_computed_again_only_where_they_are_missing(
     before = [p.read_bytes() for p in shards]
     shards[1].unlink()
     asked: list[range] = []
-    features_of = voice_data.features_of
+    features_of = voice_data._features_of
 
     def noting(machine: Any, clips: Any, rows: range, *more: Any) -> torch.Tensor:
         asked.append(rows)
         return features_of(machine, clips, rows, *more)
 
-    monkeypatch.setattr(voice_data, "features_of", noting)
+    monkeypatch.setattr(voice_data, "_features_of", noting)
     trained(tmp_path / "run", chosen, resume=True)
     assert asked == [range(8, 16)]
     assert [p.read_bytes() for p in shards] == before
@@ -254,15 +254,15 @@ def test_people_are_ranked_around_the_mean_embedding_if_the_recipe_says_so() -> 
     ranked = changed(LOSS, contrastive="infonce", contrastive_weight=1.0, mse_weight=0.0)
     plain = changed(ranked, contrastive_centered=False)
     centred = changed(ranked, contrastive_centered=True)
-    middle = torch.ones(WIDTH)
-    assert parts(plain) == parts(plain, middle=middle) == parts(centred, middle=0 * middle)
-    assert parts(centred, middle=middle) != parts(plain)
-    assert "middle" not in VoiceLosses(centred, WIDTH, 3, middle=middle).state_dict()
+    center = torch.ones(WIDTH)
+    assert parts(plain) == parts(plain, center=center) == parts(centred, center=0 * center)
+    assert parts(centred, center=center) != parts(plain)
+    assert "center" not in VoiceLosses(centred, WIDTH, 3, center=center).state_dict()
 
 
 def test_a_head_starts_with_standardised_inputs_and_what_lies_below_it_has_a_hash() -> None:
     network: Any = voice_network.build(settings("tiny-ge2e").network, WIDTH, 0)
-    known, features = voice_network.body_hash(network), torch.rand(500, 256) * torch.arange(256)
+    known, features = voice_network.backbone_hash(network), torch.rand(500, 256) * torch.arange(256)
     features[7] = torch.nan
     features[:, 3] = 5
     before = network.fc1(torch.zeros(1, 256)), network.fc1.weight.clone()
@@ -272,10 +272,10 @@ def test_a_head_starts_with_standardised_inputs_and_what_lies_below_it_has_a_has
     even[:, [0, 3]] = 0  # always the same
     want = even @ before[1].T + before[0]
     torch.testing.assert_close(network.fc1(good), want, atol=1e-3, rtol=1e-3)
-    assert voice_network.body_hash(network) == known
+    assert voice_network.backbone_hash(network) == known
     with torch.no_grad():
         network.base.linear.bias[0] += 1
-    assert voice_network.body_hash(network) != known
+    assert voice_network.backbone_hash(network) != known
 
 
 def test_losses_that_are_off_and_files_that_were_not_prepared_are_told(tmp_path: Path) -> None:
@@ -284,7 +284,7 @@ def test_losses_that_are_off_and_files_that_were_not_prepared_are_told(tmp_path:
     del corpus.rows[min(corpus.rows)]
     chosen = settings("tiny-ve_conv", "loss.distill_weight=1", "loss.decoder_weight=1",
                       "phases.train.steps=1")  # fmt: skip
-    trained(tmp_path / "run", chosen, corpus, say=said.append)
+    trained(tmp_path / "run", chosen, corpus, log=said.append)
     assert "The distillation loss is off: toy has no class scores." in said
     assert "The decoder's loss is off: no --decoder is given." in said
     assert "2 files of the split train were not prepared and are left out." in said
@@ -380,7 +380,7 @@ def test_without_a_validation_split_the_last_weights_become_the_bundle(tmp_path:
     corpus.manifest = manifest.from_columns({**columns, "split": ["train"] * len(corpus.manifest)})
     said: list[str] = []
     chosen = settings("tiny-ve_conv", "phases.train.steps=2")
-    bundle = trained(tmp_path / "run", chosen, corpus, say=said.append)
+    bundle = trained(tmp_path / "run", chosen, corpus, log=said.append)
     assert package.load(bundle).width == WIDTH
     assert any(line.startswith("No evaluation while training") for line in said)
 
@@ -400,7 +400,7 @@ def test_a_network_that_starts_at_a_mean_is_near_it_whatever_it_hears(name: str)
     heard, mean = torch.randn(shape, generator=torch.Generator().manual_seed(0)), torch.ones(WIDTH)
     with torch.no_grad():
         before = network(heard)
-        voice_network.start_at(network, mean)
+        voice_network.init_to_mean(network, mean)
         after = network(heard)
     assert (after - mean).abs().max() < 0.2 * max(1.0, float(before.abs().max()))
     assert (after - mean).abs().max() > 0
@@ -423,11 +423,17 @@ def test_a_run_never_goes_on_with_other_faces_or_other_people(tmp_path: Path) ->
     assert trained(tmp_path / "run", longer, resume=True)
 
 
+def test_a_time_that_is_no_number_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--minutes nan: give a number of minutes"):
+        trained(tmp_path / "run", settings(), minutes=float("nan"))
+    assert not (tmp_path / "run").exists()
+
+
 def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
-    with run.alone(tmp_path / "run", main=True):
+    with run.run_lock(tmp_path / "run", main=True):
         with pytest.raises(UsageError, match="being trained by another process"):
             trained(tmp_path / "run", settings("tiny-ve_conv", "phases.train.steps=1"))
-        with run.alone(tmp_path / "run", main=False):
+        with run.run_lock(tmp_path / "run", main=False):
             pass
     assert not (tmp_path / "run").exists()
     trained(tmp_path / "run", settings("tiny-ve_conv", "phases.train.steps=1"))
@@ -453,8 +459,8 @@ def test_the_front_end_stays_in_float32_under_autocast() -> None:
     task = VoiceTask(network, "ve-conv", losses, chosen.phases["train"])
     wave = torch.from_numpy(Corpus().waveform(0))[None]
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert task.heard(wave).dtype == torch.float32
-        assert task.network(task.heard(wave)).dtype == torch.bfloat16
+        assert task.spectrogram(wave).dtype == torch.float32
+        assert task.network(task.spectrogram(wave)).dtype == torch.bfloat16
 
 
 def test_the_statistics_of_layers_that_a_phase_does_not_train_stay(tmp_path: Path) -> None:

@@ -45,14 +45,14 @@ def validation(
     preset = registry.entry(chosen.network.entry).preprocess
     clips = validation_clips(corpus, chosen)
     network = voice_network.build(chosen.network, WIDTH, 0)
-    losses = VoiceLosses(chosen.loss, WIDTH, 8, classifier, middle=torch.zeros(WIDTH))
+    losses = VoiceLosses(chosen.loss, WIDTH, 8, classifier, center=torch.zeros(WIDTH))
     task = VoiceTask(network, preset, losses, chosen.phases["train"]).eval()
     return Validation(task, clips, 0, 0, **more)
 
 
 @torch.no_grad()
 def measured(found: Validation, chosen: VoiceRecipe) -> dict[str, float]:
-    return dict(found(loop.accelerator(chosen.loop), 1))
+    return dict(found(loop.create_accelerator(), 1))
 
 
 def test_clips_that_cannot_be_read_are_kept_with_their_reasons() -> None:
@@ -164,7 +164,7 @@ def test_a_run_has_its_pool_and_the_evaluated_parts_in_its_history(
 ) -> None:
     monkeypatch.setattr(curves, "draw", lambda rows, path: None)
     chosen, corpus = settings("tiny-ve_conv", "phases.train.steps=2"), Corpus()
-    train_voice(corpus.manifest, corpus, chosen, tmp_path / "run", say=lambda line: None)  # type: ignore[arg-type]
+    train_voice(corpus.manifest, corpus, chosen, tmp_path / "run", log=lambda line: None)  # type: ignore[arg-type]
     rows = history.read(tmp_path / "run" / "train" / history.FILE)
     (row,) = (row for row in rows if "val_loss" in row)
     assert row["val_pool"] == PEOPLE and row["val_value"] == row["val_loss"]

@@ -73,5 +73,5 @@ def run(
     from vox2face.train.prepare.reader import open_prepared
 
     table, arrays = manifests.read(manifest), open_prepared(prepared)
-    if trainer()(table, arrays, settings, out, **options, say=click.echo) is None:
+    if trainer()(table, arrays, settings, out, **options, log=click.echo) is None:
         sys.exit(130)
