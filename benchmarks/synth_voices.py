@@ -4,7 +4,7 @@ Draws people whom nothing was tuned on, renders two clips of different sentences
 embeds them with Resemblyzer (`ge2e.resemblyzer`). Prints the seconds of one core for a clip, the
 equal error rate of telling 60 people apart (all, and within a sex), and, for information only,
 how well a ridge regression reads age and size from the embeddings of people it has not seen.
-`python benchmarks/synth_voices.py [seed|full|FOLDER] [SEED] [PEOPLE] [espeak]`
+`python benchmarks/synth_voices.py [seed|full|FOLDER] [SEED] [PEOPLE]`
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 
 import vox2face
 from vox2face.train.synth.bank.bank import Bank, open_bank
-from vox2face.train.synth.voice.espeak import espeak_clip
 from vox2face.train.synth.voice.render import render_voice
 from vox2face.train.synth.voice.traits import Voice, sample_voice
 
@@ -100,11 +99,6 @@ def world(bank: Bank) -> Clip:
     )
 
 
-def espeak(bank: Bank) -> Clip:
-    """Return clips by espeak-ng."""
-    return lambda voice, sentence, rng: espeak_clip(bank.text(sentence), voice, rng)
-
-
 def rendered(
     people: Sequence[Speaker], clip: Clip, seed: int
 ) -> tuple[list[list[NDArray[np.float32]]], float, float]:
@@ -122,18 +116,17 @@ def rendered(
     return clips, cost / (2 * len(people)), seconds / (2 * len(people))
 
 
-def main(place: str = "full", seed: int = 4242, count: int = 240, engine: str = "world") -> None:
+def main(place: str = "full", seed: int = 4242, count: int = 240) -> None:
     """Print the table."""
     bank = open_bank(place)
     people = speakers(bank, seed, count)
-    if engine == "world":
-        start = time.process_time()
-        wanted = sorted({(p.voice.base, s) for p in people for s in p.sentences})
-        for base, sentence in wanted:
-            bank.analysis(base, sentence)
-        each = (time.process_time() - start) / len(wanted)
-        print(f"analysis, or reading it from the cache: {each:.3f} s for each of {len(wanted)}")
-    clips, cost, length = rendered(people, {"world": world, "espeak": espeak}[engine](bank), seed)
+    start = time.process_time()
+    wanted = sorted({(p.voice.base, s) for p in people for s in p.sentences})
+    for base, sentence in wanted:
+        bank.analysis(base, sentence)
+    each = (time.process_time() - start) / len(wanted)
+    print(f"analysis, or reading it from the cache: {each:.3f} s for each of {len(wanted)}")
+    clips, cost, length = rendered(people, world(bank), seed)
     print(f"clip: {cost:.3f} s of one core for {length:.2f} s (target {TARGET_SECONDS})")
     encoder = vox2face.load("ge2e.resemblyzer")
     embedded = [[encoder(one, 16_000) for one in pair] for pair in clips]
@@ -158,4 +151,4 @@ def main(place: str = "full", seed: int = 4242, count: int = 240, engine: str = 
 
 if __name__ == "__main__":
     given = sys.argv[1:]
-    main(*given[:1], *(int(one) for one in given[1:3]), *given[3:4])
+    main(*given[:1], *(int(one) for one in given[1:3]))

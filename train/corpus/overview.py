@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +14,6 @@ from vox2face.train.corpus.groups import ranked
 from vox2face.train.corpus.manifest import KINDS, SPLITS, Manifest
 
 COLUMNS = {"identities": 12, "clips": 11, "pictures": 10, "hours": 11, "f": 8, "m": 8, "?": 8}
-GROUPS = ("found", "kept", "dropped")  # of the summary, in the order in which they are shown
-ELSEWHERE = ("splits",)  # what the table says
-DEEPEST = 4  # levels of the summary that are shown
 Split = str | None
 
 
@@ -87,27 +84,6 @@ def last_known(column: Any, who: NDArray[np.int64], people: int) -> list[str | N
     values = np.full(people, -1)
     values[who[codes >= 0]] = codes[codes >= 0]
     return [words[code] for code in values]
-
-
-def summary_counts(summary: Any) -> list[tuple[str, str, int]]:
-    """Return the whole numbers of a nested summary: (group, names that lead to it, number)."""
-    if not isinstance(summary, Mapping):
-        return []
-    groups = [*GROUPS, *(name for name in summary if name not in (*GROUPS, *ELSEWHERE))]
-    return [
-        (str(group), name, count)
-        for group in groups
-        for name, count in numbers(summary.get(group), ())
-    ]
-
-
-def numbers(value: Any, above: tuple[str, ...]) -> Iterator[tuple[str, int]]:
-    """Yield whole numbers under their names."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        yield ": ".join(above) or "all", value
-    elif isinstance(value, Mapping) and len(above) < DEEPEST:
-        for name, below in value.items():
-            yield from numbers(below, (*above, str(name).replace("_", " ")))
 
 
 def lines(seen: Overview) -> Iterator[str]:

@@ -42,8 +42,7 @@ class FaceDecoderDataset(Dataset[Item]):
     clips or not. `left_out` counts the files of the split that were not, or whose embedding or
     landmarks are not finite. Divide `texture` and `picture` by 255 on the device. `pictures=False`
     leaves out `picture`, and reads none; `textures=False` leaves out `texture`. A picture that
-    cannot be read raises `CorpusError`; with `on_error="skip"` the person's next one takes its
-    place, and `failed()` tells which did.
+    cannot be read raises `CorpusError`.
     """
 
     def __init__(
@@ -55,7 +54,6 @@ class FaceDecoderDataset(Dataset[Item]):
         face: str | None = None,
         pictures: bool = True,
         textures: bool = True,
-        on_error: str = "raise",
     ) -> None:
         self.prepared, self.embeddings = prepared, prepared.faces(face)
         self.pictures, self.textures = pictures, textures
@@ -65,14 +63,10 @@ class FaceDecoderDataset(Dataset[Item]):
         self.left_out = left_out(manifest, split, bad)
         self.identities, self.groups = people(manifest, split, bad, voices=False)
         self.targets = targets(manifest, self.identities, self.groups, bad)
-        self.files = Files(manifest, self.targets, on_error)
+        self.files = Files(manifest, self.targets)
 
     def __len__(self) -> int:
         return len(self.groups.pictures)
-
-    def failed(self) -> list[str]:
-        """Return the pictures that could not be read so far, in any worker."""
-        return self.files.failed()
 
     def __getitem__(self, index: int) -> Item:
         index = index + len(self) if index < 0 else index
@@ -80,11 +74,9 @@ class FaceDecoderDataset(Dataset[Item]):
             raise IndexError(f"There are {len(self)} pictures, none of number {index}.")
         starts = self.groups.first_picture
         identity = int(np.searchsorted(starts, index, side="right")) - 1
-        first, end = int(starts[identity]), int(starts[identity + 1])
         shown = {}
         if self.pictures:
-            index, picture = self.files.usable(index, first, end, self.picture)
-            shown["picture"] = as_picture(picture)
+            shown["picture"] = as_picture(self.files.load(index, self.picture))
         row, target = int(self.groups.pictures[index]), int(self.targets[index])
         if self.textures:
             shown["texture"] = as_picture(self.prepared.textures[target])

@@ -15,60 +15,34 @@ from vox2face.core.errors import CorpusError, UsageError, Vox2FaceError
 from vox2face.train import storage
 from vox2face.train.corpus.groups import ranked
 from vox2face.train.corpus.manifest import Manifest, require_same
-from vox2face.train.datasets.pairing import following
 
 if TYPE_CHECKING:
     from vox2face.train.prepare.reader import Prepared
     from vox2face.train.prepare.rows import Rows
 
 Loaded = TypeVar("Loaded")
-ON_ERROR = ("raise", "skip")
 
 
 class Files:
-    """The files of some rows of a manifest, and which of them turned out to be unreadable."""
+    """The files of some rows of a manifest."""
 
-    def __init__(self, manifest: Manifest, rows: NDArray[np.int64], on_error: str) -> None:
-        require_choice("on_error", on_error, ON_ERROR)
+    def __init__(self, manifest: Manifest, rows: NDArray[np.int64]) -> None:
         self.roots, root = ranked(manifest.table["root"].take(rows))
-        self.root, self.rows, self.skip = root.astype(np.int32), rows, on_error == "skip"
+        self.root, self.rows = root.astype(np.int32), rows
         self.paths = manifest.table["path"].take(rows).combine_chunks()
-        # one byte a file, which all workers see; they can only ever write the same
-        self.bad = torch.zeros(len(rows), dtype=torch.uint8)
-        self.bad.share_memory_()  # type: ignore[no-untyped-call]
 
     def place(self, position: int) -> str:
         """Return where the file of a position is."""
         return storage.join(self.roots[self.root[position]], self.paths[position].as_py())
 
-    def failed(self) -> list[str]:
-        """Return the files that could not be read so far."""
-        return [self.place(int(position)) for position in self.bad.nonzero()]
-
-    def usable(
-        self, position: int, first: int, end: int, load: Callable[[int, str], Loaded]
-    ) -> tuple[int, Loaded]:
-        """Return a position and what `load(row, place)` makes of its file.
-
-        Where that fails and failures are skipped, the next position from `first` to `end` - 1
-        stands in, going round. Raises `CorpusError` where none is left.
-        """
-        reason = ""
-        for step in range(end - first):
-            at = following(first, end, position, step)
-            if self.skip and self.bad[at]:
-                continue
-            try:
-                return at, load(int(self.rows[at]), self.place(at))
-            except (Vox2FaceError, OSError) as error:
-                told = str(error).removeprefix(self.place(at)).strip()
-                reason = f"{self.place(at)} cannot be used: {told}"
-                self.bad[at] = 1
-                if not self.skip:
-                    raise CorpusError(reason) from error
-        raise CorpusError(
-            f"None of the {end - first} files like {self.place(position)} can be used. {reason}"
-        )
+    def load(self, position: int, read: Callable[[int, str], Loaded]) -> Loaded:
+        """Return what `read(row, place)` makes of a file. Raises `CorpusError` naming it."""
+        place = self.place(position)
+        try:
+            return read(int(self.rows[position]), place)
+        except (Vox2FaceError, OSError) as error:
+            reason = str(error).removeprefix(place).strip()
+            raise CorpusError(f"{place} cannot be used: {reason}") from error
 
 
 def left_out(manifest: Manifest, split: str | None, bad: NDArray[np.int64]) -> int:

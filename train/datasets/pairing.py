@@ -88,11 +88,6 @@ def drawn(below: int, *numbers: int) -> int:
     return int(word) % below
 
 
-def following(first: int, end: int, position: int, steps: int) -> int:
-    """Return what lies `steps` behind a position, going round from `end` to `first`."""
-    return first + (position - first + steps) % (end - first)
-
-
 def spread_over(count: int, most: int) -> Numbers:
     """Return at most so many numbers below `count`, in order and evenly far apart."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))

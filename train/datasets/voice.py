@@ -59,9 +59,8 @@ class VoiceEncoderDataset(Dataset[Item]):
     `vox2face.zoo.frontends.voice.voice_frontend(preset)` on the device, not through `VoiceInput`,
     which would level each piece again.
 
-    A clip that cannot be decoded raises `CorpusError`; with `on_error="skip"` the speaker's next
-    clip takes its place, and `failed()` tells which did. Call `set_epoch` before each epoch, and
-    let no worker of a DataLoader outlive one (`persistent_workers`): it would not hear of it.
+    A clip that cannot be decoded raises `CorpusError`. Call `set_epoch` before each epoch, and let
+    no worker of a DataLoader outlive one (`persistent_workers`): it would not hear of it.
     """
 
     def __init__(
@@ -77,7 +76,6 @@ class VoiceEncoderDataset(Dataset[Item]):
         one: str = "mean",
         face: str | None = None,
         seed: int = 0,
-        on_error: str = "raise",
         encoded: float = 0.0,
     ) -> None:
         for name, value, known in (("crop", crop, CROPS), ("one", one, ONE)):
@@ -89,7 +87,7 @@ class VoiceEncoderDataset(Dataset[Item]):
         self.left_out = left_out(manifest, split, bad)
         self.identities, groups = people(manifest, split, bad)
         self.pairs = Pairs(groups, pairing, seed)
-        self.files, self.prepared = Files(manifest, groups.clips, on_error), prepared
+        self.files, self.prepared = Files(manifest, groups.clips), prepared
         self.preset = resolved(preset)
         self.samples = samples_of(self.preset, seconds)
         self.crop, self.mean = crop, pairing == "all-to-one" and one == "mean"
@@ -108,19 +106,12 @@ class VoiceEncoderDataset(Dataset[Item]):
         """Say which epoch it is: random pairs and random crops depend on it."""
         self.epoch = epoch
 
-    def failed(self) -> list[str]:
-        """Return the clips that could not be decoded so far, in any worker."""
-        return self.files.failed()
-
     def __getitem__(self, index: int) -> Item:
         index = index + len(self) if index < 0 else index
         identity, clip, picture = self.pairs.at(index, self.epoch)
         groups = self.pairs.groups
-        first, end = (int(groups.first_clip[i]) for i in (identity, identity + 1))
         encoding = self.encoding(index)
-        clip, waveform = self.files.usable(
-            clip, first, end, lambda row, place: self.waveform(row, place, encoding)
-        )
+        waveform = self.files.load(clip, lambda row, place: self.waveform(row, place, encoding))
         item = {
             "waveform": torch.from_numpy(self.cut(waveform, index)),
             "identity": torch.tensor(identity),

@@ -19,11 +19,8 @@ if TYPE_CHECKING:
 DPI = 120
 INK, PALE, GRID = "#22303c", "#8a97a3", "#e3e8ec"
 VOICE, FACE = "#2f7fb5", "#e08a3c"
-GROUPS = {"found": VOICE, "kept": "#4a8f5c", "dropped": "#c0564b"}  # of the summary
 GENDERS = {"f": ("female", "#b5577f"), "m": ("male", "#4a8f8b"), None: ("not known", "#9aa5af")}
 BINS = 40
-LABEL = 44  # letters of a bar's label
-MOST_BARS = 40
 
 
 def figure(title: str, columns: int = 1, height: float = 4.0) -> tuple[Figure, Sequence[Axes]]:
@@ -136,31 +133,3 @@ def genders(path: Path, counts: Mapping[str | None, Mapping[str | None, int]]) -
         ax.set_xlabel("share of the identities; the numbers are identities", color=INK)
         ax.legend(frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1), labelcolor=INK)
     save(drawn, path)
-
-
-def joins(path: Path, counts: Sequence[tuple[str, str, int]]) -> None:
-    """Plot counts as bars, each (group, name, count): what was found, kept and dropped."""
-    shown = counts[:MOST_BARS]
-    drawn, (ax,) = figure("Found, kept and left out", height=max(2.5, 1.5 + 0.27 * len(shown)))
-    if not shown:
-        say(ax, "The manifest does not say what was found and left out.")
-        save(drawn, path)
-        return
-    sizes = np.array([count for _, _, count in shown])
-    for group in dict.fromkeys(group for group, _, _ in shown):
-        own = [place for place, entry in enumerate(shown) if entry[0] == group]
-        bars = ax.barh(own, sizes[own], 0.7, color=GROUPS.get(group, PALE), label=group)
-        ax.bar_label(bars, [f"{size:,}" for size in sizes[own]], padding=4, color=INK, fontsize=9)
-    ax.set_yticks(range(len(shown)), [shortened(name) for _, name, _ in shown])
-    ax.invert_yaxis()
-    ax.set_xscale("symlog", linthresh=10)  # thousands beside ones
-    ax.set_xlim(0, max(int(sizes.max()), 1) * 4)
-    ax.xaxis.set_visible(False)
-    ax.spines["bottom"].set_visible(False)
-    ax.legend(frameon=False, ncols=4, loc="lower left", bbox_to_anchor=(0, 1), labelcolor=INK)
-    save(drawn, path)
-
-
-def shortened(name: str) -> str:
-    """Return a label that leaves room for its bar."""
-    return name if len(name) <= LABEL else f"{name[: LABEL - 1]}…"

@@ -12,7 +12,7 @@ from vox2face.core.errors import UsageError
 from vox2face.core.extras import require
 from vox2face.core.files import atomic_file
 from vox2face.train.corpus.manifest import Manifest, require_same
-from vox2face.train.corpus.overview import Overview, Split, lines, overview, summary_counts
+from vox2face.train.corpus.overview import Overview, Split, lines, overview
 from vox2face.train.datasets.pairing import drawn
 from vox2face.train.figures import contact_sheet, corpus_plots
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from vox2face.train.prepare.reader import Prepared
 
 SHEET = "contact-sheet.png"
-PLOTS = ("durations.png", "identities.png", "gender.png", "joins.png")
+PLOTS = ("durations.png", "identities.png", "gender.png")
 
 
 def chosen(seen: Overview, count: int, seed: int, split: Split = None) -> list[int]:
@@ -108,11 +108,10 @@ def show(
     picture = contact_sheet.sheet(f"{title}{where}", rows)
     with atomic_file(out / SHEET) as partial:
         picture.save(partial, format="PNG")
-    durations, counts, gender, joins = (out / name for name in PLOTS)
+    durations, counts, gender = (out / name for name in PLOTS)
     corpus_plots.durations(durations, seen.seconds, seen.unknown)
     corpus_plots.identities(counts, seen.clips, seen.pictures)
     corpus_plots.genders(gender, seen.gender_counts())
-    corpus_plots.joins(joins, summary_counts(manifest.info.get("summary")))
     unread = [reason for person in rows for reason in person.unread]
     lost = [f"{plural(len(unread), 'file')} could not be read: {unread[0]}"] if unread else []
     return [*lines(seen), *lost]

@@ -76,7 +76,7 @@ them from the voice above chance has found a leak.
 **Faces** are rendered from the head of MakeHuman's base mesh (CC0) with its shape targets, a
 procedural skin, hair, light, pose and background.
 
-**Voices** ({synthesis}) are made of the recordings of a bank of base voices:
+**Voices** (WORLD) are made of the recordings of a bank of base voices:
 {bank}
 Base voices are drawn evenly among those of the speaker's sex and split. A clip's fundamental
 frequency, formants, tilt, breathiness, jitter, tremor and rate are then set by the vocoder WORLD.
@@ -175,7 +175,6 @@ def card(
         identities=identities,
         seed=settings["seed"],
         size=settings["size"],
-        synthesis="espeak-ng" if settings["synthesis"] == "espeak" else "WORLD",
         version=__version__,
         splits=splits,
         youngest=YOUNGEST,

@@ -59,8 +59,8 @@ class Settings:
     pictures: int
     clips: int
     size: int
-    synthesis: str
     bank: str
+    synthesis: str = "world"  # the only one; folders of earlier versions state it
     version: int = VERSION
 
 
@@ -72,17 +72,16 @@ def synthesise(
     clips: int = 5,
     size: int = 224,
     bank: str = "seed",
-    synthesis: str = "world",
     jobs: int | None = None,
 ) -> int:
     """Write a corpus into the folder `out`, and return how many people were made just now.
 
     `bank` is "seed" (24 voices, shipped), "full" (built by `vox2face data bank`) or a folder.
-    `synthesis` is "world" or "espeak". Raises `UsageError` if `out` holds anything else.
+    Raises `UsageError` if `out` holds anything else.
     """
     require("synth", "vox2face data synth")
     recordings = open_bank(bank)
-    settings = Settings(seed, pictures, clips, size, synthesis, recordings.fingerprint)
+    settings = Settings(seed, pictures, clips, size, recordings.fingerprint)
     claim(out, SETTINGS, asdict(settings))
     todo = [i for i in range(identities) if not person_file(out, i).exists()]
     each = (pictures + 1) * BYTES["picture"] + clips * BYTES["clip"] + BYTES["person"]
@@ -189,11 +188,13 @@ def saved(out: Path, path: str, rendered: Rendered) -> dict[str, Any]:
 
 def write_clip(out: Path, settings: Settings, person: Person, bank: Bank, k: int) -> dict[str, Any]:
     """Render and write a clip; return its path and sentence."""
+    from vox2face.train.synth.voice.render import render_voice
+
     sentences = bank.sentences(person.split)
     order = np.random.default_rng([settings.seed, 6, person.index]).permutation(len(sentences))
     sentence = sentences[int(order[k % len(sentences)])]
     rng = np.random.default_rng([settings.seed, 7, person.index, k])
-    waveform = media.spoken(bank, person.voice, sentence, rng, settings.synthesis)
+    waveform = render_voice(bank.analysis(person.voice.base, sentence), person.voice, rng)
     path = f"{CLIPS}/{person.speaker}/{sentence}/{k + 1:05d}.wav"
     save_wav(out / path, waveform)
     return {"path": path, "sentence": sentence, "seconds": round(len(waveform) / 16000, 3)}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +11,6 @@ from numpy.typing import NDArray
 from vox2face.core.files import atomic_file
 from vox2face.media.decoded_face import XMP
 from vox2face.train.media import SOFTWARE
-
-if TYPE_CHECKING:
-    from vox2face.train.synth.bank.bank import Bank
-    from vox2face.train.synth.voice.traits import Voice
 
 QUALITY = 92
 PICTURE_MARK = "Synthetic picture, drawn by a computer program. It shows no real person."
@@ -38,16 +33,3 @@ def save_jpeg(path: Path, pixels: NDArray[np.uint8]) -> None:
         Image.fromarray(pixels).save(
             partial, format="JPEG", quality=QUALITY, exif=exif, extra=marker
         )
-
-
-def spoken(
-    bank: Bank, voice: Voice, sentence: str, rng: np.random.Generator, synthesis: str
-) -> NDArray[np.float32]:
-    """Return a sentence in a voice, float32 (samples,) at 16 kHz."""
-    if synthesis == "espeak":
-        from vox2face.train.synth.voice.espeak import espeak_clip
-
-        return espeak_clip(bank.text(sentence), voice, rng)
-    from vox2face.train.synth.voice.render import render_voice
-
-    return render_voice(bank.analysis(voice.base, sentence), voice, rng)

@@ -328,30 +328,14 @@ def test_a_damaged_clip_is_named(corpus: Manifest, tmp_path: Path) -> None:
     assert data[0]["clip"] != data[2]["clip"]
     with pytest.raises(CorpusError, match=r"0-1\.wav cannot be used: .*no recording"):
         data[1]
-    assert data.failed() == [str(tmp_path / "0-1.wav")]
-
-
-def test_a_damaged_clip_is_replaced_when_asked(corpus: Manifest, tmp_path: Path) -> None:
-    damaged = with_damage(corpus, tmp_path, "0-1.wav", "0-2.wav", "1-0.wav")
-    data = VoiceEncoderDataset(damaged, seconds=0.2, on_error="skip")
-    files = [damaged.column("path")[int(data[i]["clip"])] for i in (0, 1, 2, 4, 5)]
-    assert files == ["0-0.wav", "0-0.wav", "0-0.wav", "2-0.wav", "2-1.wav"]
-    assert [int(data[i]["identity"]) for i in (0, 1, 2, 4, 5)] == [0, 0, 0, 2, 2]
-    with pytest.raises(CorpusError, match=r"None of the 1 files like .*1-0\.wav can be used"):
-        data[3]
-    assert [Path(p).name for p in data.failed()] == ["0-1.wav", "0-2.wav", "1-0.wav"]
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_workers_give_the_same_items_and_tell_what_failed(
-    method: str, corpus: Manifest, prepared: Prepared, tmp_path: Path
-) -> None:
-    damaged = with_damage(corpus, tmp_path, "0-1.wav")
-    data = VoiceEncoderDataset(damaged, seconds=0.2, crop="random", on_error="skip")
+def test_workers_give_the_same_items(method: str, corpus: Manifest) -> None:
+    data = VoiceEncoderDataset(corpus, seconds=0.2, crop="random")
     data.set_epoch(2)
     loader = DataLoader(data, batch_size=3, num_workers=1, multiprocessing_context=method)
     batches = list(loader)
-    assert [Path(p).name for p in data.failed()] == ["0-1.wav"]  # a worker saw it
     alone = [data[i] for i in range(6)]
     for name in ("waveform", "clip", "picture", "identity"):
         both = torch.cat([batch[name] for batch in batches])
@@ -397,7 +381,6 @@ Make = Callable[[Manifest], VoiceEncoderDataset]
 WRONG: dict[str, tuple[Make, str]] = {
     "crop": (lambda m: VoiceEncoderDataset(m, crop="middle"), "no crop='middle': use one of start"),
     "one": (lambda m: VoiceEncoderDataset(m, one="last"), "no one='last'"),
-    "errors": (lambda m: VoiceEncoderDataset(m, on_error="hide"), "no on_error='hide'"),
     "pairing": (lambda m: VoiceEncoderDataset(m, pairing="x"), "no pairing 'x'"),
     "preset": (lambda m: VoiceEncoderDataset(m, preset="x"), "no voice preset 'x'"),
     "length": (lambda m: VoiceEncoderDataset(m, preset="resemblyzer"), "give seconds="),

@@ -10,7 +10,7 @@ import pytest
 
 from vox2face.core.errors import UsageError
 from vox2face.train.corpus.groups import Groups, group
-from vox2face.train.datasets.pairing import PAIRINGS, Pairs, drawn, following
+from vox2face.train.datasets.pairing import PAIRINGS, Pairs, drawn
 
 CLIPS, PICTURES = [3, 1, 2], [2, 1, 4]  # of three identities
 
@@ -127,10 +127,6 @@ def test_what_cannot_be_meant_is_told() -> None:
 
 def test_drawn_numbers_stay_the_same_for_ever() -> None:
     assert [drawn(1000, 0, epoch, 7, 0) for epoch in range(4)] == PINNED
-
-
-def test_following_goes_round_once() -> None:
-    assert [following(10, 14, 12, steps) for steps in range(5)] == [12, 13, 10, 11, 12]
 
 
 PINNED = [629, 746, 738, 765]

@@ -20,7 +20,7 @@ from vox2face.media import audio, image
 from vox2face.train import storage
 from vox2face.train.corpus import manifest
 from vox2face.train.corpus.manifest import Manifest
-from vox2face.train.corpus.overview import overview, summary_counts
+from vox2face.train.corpus.overview import overview
 from vox2face.train.figures import contact_sheet, corpus_plots
 from vox2face.train.figures.show import PLOTS, SHEET, chosen, show
 from vox2face.train.figures.tiles import TILE, WIDE, portrait, spectrogram
@@ -163,18 +163,6 @@ def test_a_manifest_without_splits_genders_lengths_and_summary(
 def test_no_clips_at_all(corpus: Path, tmp_path: Path) -> None:
     faces = manifest.read(corpus).where(kind="face")
     assert "5 identities have clips or pictures only" in " ".join(show(faces, tmp_path / "out"))
-
-
-def test_the_summary_is_read_in_its_own_words() -> None:
-    assert summary_counts(SUMMARY) == [
-        ("found", "voxceleb1: voices", 30),
-        ("found", "hq-voxceleb: faces", 20),
-        ("kept", "people", 6),
-        ("dropped", "no pictures: people", 3),
-        ("dropped", "no pictures: files", 10),
-        ("more", "all", 7),
-    ]
-    assert not summary_counts(None) and not summary_counts({"found": "b"})
 
 
 def test_landmarks_are_found_when_asked() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
 import shutil
 import tarfile
@@ -20,7 +19,6 @@ from vox2face.media import audio
 from vox2face.train.synth.bank import build, kokoro, recipe
 from vox2face.train.synth.bank.bank import BANK, UNFINISHED, Bank, fingerprint, open_bank
 from vox2face.train.synth.bank.build import build_bank
-from vox2face.train.synth.voice import espeak
 from vox2face.train.synth.voice.analysis import (
     FFT,
     Analysis,
@@ -574,67 +572,3 @@ def test_clips_of_one_person_differ_and_are_functions_of_the_generator(
 def test_silence_has_no_voice_to_change() -> None:
     with pytest.raises(CorpusError, match="no voice in the recording"):
         analyse(np.zeros(16_000))
-
-
-# espeak-ng
-
-
-def test_without_espeak_an_error_tells_what_to_install(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(UsageError, match=r"need the program espeak-ng.*apt install espeak-ng"):
-        espeak.espeak_clip("Hello.", PLAIN, generator(0))
-
-
-def test_espeak_is_told_pitch_formants_and_pace() -> None:
-    low = espeak.voice_file(PLAIN, 1.0).splitlines()
-    high = espeak.voice_file(dataclasses.replace(PLAIN, f0=220.0), 1.0).splitlines()
-    assert "pitch 96 124" in low and "pitch 191 249" in high
-    long = espeak.voice_file(dataclasses.replace(PLAIN, alpha=0.8), 1.0).splitlines()
-    first = [int(lines[6].split()[2]) for lines in (low, long)]
-    assert low[6].startswith("formant 1 ") and first[1] == pytest.approx(0.8 * first[0], abs=1)
-    woman = espeak.voice_file(dataclasses.replace(PLAIN, base="f000"), 1.0)
-    assert woman.splitlines()[6:14] != low[6:14]
-    command = espeak.arguments("espeak-ng", Path("v"), Path("c.wav"), 1.2, "-h is no option")
-    assert command[command.index("-s") + 1] == "210"
-    assert command[-2:] == ["--", "-h is no option"]
-
-
-def stand_in(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
-    """Put a program of the name espeak-ng on the PATH."""
-    program = folder / "espeak-ng"
-    program.write_text(f"#!/bin/sh\n{script}\n")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", str(folder), prepend=":")
-
-
-def test_what_espeak_writes_becomes_a_clip_and_its_failure_one_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import wave
-
-    sound = io.BytesIO()
-    with wave.open(sound, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(16_000)
-        file.writeframes((audio.speech() * 32767).astype("<i2").tobytes())
-    (tmp_path / "speech.wav").write_bytes(sound.getvalue())
-    # -w FILE is the seventh and eighth word
-    stand_in(tmp_path, monkeypatch, f'cat "{tmp_path}/speech.wav" > "$8"')
-    clip = espeak.espeak_clip("Hello.", PLAIN, generator(0))
-    assert len(clip) == len(audio.speech()) and clip.dtype == np.float32
-    assert -27 < audio.rms_level(audio.to_pcm(clip)) < -19
-    stand_in(tmp_path, monkeypatch, "echo no such voice >&2; exit 1")
-    with pytest.raises(CorpusError, match=r"espeak-ng failed \(no such voice\)"):
-        espeak.espeak_clip("Hello.", PLAIN, generator(0))
-
-
-@pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="espeak-ng is not installed")
-@pytest.mark.parametrize("f0", [110.0, 200.0])
-def test_espeak_speaks_at_the_pitch_of_the_voice(f0: float) -> None:
-    voice = dataclasses.replace(PLAIN, f0=f0, base="f000" if f0 > 150 else "m000")
-    clip = espeak.espeak_clip(recipe.TEXTS[0], voice, generator(5))
-    assert median_f0(clip) == pytest.approx(f0, rel=0.1)
-    np.testing.assert_array_equal(clip, espeak.espeak_clip(recipe.TEXTS[0], voice, generator(5)))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections import OrderedDict
 from typing import Any
 
 import numpy as np
@@ -31,9 +29,6 @@ PEAK = 0.98
 
 TILT_UNIT = 6.0  # nepers of power at 8 kHz for a tilt of 1
 BREATH_POWER = 0.7  # breath rises with frequency to that
-KEPT = 64  # analyses that a process keeps
-
-ANALYSES: OrderedDict[bytes, Analysis] = OrderedDict()
 
 
 def render_voice(
@@ -42,25 +37,14 @@ def render_voice(
     """Return a recording spoken by `voice`: float32 (samples,), 16 kHz, -1..1.
 
     `base` is the recording, a waveform at 16 kHz, or its analysis, which takes the most time (see
-    `Bank.analysis`); the last 64 waveforms are remembered. `rng` draws what differs between
+    `Bank.analysis`). `rng` draws what differs between
     clips of one person: pitch and pace within 3 %, level, and the noise of a quiet room.
     """
-    analysis = base if isinstance(base, Analysis) else remembered(base)
+    analysis = base if isinstance(base, Analysis) else analyse(base)
     pitch = float(np.exp(rng.uniform(-F0_SPREAD, F0_SPREAD)))
     pace = float(np.exp(rng.uniform(-RATE_SPREAD, RATE_SPREAD)))
     spoken = synthesised(analysis, voice, pitch, pace, rng)
     return in_a_room(spoken, rng)
-
-
-def remembered(waveform: NDArray[Any]) -> Analysis:
-    """Return a waveform's analysis, from memory if it was one of the last."""
-    key = hashlib.sha256(waveform.tobytes()).digest()
-    if key not in ANALYSES:
-        ANALYSES[key] = analyse(waveform)
-        if len(ANALYSES) > KEPT:
-            ANALYSES.popitem(last=False)
-    ANALYSES.move_to_end(key)
-    return ANALYSES[key]
 
 
 def synthesised(

@@ -25,13 +25,6 @@ from vox2face.cli.options import Place, seed
     metavar="seed|full|DIR",
     help="The base voices: 24 that come with vox2face, or what `vox2face data bank` built.",
 )
-@click.option(
-    "--voices",
-    "synthesis",
-    type=click.Choice(["world", "espeak"]),
-    default="world",
-    help="WORLD on the bank, or the program espeak-ng: faster and worse.",
-)
 @click.option("--jobs", type=click.IntRange(min=1), help="Processes. Default: one for each core.")
 def command(out: Path, identities: int, **options: Any) -> None:
     """Make people up, whose voices predict their faces somewhat, as in life.
