@@ -9,8 +9,8 @@ and is tried on those of the others; then it judges the faces that the encoder p
 recordings, and with --decoder the pictures drawn of them, embedded again; with --encode the same of
 copies that went through codecs of `vox2face data prepare`. Only figures over all
 recordings are printed, never one of a person. With so few speakers they are coarse: an encoder is
-chosen on synthetic people, and this says whether it fails elsewhere. Needs scikit-learn, which the
-extra `dev` brings.
+chosen on synthetic people, and this says whether it fails elsewhere. Needs the extra
+`train`.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ from numpy.typing import ArrayLike
 from vox2face.core.errors import CorpusError
 from vox2face.train import storage
 from vox2face.train.metrics.retrieval import KS, Recall, place, recall
-from vox2face.train.metrics.ridge import Ridge, folds_of, ridge, shrunk_covariance
+from vox2face.train.metrics.ridge import FittedRidge, folds_of, ridge
 from vox2face.train.metrics.similarity import Array, Indices
 from vox2face.train.metrics.statistics import interval, resampled_means
 
@@ -127,7 +127,7 @@ def sex(word: str) -> float:
 
 def latent_predictions(
     train: Latents, faces: ArrayLike, owners: ArrayLike, test: Latents, seed: int
-) -> tuple[Array, Ridge]:
+) -> tuple[Array, FittedRidge]:
     """Return the face embedding that each test speaker's true values predict, and the regression.
 
     `faces` (n, width) are pictures' embeddings of the train split, `owners` (n,) positions in
@@ -147,9 +147,12 @@ def gaussian_recall(
 ) -> Recall:
     """Return the recall of ranking by likelihood: Mahalanobis distance to what is predicted.
 
-    `residuals` (n, width) are what the regression left of the train people's gallery embeddings.
+    `residuals` (n, width) are what the regression left of the train people's gallery embeddings;
+    their covariance is shrunk as Ledoit and Wolf (2004) say.
     """
-    factor = np.linalg.cholesky(shrunk_covariance(residuals))
+    from sklearn.covariance import ledoit_wolf
+
+    factor = np.linalg.cholesky(ledoit_wolf(residuals)[0])
     p = np.linalg.solve(factor, predicted.T).T
     g = np.linalg.solve(factor, gallery.T).T
     scale = float((g**2).sum(1).mean())

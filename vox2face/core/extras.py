@@ -23,6 +23,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
         "matplotlib",
         "pyarrow",
         "pydantic",
+        "sklearn",
         "tensorboard",
         "tomli_w",
     ),

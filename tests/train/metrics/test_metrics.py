@@ -10,7 +10,7 @@ import pytest
 from vox2face.core.errors import CorpusError, UsageError
 from vox2face.train.evaluate import oracles
 from vox2face.train.metrics import craniofacial, retrieval, similarity
-from vox2face.train.metrics.ridge import ridge, shrunk_covariance
+from vox2face.train.metrics.ridge import ridge
 from vox2face.train.metrics.statistics import (
     bootstrap,
     correlation_table,
@@ -294,7 +294,7 @@ def test_ridge_equals_its_normal_equations_and_finds_a_line() -> None:
     kept = np.linalg.eigvalsh(c @ c.T)
     scaled = got.penalty * kept[kept > 1e-12 * kept[-1]].mean()
     want = np.linalg.solve(c.T @ c + scaled * np.eye(60), c.T @ (target - target.mean(0)))
-    np.testing.assert_allclose(got.weights, want, atol=1e-8)
+    np.testing.assert_allclose(got.model.coef_.T, want, atol=1e-8)
 
 
 def test_ridge_shrinks_what_only_rows_of_one_person_share() -> None:
@@ -302,13 +302,6 @@ def test_ridge_shrinks_what_only_rows_of_one_person_share() -> None:
     x = normal(40, 30, seed=3)[people] + 0.01 * normal(200, 30)
     noise = normal(40, 1, seed=4)[people]
     assert ridge(x, noise, people, 0).penalty > ridge(x, noise, np.arange(200), 0).penalty
-
-
-def test_shrunk_covariance_is_the_sample_s_where_there_are_many_rows() -> None:
-    x = normal(20000, 3) @ np.diag([1.0, 2, 3])
-    np.testing.assert_allclose(shrunk_covariance(x), np.cov(x.T), atol=0.05)
-    few = shrunk_covariance(normal(5, 30))
-    assert np.linalg.eigvalsh(few).min() > 0
 
 
 def people(count: int, seed: int = 0) -> oracles.Latents:
@@ -338,7 +331,7 @@ def test_the_latent_oracle_finds_what_latents_decide() -> None:
     found = recalls(predicted, gallery)
     sexes = retrieval.oracle_recall(test.sexes, [np.arange(100)]).hits.mean(0)
     assert found[3] > 0.9 > 3 * sexes[3]
-    assert len(fitted.weights) == test.basis().shape[1] == 24
+    assert fitted.model.coef_.shape[1] == test.basis().shape[1] == 24
 
 
 def test_likelihood_ranks_better_than_cosine_where_noise_is_unlike() -> None:
