@@ -5,7 +5,7 @@ WEIGHTS ?=
 WORKERS ?= 2
 OUT ?= vox2face-demo
 
-.PHONY: demo test test-oldest lint types bench docs demo-models wheel clean
+.PHONY: demo test test-quick test-slow test-oldest lint types bench docs demo-models demo-models-trained wheel clean
 
 demo: .venv/demo.stamp
 	.venv/bin/vox2face demo --out $(OUT) $(if $(WEIGHTS),--weights $(WEIGHTS))
@@ -13,6 +13,13 @@ demo: .venv/demo.stamp
 # Two processes with a thread each take little more than half the time of one with two.
 test: .venv/dev.stamp
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+# What takes less than a second; what `make test` has no time for.
+test-quick: SELECTED := not long and not fullsize and not slow and not network and not gpu
+test-slow: SELECTED := slow and not network and not gpu
+test-quick test-slow: .venv/dev.stamp
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder \
+		-m "$(SELECTED)"
 
 # A cut through everything, without what needs the owners' own code or takes long.
 CUT := $(addprefix tests/,$(addsuffix .py,core/test_atomic media/test_audio zoo/test_presets \
@@ -50,21 +57,26 @@ docs: .venv/dev.stamp
 
 # Trains the two demo models anew and makes the gallery; hours. Started again it goes on where it was.
 # BANK is a folder of `vox2face data bank --voices 80 --sentences 8`, or "full", or "seed".
+# `make demo-models-trained MODELS=slice IDENTITIES=40 LENGTH="--steps 20"` tries a slice of it.
 BANK ?= seed
-MODELS := build/demo-models
-demo-models: .venv/dev.stamp
-	.venv/bin/vox2face data synth --out $(MODELS)/people --identities 2000 --seed 2026 \
+MODELS ?= build/demo-models
+IDENTITIES ?= 2000
+LENGTH ?=
+demo-models: demo-models-trained
+	.venv/bin/python scripts/ship_demo.py $(MODELS)/voice/bundle $(MODELS)/decoder/bundle
+	.venv/bin/python scripts/make_gallery.py $(MODELS)/people $(MODELS)/prepared \
+		vox2face/assets/gallery --people 60
+
+demo-models-trained: .venv/dev.stamp
+	.venv/bin/vox2face data synth --out $(MODELS)/people --identities $(IDENTITIES) --seed 2026 \
 		--pictures 3 --clips 4 --bank $(BANK)
 	.venv/bin/vox2face data index $(MODELS)/people --force
 	.venv/bin/vox2face data prepare $(MODELS)/people --out $(MODELS)/prepared --crop \
 		--stages landmarks,embeddings,audio --encode mp3,8k
-	.venv/bin/vox2face train decoder $(MODELS)/people --prepared $(MODELS)/prepared \
+	.venv/bin/vox2face train decoder $(MODELS)/people --prepared $(MODELS)/prepared $(LENGTH) \
 		--recipe decoder-normalized --out $(MODELS)/decoder $(if $(wildcard $(MODELS)/decoder),--resume)
-	.venv/bin/vox2face train voice $(MODELS)/people --prepared $(MODELS)/prepared \
+	.venv/bin/vox2face train voice $(MODELS)/people --prepared $(MODELS)/prepared $(LENGTH) \
 		--recipe demo-voice --out $(MODELS)/voice $(if $(wildcard $(MODELS)/voice),--resume)
-	.venv/bin/python scripts/ship_demo.py $(MODELS)/voice/bundle $(MODELS)/decoder/bundle
-	.venv/bin/python scripts/make_gallery.py $(MODELS)/people $(MODELS)/prepared \
-		vox2face/assets/gallery --people 60
 
 wheel: .venv/dev.stamp
 	.venv/bin/python -m build

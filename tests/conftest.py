@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from helpers.pipeline_fixtures import bundle, wav  # noqa: F401  (fixtures)
+from helpers.traced_once import remembered
 from helpers.twins import checkpoint, narrow
 
 from vox2face.cli import main
@@ -37,6 +38,17 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VOX2FACE_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("VOX2FACE_OFFLINE", "1")
     monkeypatch.delenv("VOX2FACE_MIRROR", raising=False)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def graphs_traced_once() -> Iterator[None]:
+    """Let each network be traced once in a process."""
+    from vox2face.converters.onnx import export
+
+    before = export.traced
+    export.traced = remembered(before)
+    yield
+    export.traced = before
 
 
 @pytest.fixture

@@ -80,6 +80,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known_anew: None)
     return tmp_path
 
 
+@pytest.mark.long
 def test_the_page_leads_from_a_keras_file_to_a_proven_bundle_and_its_onnx_file(
     installed: Path,
     python: Callable[..., str],

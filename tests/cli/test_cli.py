@@ -128,6 +128,7 @@ def test_zoo_show_tells_terms_hash_and_shapes(vox2face: Run) -> None:
     assert json.loads(vox2face("zoo", "show", NAME, "--json").stdout)["name"] == NAME
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
@@ -196,6 +197,7 @@ def bundle(
     return convert(entry, twin_file(NAME), tmp_path / "bundle").path
 
 
+@pytest.mark.long
 def test_embed_writes_csv_npz_and_prints(bundle: Path, tmp_path: Path) -> None:
     images = [str(ASSETS / name) for name in samples()]
     want = load.load(bundle)(images)
@@ -218,6 +220,7 @@ def test_embed_writes_csv_npz_and_prints(bundle: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(lengths, 1, rtol=1e-5)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("more", [[], ["--classify", "--top", "1", "--labels", "names.txt"]])
 def test_a_bad_picture_among_good_ones_costs_a_line(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: list[str]
@@ -254,6 +257,7 @@ def classes_of(bundle: Path) -> int:
     return encoder.classes
 
 
+@pytest.mark.long
 def test_export_and_check_print_what_was_proven(bundle: Path, tmp_path: Path) -> None:
     path = tmp_path / "face.onnx"
     command = ["export", str(bundle), "--output", str(path), "--with-frontend", "--logits"]
@@ -265,6 +269,7 @@ def test_export_and_check_print_what_was_proven(bundle: Path, tmp_path: Path) ->
     assert "conv1_1" in done.output and "PROVEN at 21 layers" in done.output
 
 
+@pytest.mark.long
 def test_a_failed_proof_prints_the_table_and_exits_1(
     bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -286,6 +291,7 @@ def test_a_file_that_is_not_there_is_told_before_a_model_is_loaded(inside: Run) 
     assert done.returncode == 2 and "There is no gone.png" in done.stderr
 
 
+@pytest.mark.long
 def test_what_comes_with_vox2face_is_checked_without_being_asked_for(vox2face: Run) -> None:
     done = vox2face("check", FREE)
     assert done.returncode == 0, done.stderr

@@ -55,6 +55,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, CompletedProce
     return out, CompletedProcess([], done.exit_code, done.stdout, done.stderr)
 
 
+@pytest.mark.long
 def test_faces_only_writes_a_picture_and_a_page(
     made: tuple[Path, CompletedProcess[str]],
 ) -> None:

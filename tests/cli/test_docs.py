@@ -95,6 +95,7 @@ def test_the_readme_states_what_people_must_know() -> None:
     assert "unrelated to the paper of 2026" in README
 
 
+@pytest.mark.long
 def test_the_pool_of_processes_of_the_troubleshooting_page_runs(
     python: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,6 +118,7 @@ def test_the_troubleshooting_page_names_all_variables_that_are_read() -> None:
     assert read == set(re.findall(r"`(VOX2FACE_\w+)=", TROUBLE)) and len(read) == 4
 
 
+@pytest.mark.long
 def test_a_model_of_onnx_runtime_cannot_be_pickled_and_one_of_torch_can() -> None:
     import pickle
 

@@ -96,6 +96,7 @@ def test_third_party_packages_stay_behind_their_walls() -> None:
                     assert inside, f"{module} imports {name}"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "package", ["onnx", "onnxruntime", "tensorflow", "tf_keras", "av", "sounddevice"]
 )
@@ -183,6 +184,7 @@ def python(code: str, cwd: Path, path: Path) -> subprocess.CompletedProcess[str]
     )
 
 
+@pytest.mark.long
 def test_a_plain_installation_has_all_modules_and_only_one_name(plain: Path) -> None:
     installed = {p.name for p in plain.iterdir() if not p.name.endswith(".dist-info")}
     assert installed - {"bin"} == {"vox2face"}

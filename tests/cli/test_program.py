@@ -27,6 +27,7 @@ def shell(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("redirected", "code"), [("| true", 0), ("<&- >&- 2>&-", 0), ("> /dev/full", 1)]
 )

@@ -31,6 +31,7 @@ def card(twin: Callable[[str], Entry], twin_file: Callable[..., Path], tmp_path:
     return make
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
 def test_the_metadata_is_what_the_hub_expects(entry: Entry, card: Cards) -> None:
     text = card(entry.name)
@@ -86,6 +87,7 @@ def test_without_onnx_and_proof_the_card_says_so(card: Cards) -> None:
     assert "- onnx\n" not in text and " ONNX" not in text
 
 
+@pytest.mark.long
 def test_without_a_classifier_the_card_lists_no_scores(card: Cards) -> None:
     whole = card("vggface_resnet50.rcmalli")
     bare = card("vggface_resnet50.rcmalli", top=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.twins import narrow
 
 from vox2face.converters import bundle_onnx, bundle_writer, verify
 from vox2face.converters.convert import convert
@@ -24,47 +26,67 @@ from vox2face.zoo.registry import load_module
 
 Twin = Callable[[str], Entry]
 TwinFile = Callable[[str], Path]
-BOTH = pytest.mark.parametrize("name", ["vggface.serengil", "vggface.rcmalli"])
+NAMES = ("vggface.serengil", "vggface.rcmalli")
+BOTH = pytest.mark.parametrize("name", NAMES)
 
-# Builds the owner's graph, narrow, saves it the legacy way and writes every activation.
+FLAVOURS = ("weights", "whole")
+
+# Builds the owner's graphs, narrow, saves them the legacy way and writes every activation.
 KERAS = """
-import sys, numpy as np
+import json, sys, numpy as np
 from importlib import import_module
 from vox2face.converters.reference import keras_graphs
 
 k = import_module(sys.argv[1])
-build = {"order": keras_graphs.convolutional, "name": keras_graphs.dense}[sys.argv[2]]
-model, outputs = build(k, (4, 8, 16, 32, 32), 256, 163)
-rng = np.random.default_rng(5)
-model.set_weights([
-    rng.standard_normal(w.shape).astype("f") * (2 / max(1, np.prod(w.shape[:-1]))) ** 0.5
-    for w in model.get_weights()
-])
-if sys.argv[5] == "whole":
-    model.save(sys.argv[3])
-elif sys.argv[1] == "keras":  # Keras 3 writes the legacy weights format only through this
-    import h5py
-    from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
-    with h5py.File(sys.argv[3], "w") as file:
-        save_weights_to_hdf5_group(file, model)
-else:
-    model.save_weights(sys.argv[3])
-x = np.load(sys.argv[4])
-values = k.Model(model.inputs, list(outputs.values())).predict_on_batch(x)
-np.savez(sys.argv[3] + ".npz", **dict(zip(outputs, values)))
+for match, file, probe, flavour in json.loads(sys.argv[2]):
+    build = {"order": keras_graphs.convolutional, "name": keras_graphs.dense}[match]
+    model, outputs = build(k, (4, 8, 16, 32, 32), 256, 163)
+    rng = np.random.default_rng(5)
+    model.set_weights([
+        rng.standard_normal(w.shape).astype("f") * (2 / max(1, np.prod(w.shape[:-1]))) ** 0.5
+        for w in model.get_weights()
+    ])
+    if flavour == "whole":
+        model.save(file)
+    elif sys.argv[1] == "keras":  # Keras 3 writes the legacy weights format only through this
+        import h5py
+        from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
+        with h5py.File(file, "w") as target:
+            save_weights_to_hdf5_group(target, model)
+    else:
+        model.save_weights(file)
+    x = np.load(probe)
+    values = k.Model(model.inputs, list(outputs.values())).predict_on_batch(x)
+    np.savez(file + ".npz", **dict(zip(outputs, values)))
 """
 
 
-@pytest.mark.parametrize("flavour", ["weights", "whole"])
-@pytest.mark.parametrize("keras", ["tf_keras", "keras"])
+@pytest.fixture(scope="module", params=["tf_keras", "keras"])
+def keras_files(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    python: Callable[..., str],
+) -> Path:
+    """A folder with the files that one Keras wrote: NAME-FLAVOUR.h5, their values, NAME.npy."""
+    folder, tasks = tmp_path_factory.mktemp(request.param), []
+    for name in NAMES:
+        entry, probe = narrow(name), folder / f"{name}.npy"
+        np.save(probe, probes(entry, entry.preprocess)[1][:1].transpose(0, 2, 3, 1))
+        for flavour in FLAVOURS:
+            file = folder / f"{name}-{flavour}.h5"
+            tasks.append((weight_map(entry).match, str(file), str(probe), flavour))
+    python(KERAS, request.param, json.dumps(tasks))
+    return folder
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("flavour", FLAVOURS)
 @BOTH
 def test_a_file_keras_wrote_computes_what_keras_computes(
-    python: Callable[..., str], twin: Twin, tmp_path: Path, keras: str, flavour: str, name: str
+    keras_files: Path, twin: Twin, tmp_path: Path, flavour: str, name: str
 ) -> None:
-    entry, file, probe = twin(name), tmp_path / "weights.h5", tmp_path / "x.npy"
-    x = probes(entry, entry.preprocess)[1][:1]
-    np.save(probe, x.transpose(0, 2, 3, 1))
-    python(KERAS, keras, weight_map(entry).match, file, probe, flavour)
+    entry, file = twin(name), keras_files / f"{name}-{flavour}.h5"
+    x = np.load(keras_files / f"{name}.npy").transpose(0, 3, 1, 2)
     done = convert(entry, file, tmp_path / "out", onnx=True)
     assert done.report.ok
     assert len(done.report.rows) == 21 + 1
@@ -82,6 +104,7 @@ def test_a_file_keras_wrote_computes_what_keras_computes(
         assert difference <= 1e-4 * np.abs(want).max(), tap
 
 
+@pytest.mark.long
 @BOTH
 def test_a_bundle_holds_config_weights_onnx_proof_and_card(
     twin: Twin, twin_file: TwinFile, tmp_path: Path, name: str
@@ -149,6 +172,7 @@ def test_the_proof_sees_a_wrong_onnx_graph(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.long
 def test_nan_in_the_source_keeps_nothing(
     handmade: Callable[..., Path], twin: Twin, tmp_path: Path
 ) -> None:
@@ -251,6 +275,7 @@ def test_unknown_verification_lists_the_known_ones(twin: Twin, twin_file: TwinFi
 # ---------------------------------------------------------------- check
 
 
+@pytest.mark.long
 def test_check_proves_a_bundle_again_and_notices_changes(
     twin: Twin, twin_file: TwinFile, registered: Callable[[Entry], None], tmp_path: Path
 ) -> None:

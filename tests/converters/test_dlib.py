@@ -49,6 +49,7 @@ def chips() -> Iterator[Pixels]:
         yield dlib.get_face_chip(pixels, shape(pixels, face), size=150, padding=0.25)
 
 
+@pytest.mark.long
 def test_descriptors_are_dlibs_but_for_the_rounding_of_the_weights(encoder: FaceEncoder) -> None:
     owner = dlib.face_recognition_model_v1(
         owners_model("dlib_face_recognition_resnet_model_v1.dat")

@@ -64,6 +64,7 @@ def assert_same(first: Path, second: Path) -> None:
     assert all(one[n].shape == two[n].shape for n in one)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", KERAS)
 def test_there_and_back_is_the_same_file(
     name: str,
@@ -82,6 +83,7 @@ def test_there_and_back_is_the_same_file(
         assert shown == sorted(shown) and shown[-1][1] == shown[-1][2] > 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", RESIDUAL)
 def test_weights_without_a_classifier_go_back_without_one(
     name: str, made: Callable[..., tuple[Path, Bundle]], tmp_path: Path
@@ -92,6 +94,7 @@ def test_weights_without_a_classifier_go_back_without_one(
     assert not [n for n in content(file) if "classifier" in n]
 
 
+@pytest.mark.long
 def test_tensors_that_came_from_torch_go_to_keras(
     made: Callable[..., tuple[Path, Bundle]], twin: Twin, tmp_path: Path
 ) -> None:

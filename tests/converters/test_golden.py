@@ -30,6 +30,8 @@ HEARD = {"ve_conv": 0.9999, "ast": 0.99999}
 SEEN = 0.99999
 TEXTURE = {"ve_conv": 2e-3, "ast": 1e-4, "seen": 1e-4}  # mean absolute differences
 Array = np.ndarray
+SLOW = pytest.mark.slow
+pytestmark = pytest.mark.fullsize
 
 
 def run(*arguments: object) -> str:
@@ -106,7 +108,7 @@ def thinned(name: str, value: Array) -> Array:
 
 @pytest.mark.parametrize("network", ["face_decoder", "ve_conv", "ast"])
 def test_full_size_networks_compute_what_their_owners_code_does(
-    network: str, bundles: Callable[[str], Path], tmp_path: Path
+    network: str, bundles: Callable[[str], Path]
 ) -> None:
     bundle, x = bundles(network), inputs(network)
     for backend in BACKENDS:
@@ -119,6 +121,14 @@ def test_full_size_networks_compute_what_their_owners_code_does(
                 trunk = model.module.at("trunk1", torch.from_numpy(x)).numpy()
             assert off(trunk[:, ::8], NUMBERS["face_decoder.first_layers"]) <= EQUAL
         del model
+
+
+@SLOW
+@pytest.mark.parametrize("network", ["face_decoder", "ve_conv", "ast"])
+def test_in_half_precision_they_do_so_as_well_as_is_promised(
+    network: str, bundles: Callable[[str], Path], tmp_path: Path
+) -> None:
+    bundle, x = bundles(network), inputs(network)
     half = tmp_path / "half.onnx"
     run("export", bundle, "--precision", "fp16", "--output", half)
     session = run_onnx.session(half)
@@ -133,7 +143,7 @@ def test_full_size_networks_compute_what_their_owners_code_does(
 
 @pytest.mark.parametrize("network", ["ve_conv", "ast"])
 def test_a_recording_becomes_the_face_that_its_owners_scripts_draw(
-    network: str, bundles: Callable[[str], Path], tmp_path: Path
+    network: str, bundles: Callable[[str], Path]
 ) -> None:
     voice, decoder = bundles(network), bundles("face_decoder")
     for backend in BACKENDS:
@@ -146,7 +156,14 @@ def test_a_recording_becomes_the_face_that_its_owners_scripts_draw(
     want = NUMBERS[f"speech.{network}.input_part"]
     magnitude = np.s_[:1] if network == "ve_conv" else np.s_[:]  # not the phase of near-silence
     assert np.abs(part[magnitude] - want[magnitude]).mean() <= 0.01 * np.abs(want[magnitude]).mean()
-    del pipeline
+
+
+@SLOW
+@pytest.mark.parametrize("network", ["ve_conv", "ast"])
+def test_one_file_from_the_waveform_draws_it_too(
+    network: str, bundles: Callable[[str], Path], tmp_path: Path
+) -> None:
+    voice, decoder = bundles(network), bundles("face_decoder")
     one = tmp_path / "one.onnx"
     run("export", "speech2face", "--voice", voice, "--decoder", decoder, "--output", one)
     waveform = vox2face.audio.decode(SPEECH)[None]
@@ -178,14 +195,21 @@ def test_a_photograph_becomes_the_face_that_its_owners_scripts_draw(
     for backend in BACKENDS:
         face = FaceToFace.from_zoo(encoder, decoder, backend=backend)(ASTRONAUT)
         assert_seen(face.embedding, face.texture)
-    one = tmp_path / "one.onnx"
-    run("export", "face2face", "--face", encoder, "--decoder", decoder, "--output", one)
-    picture, _, embedding = run_onnx.run(run_onnx.session(one), decode(ASTRONAUT)[None])
-    assert_seen(embedding[0], picture[0])
     out = tmp_path / "face.png"
     run("face2face", ASTRONAUT, "--face", encoder, "--decoder", decoder, "--output", out)
     drawn = decode(out)[::8, ::8].transpose(2, 0, 1) / 255
     assert np.abs(drawn - NUMBERS["astronaut.texture_every_8th"]).mean() <= 1 / 255
+
+
+@SLOW
+def test_one_file_from_the_pixels_draws_it_too(
+    bundles: Callable[[str], Path], tmp_path: Path
+) -> None:
+    encoder, decoder = bundles("vggface_serengil"), bundles("face_decoder")
+    one = tmp_path / "one.onnx"
+    run("export", "face2face", "--face", encoder, "--decoder", decoder, "--output", one)
+    picture, _, embedding = run_onnx.run(run_onnx.session(one), decode(ASTRONAUT)[None])
+    assert_seen(embedding[0], picture[0])
 
 
 def assert_seen(embedding: Array, texture: Array) -> None:
@@ -198,8 +222,10 @@ def assert_seen(embedding: Array, texture: Array) -> None:
     ("network", "option", "ended"),
     [
         ("face_decoder", ("--decoder-output", "linear"), lambda x: 1 / (1 + np.exp(-x))),
-        ("ve_conv", ("--voice-output", "linear"), lambda x: np.maximum(x, 0)),
-        ("ast", (), lambda x: np.maximum(x, 0)),  # the names tell
+        pytest.param(
+            "ve_conv", ("--voice-output", "linear"), lambda x: np.maximum(x, 0), marks=SLOW
+        ),
+        pytest.param("ast", (), lambda x: np.maximum(x, 0), marks=SLOW),  # the names tell
     ],
 )
 def test_older_checkpoints_end_without_an_activation(

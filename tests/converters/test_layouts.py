@@ -76,6 +76,7 @@ def without_fc8(state: State) -> State:
 # ---------------------------------------------------------------- names
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [*FREE, "vggface.serengil"])
 def test_what_wrappers_put_in_front_of_all_names_is_taken_off_and_told(
     name: str, converter: Callable[[str], Converter], twin_file: TwinFile
@@ -92,6 +93,7 @@ def test_what_wrappers_put_in_front_of_all_names_is_taken_off_and_told(
         assert made.told(f"begin with {prefix}: taken off.")
 
 
+@pytest.mark.long
 def test_names_behind_a_prefix_tell_what_an_ast_ends_in(
     converter: Callable[[str], Converter],
 ) -> None:
@@ -101,6 +103,7 @@ def test_names_behind_a_prefix_tell_what_an_ast_ends_in(
         assert bundles.read(path).entry.output_activation == end
 
 
+@pytest.mark.long
 def test_a_prefix_of_some_names_only_stays(converter: Callable[[str], Converter]) -> None:
     made, state = converter("ve_conv.speech-to-face"), checkpoint("ve_conv.speech-to-face")
     first = next(iter(state))
@@ -127,6 +130,7 @@ def test_the_tables_names_are_the_owners() -> None:
     }
 
 
+@pytest.mark.long
 def test_speech_to_faces_serengil_becomes_the_bundle_of_the_keras_file(
     converter: Callable[[str], Converter], twin_file: TwinFile
 ) -> None:
@@ -155,6 +159,7 @@ def as_their_converter_does(path: Path) -> State:
     return state
 
 
+@pytest.mark.long
 def test_speech_to_faces_rcmalli_has_its_columns_put_in_order(
     converter: Callable[[str], Converter], twin_file: TwinFile
 ) -> None:
@@ -170,6 +175,7 @@ def test_speech_to_faces_rcmalli_has_its_columns_put_in_order(
 # ---------------------------------------------------------------- fc6 as a matrix, no fc8
 
 
+@pytest.mark.long
 @BOTH
 def test_fc6_as_a_matrix_is_read_as_pytorch_flattens(
     name: str, converter: Callable[[str], Converter], twin_file: TwinFile
@@ -188,6 +194,7 @@ def test_fc6_as_a_matrix_is_read_as_pytorch_flattens(
     assert not made.told("fc6")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["keras", "torch", "matrix"])
 @BOTH
 def test_without_fc8_there_are_no_logits(
@@ -295,6 +302,7 @@ def test_the_wrong_one_of_speech_to_faces_two_is_named_with_its_command(
     assert command in str(caught.value)
 
 
+@pytest.mark.long
 @BOTH
 def test_other_misfits_are_described_in_the_layout_they_are_in(
     name: str, converter: Callable[[str], Converter], twin_file: TwinFile

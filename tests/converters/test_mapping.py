@@ -34,6 +34,7 @@ SHAPES = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", OPS)
 @given(data=st.data())
 def test_every_operation_is_undone_bit_for_bit_by_its_inverse(

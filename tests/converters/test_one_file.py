@@ -65,8 +65,16 @@ def lonely(fresh_python: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
     return run
 
 
-@pytest.mark.parametrize("decoder", ["face_decoder.speech-to-face", "face_decoder.cole"])
-@pytest.mark.parametrize("voice", VOICES[:2])
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("voice", "decoder"),
+    [
+        (VOICES[0], "face_decoder.speech-to-face"),
+        (VOICES[1], "face_decoder.cole"),
+        pytest.param(VOICES[0], "face_decoder.cole", marks=pytest.mark.slow),
+        pytest.param(VOICES[1], "face_decoder.speech-to-face", marks=pytest.mark.slow),
+    ],
+)
 def test_speech2face_starts_at_the_waveform_and_equals_the_pipeline(
     voice: str,
     decoder: str,
@@ -100,6 +108,7 @@ def test_speech2face_starts_at_the_waveform_and_equals_the_pipeline(
             assert np.abs(got["picture"][i] - face.image).mean() < 1e-3
 
 
+@pytest.mark.long
 def test_face2face_starts_at_the_pixels(
     inside: Run, bundle: Make, tmp_path: Path, lonely: Callable[..., dict[str, Any]]
 ) -> None:
@@ -120,6 +129,7 @@ def test_face2face_starts_at_the_pixels(
     assert "synthetic" in facts["synthetic"]
 
 
+@pytest.mark.long
 def test_half_precision_halves_the_file_and_states_its_parity(
     inside: Run, bundle: Make, tmp_path: Path, lonely: Callable[..., dict[str, Any]]
 ) -> None:

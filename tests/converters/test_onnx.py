@@ -110,6 +110,7 @@ def bundle(entry: Entry, twin_file: Callable[[str], Path], tmp_path: Path) -> bu
     return bundles.read(convert(entry, twin_file(NAME), tmp_path / "bundle").path)
 
 
+@pytest.mark.long
 def test_the_file_is_self_contained_and_says_what_it_is(bundle: bundles.Bundle) -> None:
     onnx.checker.check_model(str(bundle.onnx), full_check=True)
     model = onnx.load(bundle.onnx, load_external_data=False)
@@ -123,6 +124,7 @@ def test_the_file_is_self_contained_and_says_what_it_is(bundle: bundles.Bundle) 
     assert "BGR" in facts["input"]
 
 
+@pytest.mark.long
 def test_names_axes_and_dynamic_batch(bundle: bundles.Bundle) -> None:
     session = onnxruntime.InferenceSession(str(bundle.onnx))
     (source,), (output,) = session.get_inputs(), session.get_outputs()
@@ -138,6 +140,7 @@ def test_names_axes_and_dynamic_batch(bundle: bundles.Bundle) -> None:
     np.testing.assert_allclose(together, np.concatenate(alone), rtol=0, atol=1e-5)
 
 
+@pytest.mark.long
 def test_initialisers_equal_the_safetensors(bundle: bundles.Bundle) -> None:
     from safetensors.numpy import load_file
 
@@ -150,6 +153,7 @@ def test_initialisers_equal_the_safetensors(bundle: bundles.Bundle) -> None:
     assert tensors.keys() == {"fc8.weight", "fc8.bias"}  # not needed for the embedding
 
 
+@pytest.mark.long
 def test_logits_on_request(entry: Entry, bundle: bundles.Bundle, tmp_path: Path) -> None:
     path = tmp_path / "with_logits.onnx"
     bundle_onnx.export_file(bundle, path, logits=True)
@@ -162,6 +166,7 @@ def test_logits_on_request(entry: Entry, bundle: bundles.Bundle, tmp_path: Path)
         np.testing.assert_allclose(logits, module.logits(torch.from_numpy(x)), rtol=0, atol=1e-5)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("preset", FACE_PRESETS)
 def test_from_pixels_every_size_equals_the_module(
     entry: Entry, bundle: bundles.Bundle, tmp_path: Path, preset: str
@@ -188,6 +193,7 @@ def test_from_pixels_every_size_equals_the_module(
     onnx.checker.check_model(str(path), full_check=True)
 
 
+@pytest.mark.long
 def test_a_file_that_computes_something_else_is_not_kept(
     bundle: bundles.Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -202,6 +208,7 @@ def test_a_file_that_computes_something_else_is_not_kept(
     assert list((tmp_path / "new").iterdir()) == []
 
 
+@pytest.mark.long
 def test_damaged_onnx_files_and_wrong_names_get_one_sentence(
     bundle: bundles.Bundle, tmp_path: Path
 ) -> None:
@@ -231,6 +238,7 @@ def traced(name: str, form: bundle_onnx.Form) -> export.Traced:
     return bundle_onnx.traced(registry.sized(registry.entry(name), shapes), shapes, form)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "name",
     [
@@ -246,6 +254,7 @@ def test_graphs_run_on_cuda_as_a_whole_and_are_the_same_anywhere(name: str) -> N
     assert b".py" not in text and not model.functions  # no traces of the source
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("warps", [True, False])
 def test_what_stands_behind_a_decoder_runs_on_cuda(warps: bool) -> None:
     points = torch.rand(68, 2) * 224
@@ -263,11 +272,13 @@ def test_what_stands_behind_a_decoder_runs_on_cuda(warps: bool) -> None:
     assert {node.op_type for node in model.graph.node} <= ON_CUDA
 
 
+@pytest.mark.long
 def test_the_same_bytes_come_out_twice(bundle: bundles.Bundle, tmp_path: Path) -> None:
     bundle_onnx.export_file(bundle, tmp_path / "again.onnx")
     assert (tmp_path / "again.onnx").read_bytes() == bundle.onnx.read_bytes()
 
 
+@pytest.mark.long
 def test_tensors_that_are_copied_are_proven_bit_for_bit(tmp_path: Path) -> None:
     path = vox2face.save("face_decoder.tiny", random_module("face_decoder.tiny"), tmp_path / "made")
     report = bundles.read_parity(path)

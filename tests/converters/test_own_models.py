@@ -113,6 +113,7 @@ WRONG: dict[str, tuple[Callable[[Any], Entry], str]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("onnx", [False, True])
 @pytest.mark.parametrize("case", WRONG)
 def test_a_model_with_a_mistake_is_not_proven(
@@ -125,6 +126,7 @@ def test_a_model_with_a_mistake_is_not_proven(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.long
 def test_the_model_of_the_page_and_a_file_of_pytorch_without_a_reference_are_proven(
     page: Any, file: Path, tmp_path: Path
 ) -> None:

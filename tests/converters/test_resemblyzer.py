@@ -36,6 +36,7 @@ np.save(sys.argv[2], np.stack(found))
 """
 
 
+@pytest.mark.long
 def test_embeddings_are_those_of_its_own_code(python: Callable[..., str], tmp_path: Path) -> None:
     encoder = vox2face.load(NAME)  # converts the file of the installed package
     assert encoder.bundle is not None

@@ -98,6 +98,7 @@ def wrapped(state: dict[str, Any]) -> dict[str, Any]:
     return {f"module.{key}": value for key, value in state.items()}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("relu", [True, False])
 @pytest.mark.parametrize("names", [four, five, lambda s: wrapped(four(s))])
 def test_an_ast_of_either_generation_computes_what_transformers_computes(
@@ -122,6 +123,7 @@ def test_an_ast_of_either_generation_computes_what_transformers_computes(
     np.testing.assert_allclose(onnx.run(x)[0], want, rtol=0, atol=1e-4 * want.max())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", NAMES)
 def test_training_checkpoints_and_plain_state_dicts_become_the_same_bundle(
     name: str, twin: Twin, tmp_path: Path
@@ -161,6 +163,7 @@ def test_training_checkpoints_and_plain_state_dicts_become_the_same_bundle(
     assert config.get("warp") == ("none" if name == NAMES[2] else None)
 
 
+@pytest.mark.long
 def test_the_hubs_base_model_converts_and_takes_a_new_head(twin: Twin, tmp_path: Path) -> None:
     theirs, file = owners_ast(), tmp_path / "model.safetensors"
     theirs.classifier = theirs.classifier[0]  # as the hub has it, without a ReLU
@@ -179,6 +182,7 @@ def test_the_hubs_base_model_converts_and_takes_a_new_head(twin: Twin, tmp_path:
     assert network.head.weight.requires_grad
 
 
+@pytest.mark.long
 def test_a_checkpoint_of_another_model_is_named_with_its_command(
     vox2face: Run, tmp_path: Path
 ) -> None:
@@ -194,6 +198,7 @@ def test_a_checkpoint_of_another_model_is_named_with_its_command(
     assert not (tmp_path / "o").exists()
 
 
+@pytest.mark.long
 def test_a_checkpoint_that_would_run_code_is_refused(twin: Twin, tmp_path: Path) -> None:
     class Evil:
         def __reduce__(self) -> Any:
@@ -210,6 +215,7 @@ def test_a_checkpoint_that_would_run_code_is_refused(twin: Twin, tmp_path: Path)
         convert(twin(NAMES[0]), tmp_path / "pickle.pt", tmp_path / "out")
 
 
+@pytest.mark.long
 def test_damaged_files_of_old_pytorch_are_refused(twin: Twin, tmp_path: Path) -> None:
     file = tmp_path / "old.pt"
     torch.save(checkpoint(NAMES[0]), file, _use_new_zipfile_serialization=False)
@@ -220,6 +226,7 @@ def test_damaged_files_of_old_pytorch_are_refused(twin: Twin, tmp_path: Path) ->
             convert(twin(NAMES[0]), file, tmp_path / "out")
 
 
+@pytest.mark.long
 def test_missing_tensors_are_listed(twin: Twin, tmp_path: Path) -> None:
     state = checkpoint(NAMES[2])
     del state["pre_layers.0.0.bias"]
@@ -228,6 +235,7 @@ def test_missing_tensors_are_listed(twin: Twin, tmp_path: Path) -> None:
         convert(twin(NAMES[2]), tmp_path / "a.pt", tmp_path / "out")
 
 
+@pytest.mark.long
 def test_entries_without_published_weights_say_what_to_do(vox2face: Run) -> None:
     done = vox2face("embed", "x.png", "--model", "ve_conv.tiny")
     assert done.returncode

@@ -48,6 +48,7 @@ def test_force_replaces_no_folder_that_is_no_bundle(
     assert (out / "thesis.tex").read_text() == "years of work"
 
 
+@pytest.mark.long
 def test_a_failed_replacement_keeps_the_old_bundle(
     twin: Twin, twin_file: TwinFile, tmp_path: Path, forget_fc6_order: Callable[[], None]
 ) -> None:
@@ -60,6 +61,7 @@ def test_a_failed_replacement_keeps_the_old_bundle(
     assert {p.name: p.read_bytes() for p in out.iterdir()} == before
 
 
+@pytest.mark.long
 def test_a_full_disk_gives_one_sentence_and_keeps_nothing(
     twin: Twin, twin_file: TwinFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,6 +132,7 @@ with atomic_directory(Path({str(folder / "out")!r})) as partial:
     assert [path.name for path in folder.iterdir()] == ["out"]
 
 
+@pytest.mark.long
 def test_an_interrupt_leaves_nothing(
     tmp_path: Path, twin: Twin, twin_file: TwinFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:

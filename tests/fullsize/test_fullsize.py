@@ -29,6 +29,7 @@ from vox2face.zoo.registry import entry
 ASSETS = ROOT / "vox2face" / "assets"
 PICTURES = [ASSETS / "astronaut.png", ASSETS / "head.png"]
 Run = Callable[..., subprocess.CompletedProcess[str]]
+pytestmark = pytest.mark.fullsize
 
 # deepface's network, its loading, its preprocessing and its normalisation, as represent() runs them
 DEEPFACE = """
@@ -222,7 +223,10 @@ def test_vgg16_equals_keras_vggface_on_torch_and_onnx(space: Path, vox2face: Run
     assert "vgg16 32 arrays" in keras_vggface("load", "vgg16", back, file)
 
 
-@pytest.mark.parametrize(("variant", "count"), [("resnet50", 267), ("senet50", 331)])
+@pytest.mark.parametrize(
+    ("variant", "count"),
+    [pytest.param("resnet50", 267, marks=pytest.mark.slow), ("senet50", 331)],
+)
 def test_residual_networks_equal_keras_vggface_at_every_block_and_go_back(
     space: Path, vox2face: Run, variant: str, count: int
 ) -> None:

@@ -777,6 +777,7 @@ def test_a_seek_to_nowhere_prints_nothing(capfd: pytest.CaptureFixture[str]) -> 
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.long
 def test_mutants_end_in_sound_or_in_a_sentence(tmp_path: Path) -> None:
     seed = str(int.from_bytes(os.urandom(4)))
     script = [sys.executable, str(HELPERS / "fuzz_media.py"), "sound"]
@@ -838,6 +839,7 @@ def server() -> Any:
         thread.join()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", HOSTILE)
 def test_playlists_open_neither_files_nor_addresses(
     tmp_path: Path, server: Any, name: str, monkeypatch: pytest.MonkeyPatch

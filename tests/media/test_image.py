@@ -220,6 +220,7 @@ def peak(script: str, *arguments: object) -> int:
 linux = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 
 
+@pytest.mark.long
 @linux
 def test_pictures_of_110_million_pixels_work_in_1_gb_of_memory(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
@@ -248,6 +249,7 @@ print(int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0
 """
 
 
+@pytest.mark.long
 @linux
 def test_preprocessing_of_a_tall_picture_takes_little_memory() -> None:
     assert peak(TALL) < 450_000_000

@@ -99,6 +99,7 @@ def renumbered(path: Path) -> tuple[list[str], list[np.ndarray]]:
         return [a.layer for a in file.arrays], list(map(np.array, file.values(file.arrays)))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("who", ["keras", "tf_keras"])
 def test_what_keras_wrote_is_read(tmp_path: Path, python: Python, who: str) -> None:
     python(MODEL, tmp_path, who)
@@ -151,6 +152,7 @@ model.save_weights(sys.argv[1])
 """
 
 
+@pytest.mark.long
 def test_nested_models_keras_wrote_give_names_in_steps(tmp_path: Path, python: Python) -> None:
     path = tmp_path / "nested.weights.h5"
     python(NESTED, path)
@@ -225,6 +227,7 @@ def state() -> dict[str, torch.Tensor]:
     }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("protocol", [2, 3])
 @pytest.mark.parametrize("below", [None, "state_dict"])
 def test_state_dicts_of_every_protocol_are_read_as_pytorch_wrote_them(
@@ -247,6 +250,7 @@ def test_state_dicts_of_every_protocol_are_read_as_pytorch_wrote_them(
             assert np.array_equal(found, values[array.path].numpy())
 
 
+@pytest.mark.long
 def test_a_modules_state_dict_and_its_parameters_are_read(tmp_path: Path) -> None:
     module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
     torch.save(module.state_dict(), tmp_path / "a.pt")
@@ -286,6 +290,7 @@ def test_tensorflow_js_values_are_read_or_computed(tmp_path: Path) -> None:
     same(contents(tmp_path / "model.json"), wanted)
 
 
+@pytest.mark.long
 def test_other_floating_point_types_become_float32_and_that_is_told(tmp_path: Path) -> None:
     values = torch.linspace(-3, 3, 24).reshape(2, 3, 4)
     kinds = {"half": torch.float16, "brain": torch.bfloat16, "double": torch.float64}
@@ -301,6 +306,7 @@ def test_other_floating_point_types_become_float32_and_that_is_told(tmp_path: Pa
                 assert np.array_equal(found, state[array.path].float().numpy())
 
 
+@pytest.mark.long
 def test_negated_transposed_and_expanded_tensors_are_read_as_pytorch_reads_them(
     tmp_path: Path,
 ) -> None:
@@ -314,6 +320,7 @@ def test_negated_transposed_and_expanded_tensors_are_read_as_pytorch_reads_them(
         assert np.array_equal(found[f"{name}|weights"], value.resolve_neg().numpy()), name
 
 
+@pytest.mark.long
 def test_of_several_state_dicts_the_models_is_taken_and_another_on_request(tmp_path: Path) -> None:
     one, two = {"a": torch.ones(2)}, {"a": torch.zeros(2)}
     torch.save({"ema": two, "model": one, "epoch": 3}, tmp_path / "a.pt")
@@ -329,6 +336,7 @@ def test_of_several_state_dicts_the_models_is_taken_and_another_on_request(tmp_p
         pass
 
 
+@pytest.mark.long
 def test_what_checkpoints_hold_beside_weights_does_not_matter(tmp_path: Path) -> None:
     beside = {
         "args": argparse.Namespace(lr=0.1, out=Path("runs")),

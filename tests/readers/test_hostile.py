@@ -55,6 +55,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 # ---------------------------------------------------------------- what is no weight file
 
 
+@pytest.mark.long
 def test_what_is_none_of_the_formats_is_named(tmp_path: Path) -> None:
     saved = tmp_path / "saved"
     saved.mkdir()
@@ -115,6 +116,7 @@ def test_a_member_that_is_there_twice_is_refused(tmp_path: Path, weights: bytes)
     assert "twice" in refused(tmp_path / "m.keras")
 
 
+@pytest.mark.long
 def test_zip_bombs_are_refused_before_they_unpack(tmp_path: Path) -> None:
     path = tmp_path / "m.keras"
     zipped(path, {"model.weights.h5": bytes(200 << 20)}, zipfile.ZIP_DEFLATED)
@@ -124,6 +126,7 @@ def test_zip_bombs_are_refused_before_they_unpack(tmp_path: Path) -> None:
     assert "Bad CRC-32" in refused(path)
 
 
+@pytest.mark.long
 def test_an_archive_cut_short_at_any_place_is_refused(tmp_path: Path, weights: bytes) -> None:
     path = zipped(tmp_path / "m.keras", {"model.weights.h5": weights})
     whole = path.read_bytes()
@@ -132,6 +135,7 @@ def test_an_archive_cut_short_at_any_place_is_refused(tmp_path: Path, weights: b
         refused(path)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("link", [h5py.SoftLink("/x"), h5py.ExternalLink("/etc/passwd", "/")])
 def test_links_in_keras_3_files_are_refused(tmp_path: Path, link: Any) -> None:
     for place in ("layers", "layers/conv2d", "layers/conv2d/vars", "layers/conv2d/vars/0"):
@@ -207,6 +211,7 @@ class Evil:
         return "Evil()"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("value", "words"),
     [
@@ -230,6 +235,7 @@ def test_pickles_of_more_than_plain_tensors_are_refused_by_name(
     assert "run!" not in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_storages_must_be_there_and_whole(tmp_path: Path) -> None:
     torch.save({"a": torch.arange(6.0)}, tmp_path / "m.pth")
     with zipfile.ZipFile(tmp_path / "m.pth") as archive:
@@ -240,6 +246,7 @@ def test_storages_must_be_there_and_whole(tmp_path: Path) -> None:
     assert read_all(zipped(path, members)) == 24
 
 
+@pytest.mark.long
 def test_a_changed_value_of_a_state_dict_is_noticed(tmp_path: Path) -> None:
     """torch.load itself compares no checksums."""
     path = tmp_path / "m.pth"
@@ -250,6 +257,7 @@ def test_a_changed_value_of_a_state_dict_is_noticed(tmp_path: Path) -> None:
     assert "Bad CRC-32" in refused(path)
 
 
+@pytest.mark.long
 def test_a_tensor_larger_than_its_storage_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "m.pth"
     torch.save({"a": torch.arange(6.0)}, tmp_path / "n.pth")
@@ -273,6 +281,7 @@ def manifest(folder: Path, **changes: Any) -> Path:
     return path
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -297,6 +306,7 @@ def test_manifests_must_fit_their_files(
     assert words in refused(manifest(tmp_path, **changes))
 
 
+@pytest.mark.long
 def test_parts_are_plain_names_in_the_same_folder(tmp_path: Path) -> None:
     inner = tmp_path / "inner"
     inner.mkdir()
@@ -320,6 +330,7 @@ def test_an_index_of_shards_is_called_that(tmp_path: Path) -> None:
     assert "the index of weights in several files (shards)" in refused(path)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("header", "words"),
     [
@@ -360,15 +371,20 @@ def test_the_corpus_stays_small() -> None:
     assert sum(sizes) < 200_000
 
 
-def test_damaged_files_are_refused_or_read_as_their_libraries_read_them(tmp_path: Path) -> None:
+@pytest.mark.long
+@pytest.mark.parametrize("minutes", [0.15, pytest.param(2, marks=pytest.mark.slow)])
+def test_damaged_files_are_refused_or_read_as_their_libraries_read_them(
+    minutes: float, tmp_path: Path
+) -> None:
     script = HELPERS / "fuzz_read.py"
     seed = int.from_bytes(os.urandom(4))
-    options = ("--minutes", "1", "--seed", str(seed), "--failures", str(tmp_path / "kept"))
+    options = ("--minutes", str(minutes), "--seed", str(seed), "--failures", str(tmp_path / "kept"))
     command = [sys.executable, str(script), *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"seed {seed}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
 
 
+@pytest.mark.long
 @settings(max_examples=40, deadline=None)
 @given(
     content=st.binary(max_size=300),

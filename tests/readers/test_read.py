@@ -90,6 +90,7 @@ def test_keras_0_files_are_read_by_number(tmp_path: Path) -> None:
     assert list(contents(path)) == ["layer_1/param_0", "layer_1/param_1"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "storage",
     [
@@ -169,6 +170,7 @@ def test_hdf5_without_layer_names_is_no_weight_file(tmp_path: Path) -> None:
     assert "layer_names" in refused(tmp_path / "other.h5")
 
 
+@pytest.mark.long
 def test_a_file_cut_short_at_any_place_is_refused(handmade: Make) -> None:
     path = handmade([CONV, FC])
     whole = path.read_bytes()
@@ -180,6 +182,7 @@ def test_a_file_cut_short_at_any_place_is_refused(handmade: Make) -> None:
 # ---------------------------------------------------------------- what is hostile
 
 
+@pytest.mark.long
 def test_links_are_refused_at_every_step(handmade: Make) -> None:
     for link in (h5py.SoftLink("/hidden"), h5py.ExternalLink("/etc/passwd", "/")):
         for place in ("conv", "conv/conv", "conv/conv/kernel:0"):

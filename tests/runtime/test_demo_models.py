@@ -39,6 +39,7 @@ def written() -> dict[Path, tuple[int, int]]:
     return {path: (path.stat().st_size, path.stat().st_mtime_ns) for path in files}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", DEMO)
 def test_they_are_read_in_place_and_never_written_to(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -76,6 +77,7 @@ def test_their_space_is_that_of_the_face_network_that_comes_with_vox2face() -> N
         assert package.load(name).space == face.space and face.space.digest
 
 
+@pytest.mark.long
 def test_the_speaker_encoder_inside_is_resemblyzers() -> None:
     base = package.load("mlp_head.demo").module.base.state_dict()
     own = package.load("ge2e.resemblyzer").module.state_dict()
@@ -85,6 +87,7 @@ def test_the_speaker_encoder_inside_is_resemblyzers() -> None:
     assert "demo/LICENSE.resemblyzer" in notice and "nothing about real" in notice
 
 
+@pytest.mark.long
 def test_they_are_checked_shown_and_exported_by_name(vox2face: Run, tmp_path: Path) -> None:
     done = vox2face("check", DEMO[1])
     assert done.returncode == 0, done.stderr
@@ -141,6 +144,7 @@ def test_a_recording_alone_becomes_a_picture(
     assert facts and DEMO[0] in facts["encoder"] and DEMO[1] in facts["decoder"]
 
 
+@pytest.mark.long
 def test_a_photograph_alone_is_cropped_and_becomes_a_picture(
     inside: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,6 +23,7 @@ Run = Callable[..., CompletedProcess[str]]
 MARK = b"digitalsourcetype/algorithmicMedia"
 
 
+@pytest.mark.long
 def test_everybody_is_there_and_marked_as_synthetic() -> None:
     people = gallery.read()
     assert len(people) >= 4 and people.embeddings.shape == (len(people), 128)
@@ -65,6 +66,7 @@ def test_a_damaged_gallery_gets_one_sentence(tmp_path: Path) -> None:
         gallery.read(tmp_path)
 
 
+@pytest.mark.long
 def test_the_script_takes_only_people_of_the_test_split(
     inside: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -107,6 +107,7 @@ def test_torch_is_asked_for_its_own_devices_only(device: str, words: str) -> Non
     assert len(str(caught.value)) < 160 and "\n" not in str(caught.value)
 
 
+@pytest.mark.long
 def test_the_command_line_refuses_devices_in_one_line(inside: Run, tmp_path: Path) -> None:
     face = tmp_path / "face.png"
     Image.fromarray(samples()["head.png"]).save(face)
@@ -122,6 +123,7 @@ def test_the_command_line_refuses_devices_in_one_line(inside: Run, tmp_path: Pat
         assert words in done.stderr and len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.long
 def test_bound_outputs_equal_a_plain_run(bundle: Make) -> None:
     session = run_onnx.session(bundle("face_decoder.cole") / bundles.ONNX)
     assert [o.name for o in session.get_outputs()] == ["landmarks", "texture"]
@@ -139,6 +141,7 @@ def test_bound_outputs_equal_a_plain_run(bundle: Make) -> None:
     assert np.array_equal(run_onnx.run(session, backwards)[1], want[1])
 
 
+@pytest.mark.long
 def test_an_encoders_output_goes_into_the_decoder_as_it_lies(bundle: Make) -> None:
     encoder = package.load(bundle("mlp_head.resemblyzer"), backend="onnx")
     decoder = package.load(bundle("face_decoder.cole"), backend="onnx")
@@ -152,6 +155,7 @@ def test_an_encoders_output_goes_into_the_decoder_as_it_lies(bundle: Make) -> No
         assert value.shape[0] == 2 and np.array_equal(value, expected)
 
 
+@pytest.mark.long
 def test_outputs_outlive_the_session_and_keep_nothing_else_alive(bundle: Make) -> None:
     session = run_onnx.session(bundle("face_decoder.cole") / bundles.ONNX)
     x = np.random.default_rng(0).standard_normal((2, 48), np.float32)
@@ -205,6 +209,7 @@ def on_gpu_build(folder: Path) -> dict[str, str]:
     return {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "CUDA_VISIBLE_DEVICES": ""}
 
 
+@pytest.mark.network
 @pytest.mark.parametrize(("device", "label"), [("cuda", "CUDA"), ("tensorrt:0", "TensorRT")])
 def test_a_gpu_that_cannot_start_ends_in_one_line_and_no_embeddings(
     device: str, label: str, gpu_build: Path, vox2face: Run, tmp_path: Path
@@ -241,6 +246,7 @@ onnxruntime.InferenceSession(sys.argv[1] + "/model.onnx", providers=["CUDAExecut
 """
 
 
+@pytest.mark.network
 def test_python_gets_the_error_and_the_log_speaks_again_afterwards(
     gpu_build: Path, bundle: Make
 ) -> None:
@@ -257,3 +263,12 @@ def test_python_gets_the_error_and_the_log_speaks_again_afterwards(
     assert len(done.stdout.splitlines()) == 3
     before, _, after = done.stderr.partition("---\n")
     assert before == "" and "onnxruntime" in after
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("backend", ["torch", "onnx"])
+def test_a_gpu_computes_what_the_cpu_computes(backend: str) -> None:
+    pictures = list(samples().values())
+    on_cpu = package.load("dlib_resnet128.dlib")(pictures)
+    on_gpu = package.load("dlib_resnet128.dlib", backend=backend, device="cuda")(pictures)
+    np.testing.assert_allclose(on_gpu, on_cpu, rtol=0, atol=1e-4 * np.abs(on_cpu).max())

@@ -268,6 +268,7 @@ def test_large_scores_equal_scores_and_all_kinds_of_arrays_are_decoded() -> None
 GRADIENT = torch.zeros(1, 3, requires_grad=True)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("logits", "top", "labels", "words"),
     [
@@ -333,6 +334,7 @@ def bundle(
     return bundles.read(convert(entry, twin_file(NAME), tmp_path / "bundle", onnx=False).path)
 
 
+@pytest.mark.long
 def test_scores_of_torch_and_onnx_runtime_agree(bundle: bundles.Bundle) -> None:
     by_torch = vox2face.load(bundle.path)
     by_onnx = vox2face.load(bundle.path, backend="onnx")
@@ -353,6 +355,7 @@ def test_scores_of_torch_and_onnx_runtime_agree(bundle: bundles.Bundle) -> None:
         assert [name for name, _ in ours] == [name for name, _ in wanted]
 
 
+@pytest.mark.long
 def test_the_onnx_file_with_scores_is_exported_once_outside_the_bundle(
     bundle: bundles.Bundle,
 ) -> None:
@@ -399,6 +402,7 @@ def test_bad_requests_are_told_before_the_network_runs(bundle: bundles.Bundle) -
         encoder.logits(PICTURES, batch_size=0)
 
 
+@pytest.mark.long
 def test_weights_without_a_classifier_say_so(bundle: bundles.Bundle) -> None:
     del bundle.config["outputs"][1]
     bundles.write_config(bundle.path, bundle.config)
@@ -427,6 +431,7 @@ def odd_pictures(tmp_path: Path) -> list[str]:
     return [str(tmp_path / name) for name in names]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("backend", ["torch", "onnx"])
 def test_embed_classify_prints_and_writes_the_best_names(
     bundle: bundles.Bundle, tmp_path: Path, odd_pictures: list[str], backend: str
@@ -455,6 +460,7 @@ def test_embed_classify_prints_and_writes_the_best_names(
         assert stored["probabilities"].shape == (2, 2) and str(stored["preset"]) == "deepface"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("options", "code", "words"),
     [

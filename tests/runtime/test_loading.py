@@ -62,6 +62,7 @@ def recorded(path: Path, name: str) -> None:
 # ---------------------------------------------------------------- afterwards
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("backend", ["torch", "onnx"])
 def test_a_loaded_model_outlives_its_files(bundle: Make, face: Path, backend: str) -> None:
     places = [face, bundle(VOICE, width=48), bundle(DECODER)]
@@ -82,6 +83,7 @@ def test_a_loaded_model_outlives_its_files(bundle: Make, face: Path, backend: st
         np.testing.assert_array_equal(one, two)
 
 
+@pytest.mark.long
 def test_weights_cut_short_while_they_are_read_are_refused(
     face: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,6 +131,7 @@ DAMAGE: dict[str, tuple[Callable[[Tensors, str], Any], str]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", DAMAGE)
 @pytest.mark.parametrize(
     ("model", "name"), [(NAME, "fc7.bias"), (VOICE, "lstm.bias_hh_l1"), (DECODER, "mean_landmarks")]
@@ -146,6 +149,7 @@ def test_tensors_of_another_network_are_refused(
     assert words.format(name=name) in refused(path)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("model", "name"), [(VOICE, "linear.weight"), ("ve_conv.tiny", "layer3.0.weight")]
 )
@@ -160,6 +164,7 @@ def test_tensors_that_tell_the_networks_size_are_missed(
         assert f"'{name}' is missing" in refused(path, backend=backend)
 
 
+@pytest.mark.long
 def test_only_so_many_problems_are_listed(face: Path) -> None:
     save_file({"a": torch.ones(2)}, face / bundles.WEIGHTS)
     assert "; and 27 more): convert again" in refused(face)
@@ -174,6 +179,7 @@ def one(**facts: object) -> dict[str, object]:
     return {"fc7.bias": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8], **facts}}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -250,6 +256,7 @@ def other_rank(model: onnx.ModelProto) -> None:
     model.graph.output.append(onnx.helper.make_tensor_value_info("embedding", 1, ["batch", 256, 1]))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -278,6 +285,7 @@ def test_an_onnx_file_of_another_network_is_refused(
 # ---------------------------------------------------------------- facts
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "content",
     [b"", b"{", b"[]", b"5", b"\xff", b'{"rows": [{}]}', b'{"rows": [], "versions": {}}'],
@@ -288,11 +296,13 @@ def test_a_damaged_proof_is_refused(face: Path, content: bytes) -> None:
     assert "parity.json is damaged" in refused(face)
 
 
+@pytest.mark.long
 def test_a_missing_proof_is_refused(face: Path) -> None:
     (face / bundles.PARITY).unlink()
     assert "lacks parity.json: convert again" in refused(face)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [bundles.CONFIG, bundles.PARITY])
 def test_facts_of_absurd_size_are_not_read(face: Path, name: str) -> None:
     with (face / name).open("r+b") as file:
@@ -310,6 +320,7 @@ def touched(path: Path) -> None:
     path.write_bytes(content)
 
 
+@pytest.mark.long
 def test_verify_finds_the_file_that_changed(face: Path) -> None:
     for backend in ("torch", "onnx"):
         vox2face.load(face, backend=backend, verify=True)

@@ -29,6 +29,7 @@ Run = Callable[..., CompletedProcess[str]]
 Make = Callable[..., Path]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", VOICES)
 def test_a_recording_becomes_a_face_alike_on_both_backends(name: str, bundle: Make) -> None:
     voice, decoder = bundle(name), bundle("face_decoder.speech-to-face")
@@ -50,6 +51,7 @@ def test_a_recording_becomes_a_face_alike_on_both_backends(name: str, bundle: Ma
         np.testing.assert_allclose(got, want, rtol=0, atol=1e-4 * np.abs(want).max())
 
 
+@pytest.mark.long
 def test_the_pipeline_is_front_end_encoder_and_decoder_in_a_row(bundle: Make) -> None:
     voice = package.load(bundle(VOICES[0]))
     decoder = package.load(bundle("face_decoder.speech-to-face"))
@@ -70,6 +72,7 @@ def test_the_pipeline_is_front_end_encoder_and_decoder_in_a_row(bundle: Make) ->
     np.testing.assert_allclose(face.landmarks[27:31], raw[27:31], rtol=1e-4)  # bridge of the nose
 
 
+@pytest.mark.long
 def test_a_decoder_with_mean_landmarks_warps(bundle: Make) -> None:
     path = bundle("face_decoder.cole")
     assert json.loads((path / "config.json").read_text())["warp"] == "mean landmarks"
@@ -83,6 +86,7 @@ def test_a_decoder_with_mean_landmarks_warps(bundle: Make) -> None:
     assert np.array_equal(decoder(face.embedding)[0].image, face.texture)
 
 
+@pytest.mark.long
 def test_one_gives_one_and_a_list_a_list(bundle: Make, wav: Callable[..., Path]) -> None:
     pipeline = SpeechToFace.from_zoo(bundle(VOICES[0]), bundle("face_decoder.speech-to-face"))
     path = wav("a.wav")
@@ -104,6 +108,7 @@ def test_one_gives_one_and_a_list_a_list(bundle: Make, wav: Callable[..., Path])
         faces.fuse([])
 
 
+@pytest.mark.long
 def test_clips_of_one_speaker_are_fused_as_the_mean_of_unit_embeddings(
     bundle: Make, wav: Callable[..., Path]
 ) -> None:
@@ -119,6 +124,7 @@ def test_clips_of_one_speaker_are_fused_as_the_mean_of_unit_embeddings(
         pipeline.fuse([])
 
 
+@pytest.mark.long
 def test_models_that_do_not_fit_are_refused(bundle: Make) -> None:
     voice, decoder = bundle(VOICES[0]), bundle("face_decoder.cole", onnx=False, width=32)
     with pytest.raises(UsageError, match=r"gives embeddings of 48 values and .* takes 32"):
@@ -138,6 +144,7 @@ def test_models_that_do_not_fit_are_refused(bundle: Make) -> None:
         encoder(speech(), rate=16_000, batch_size=0)
 
 
+@pytest.mark.long
 def test_a_voice_encoder_of_any_width_and_partial_utterances_runs(bundle: Make) -> None:
     voice = package.load(bundle("ge2e.resemblyzer"))
     assert voice.width == 24 and voice.entry.width == 24
@@ -193,6 +200,7 @@ def test_embed_takes_recordings_too(
     assert done.returncode and len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("default::vox2face.core.errors.Vox2FaceWarning")
 def test_a_warning_is_one_line_and_ends_nothing(
     inside: Run, bundle: Make, wav: Callable[..., Path], tmp_path: Path
@@ -214,6 +222,7 @@ def test_a_warning_is_one_line_and_ends_nothing(
     assert done.stdout == "2 faces written, 1 failed.\n"
 
 
+@pytest.mark.long
 def test_speech2face_writes_one_picture_for_one_file(
     inside: Run, bundle: Make, wav: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -241,6 +250,7 @@ def test_speech2face_writes_one_picture_for_one_file(
     assert done.returncode == 2 and "was made of something else" in done.stderr
 
 
+@pytest.mark.long
 def test_a_picture_of_another_recording_or_option_is_not_taken_for_finished(
     inside: Run, bundle: Make, wav: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -263,6 +273,7 @@ def test_a_picture_of_another_recording_or_option_is_not_taken_for_finished(
     assert inside(*bare).returncode == 0 and inside(*bare).stdout.startswith("Already there")
 
 
+@pytest.mark.long
 def test_what_was_given_is_never_replaced(inside: Run, bundle: Make, tmp_path: Path) -> None:
     decoder = bundle("face_decoder.cole", width=128)
     photo = tmp_path / "me.png"
@@ -276,6 +287,7 @@ def test_what_was_given_is_never_replaced(inside: Run, bundle: Make, tmp_path: P
         assert photo.read_bytes() == before
 
 
+@pytest.mark.long
 def test_whatever_holds_several_gives_several(bundle: Make, wav: Callable[..., Path]) -> None:
     pipeline = SpeechToFace.from_zoo(bundle("ve_conv.tiny"), bundle("face_decoder.cole"))
     files = [wav("a.wav"), wav("b.wav", 9000)]
@@ -287,6 +299,7 @@ def test_whatever_holds_several_gives_several(bundle: Make, wav: Callable[..., P
     assert len(encoder(np.stack([samples()["head.png"]] * 2))) == 2
 
 
+@pytest.mark.long
 def test_a_bad_clip_of_a_speaker_is_left_out(
     inside: Run, bundle: Make, wav: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -320,6 +333,7 @@ def test_modules_and_presets_that_do_not_fit_are_refused(bundle: Make, tmp_path:
         SpeechToFace.from_zoo("vggface.serengil", "face_decoder.tiny")  # nothing is fetched
 
 
+@pytest.mark.long
 def test_speech2face_mirrors_folders_reports_failures_and_resumes(
     inside: Run, bundle: Make, wav: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -345,6 +359,7 @@ def test_speech2face_mirrors_folders_reports_failures_and_resumes(
     assert [p.name for p in fused_out.iterdir()] == ["in.png"]
 
 
+@pytest.mark.long
 def test_face2face_decodes_pictures_and_photographs(
     inside: Run, bundle: Make, tmp_path: Path
 ) -> None:
@@ -376,6 +391,7 @@ def test_face2face_decodes_pictures_and_photographs(
     assert not (out / "b.png").exists()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -409,6 +425,7 @@ def test_what_cannot_be_meant_is_refused_before_any_work(
     assert words in done.stderr and len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("patches", "frames"), [("squares", 204), ("deltas", 208)])
 def test_an_ast_of_fewer_frames_hears_the_beginning_of_a_recording(
     tmp_path: Path, patches: str, frames: int

@@ -61,6 +61,7 @@ def written(folder: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in (folder, *folder.iterdir())}
 
 
+@pytest.mark.long
 def test_onnx_is_exported_on_first_use_beside_the_bundle_and_agrees(converted: Path) -> None:
     before = written(converted)
     by_onnx = vox2face.load(NAME, backend="onnx")
@@ -203,6 +204,7 @@ def test_misspelt_names_are_answered_with_near_ones() -> None:
         vox2face.load("zzzz")
 
 
+@pytest.mark.long
 def test_wrong_arguments_get_one_sentence(converted: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="'torch' or 'onnx'"):
         vox2face.load(NAME, backend="jax")
@@ -252,6 +254,7 @@ def test_registry_lists_by_kind() -> None:
         vox2face.list_models(kind="nose-encoder")
 
 
+@pytest.mark.long
 def test_threads_that_use_onnx_for_the_first_time_all_succeed(converted: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         encoders = list(pool.map(lambda _: vox2face.load(converted, backend="onnx"), range(4)))
@@ -259,6 +262,7 @@ def test_threads_that_use_onnx_for_the_first_time_all_succeed(converted: Path) -
     assert first.any() and all(np.array_equal(first, other) for other in others)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks, so that imports come once")
 def test_processes_that_use_onnx_for_the_first_time_all_succeed(
     python: Callable[..., str], tmp_path: Path
@@ -291,6 +295,7 @@ def test_a_cache_that_cannot_be_written_is_named(
         vox2face.load(converted, backend="onnx")
 
 
+@pytest.mark.long
 def test_an_onnx_file_that_is_not_the_bundle_s_is_not_run(
     converted: Path, twin: Twin, twin_file: TwinFile
 ) -> None:

@@ -176,6 +176,7 @@ def test_a_mirror_is_tried_first(
     assert len(server.requests) == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("body", "words"),
     [

@@ -65,6 +65,7 @@ print(*sorted(found))
 """
 
 
+@pytest.mark.long
 def test_killed_conversions_and_exports_leave_what_loads_checks_and_is_made_again(
     python: Python, tmp_path: Path
 ) -> None:

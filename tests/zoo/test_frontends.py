@@ -87,6 +87,7 @@ def test_shape_and_type_are_those_of_the_preset(name: str) -> None:
     assert not VoiceInput(preset).state_dict()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", SPECTROGRAMS)
 def test_stft_equals_librosas_and_the_definition(name: str) -> None:
     preset, wave = voice_preset(name), speech(96000)
@@ -355,6 +356,7 @@ def same(preset: VoicePreset, got: np.ndarray, want: np.ndarray) -> None:
         assert np.abs(got - want).max() <= 2e-6 * np.abs(want).max()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", VOICE_PRESETS)
 def test_onnx_from_the_waveform_computes_the_same(name: str) -> None:
     module = VoiceInput(voice_preset(name))
@@ -366,6 +368,7 @@ def test_onnx_from_the_waveform_computes_the_same(name: str) -> None:
             same(module.preset, got, run(module, *rows))
 
 
+@pytest.mark.long
 def test_onnx_front_end_alone_takes_any_length() -> None:
     module = voice_frontend("ve-conv")
     session = exported(module, 1700)

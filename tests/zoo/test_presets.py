@@ -50,6 +50,7 @@ def owners_module(package: str, file: str) -> types.ModuleType:
     return module
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_deepface_letterbox_equals_resize_image(size: tuple[int, int]) -> None:
     owner = owners_module("deepface", "deepface/modules/preprocessing.py")
@@ -98,6 +99,7 @@ def loaded(
     return lambda size: np.asarray(np.load(folder / f"{size[0]}x{size[1]}.npy"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("version", [1, 2])
 def test_keras_vggface_equals_load_img_and_preprocess_input(

@@ -80,6 +80,7 @@ def written_by_0_1(path: Path, converted: bool) -> None:
     (path / bundles.CONFIG).write_text(json.dumps(config))
 
 
+@pytest.mark.long
 def test_a_face_encoder_spans_its_own_space_whatever_file_its_weights_came_from(
     face: Callable[[str], Path], twin: Twin, tmp_path: Path
 ) -> None:
@@ -113,6 +114,7 @@ def test_a_loaded_encoder_makes_the_space_of_its_preset(face: Callable[[str], Pa
         encoder.with_preset("x")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("backend", ["torch", "onnx"])
 def test_face_to_face_sees_as_the_decoders_embeddings_were_made(
     face: Callable[[str], Path], decoder: Make, backend: str
@@ -134,6 +136,7 @@ def test_face_to_face_sees_as_the_decoders_embeddings_were_made(
     assert as_it_is.face.preset == "deepface"
 
 
+@pytest.mark.long
 def test_the_one_file_pipeline_sees_so_too_and_says_it(
     face: Callable[[str], Path], decoder: Make, tmp_path: Path
 ) -> None:
@@ -154,6 +157,7 @@ def test_the_one_file_pipeline_sees_so_too_and_says_it(
     np.testing.assert_allclose(drawn[0], want.image, rtol=0, atol=1e-3)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("space", "says"),
     [
@@ -291,6 +295,7 @@ def test_what_0_1_trained_is_about_the_face_encoder_that_it_recorded(
     assert bundles.read(path).space == Space("vggface.rcmalli", preset)
 
 
+@pytest.mark.long
 def test_a_decoder_that_0_1_trained_stays_without_a_sigmoid(tmp_path: Path) -> None:
     module = random_module("face_decoder.speech-to-face", output_activation="linear")
     path = vox2face.save("face_decoder.speech-to-face", module, tmp_path / "a", onnx=True)
@@ -300,6 +305,7 @@ def test_a_decoder_that_0_1_trained_stays_without_a_sigmoid(tmp_path: Path) -> N
     assert onnx_of(old) == path / bundles.ONNX
 
 
+@pytest.mark.long
 def test_the_onnx_file_of_a_decoder_that_0_1_converted_is_made_anew(
     inside: Run, tmp_path: Path
 ) -> None:
@@ -330,6 +336,7 @@ def test_a_configuration_with_a_damaged_space_is_no_bundle(decoder: Make) -> Non
         config = config_of(path)
 
 
+@pytest.mark.long
 def test_an_exported_network_says_what_it_ends_in_and_its_space(
     face: Callable[[str], Path], decoder: Make, tmp_path: Path
 ) -> None:

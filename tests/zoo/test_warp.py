@@ -226,6 +226,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("batch", [1, 2, 5])
 def test_the_graph_computes_the_same_for_every_batch(exported: Path, batch: int) -> None:
     session = onnxruntime.InferenceSession(str(exported), providers=["CPUExecutionProvider"])

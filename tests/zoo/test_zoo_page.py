@@ -24,6 +24,7 @@ def test_the_page_is_the_catalogues() -> None:
     assert [len(re.findall(r" \| ", row)) for row in rows] == [10] * len(ENTRIES)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
 def test_flops_are_those_of_the_network(entry: Entry) -> None:
     with torch.device("meta"):
@@ -34,6 +35,7 @@ def test_flops_are_those_of_the_network(entry: Entry) -> None:
     assert counter.get_total_flops() == entry.flops
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
 def test_outputs_are_those_of_the_network(entry: Entry) -> None:
     with torch.device("meta"):

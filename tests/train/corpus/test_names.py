@@ -82,6 +82,7 @@ def test_pictures_get_names_as_long_as_those_of_what_they_are_made_of(
     assert sorted(map(os.fsencode, os.listdir(out))) == [b"caf\xe9.png", b"x" * 251 + b".png"]
 
 
+@pytest.mark.long
 def test_names_that_are_not_unicode_keep_their_bytes(inside: Run, tmp_path: Path) -> None:
     name = os.fsdecode(b"caf\xe9")
     picture = tmp_path / f"{name}.png"
@@ -100,6 +101,7 @@ def test_names_that_are_not_unicode_keep_their_bytes(inside: Run, tmp_path: Path
     assert printed.stdout.splitlines() == lines
 
 
+@pytest.mark.long
 def test_onnx_files_where_onnx_runtime_cannot_open_them_are_refused_before_the_work(
     inside: Run, tmp_path: Path
 ) -> None:

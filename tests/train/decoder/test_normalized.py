@@ -75,6 +75,7 @@ def test_embeddings_are_blended_between_pictures_of_a_person() -> None:
     assert not torch.equal(torch.stack([calm[i]["embedding"] for i in range(len(data))]), before)
 
 
+@pytest.mark.long
 def test_a_run_of_both_stages_is_a_bundle_and_resumes_bit_for_bit(tmp_path: Path) -> None:
     corpus = Corpus(normalized=True)
     found = chosen("phases.shape.steps=4", "phases.detail.steps=4")

@@ -117,6 +117,7 @@ def test_a_phase_without_the_embedding_loss_has_the_other_parts() -> None:
     assert found.keys() == {"landmarks", "texture"}
 
 
+@pytest.mark.long
 def test_decoding_is_learnt() -> None:
     corpus = Corpus()
     task, batch = task_of(settings(), corpus).train(), batch_of(corpus, 8)
@@ -232,6 +233,7 @@ def test_the_embeddings_of_morphs_are_those_of_their_pictures() -> None:
     assert not batch["embedding"][new].any() and found[new].abs().sum() > 0
 
 
+@pytest.mark.long
 def test_a_run_that_was_stopped_ends_with_the_same_weights(tmp_path: Path) -> None:
     chosen = settings("phases.shape.epochs=2", "phases.identity.epochs=1", "data.morph=0.5",
                       "data.neighbours=3")  # fmt: skip

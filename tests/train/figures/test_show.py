@@ -94,6 +94,7 @@ def test_the_command_writes_sheet_and_plots(inside: Inside, corpus: Path, tmp_pa
     assert "5 clips are of unknown length" in done.stdout
 
 
+@pytest.mark.long
 def test_equal_corpora_give_equal_pictures(corpus: Path, tmp_path: Path) -> None:
     for name in ("a", "b"):
         show(manifest.read(corpus), tmp_path / name, identities=2, seed=3)

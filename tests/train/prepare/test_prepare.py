@@ -325,6 +325,7 @@ def start(
     )
 
 
+@pytest.mark.long
 def test_a_worker_warns_in_one_line(tmp_path: Path) -> None:
     place = corpus(tmp_path / "people", pictures=0, clips=1)
     (clip,) = place.parent.rglob("*.wav")
@@ -341,6 +342,7 @@ def wait_for_shards(run: subprocess.Popen[str], folder: Path, count: int) -> Non
         time.sleep(0.002)
 
 
+@pytest.mark.long
 def test_killed_at_any_moment_and_run_again_gives_the_bytes_of_one_run(
     shared: Path, tmp_path: Path
 ) -> None:
@@ -357,6 +359,7 @@ def test_killed_at_any_moment_and_run_again_gives_the_bytes_of_one_run(
     assert contents(out) == contents(shared / "one")
 
 
+@pytest.mark.long
 def test_an_interrupted_pool_leaves_nothing_running_and_goes_on(
     shared: Path, tmp_path: Path
 ) -> None:
@@ -377,6 +380,7 @@ def children(pid: int) -> list[int]:
     return [child for child, line in lines.items() if b"spawn_main" in line.read_bytes()]
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="workers are found in /proc")
 def test_a_killed_worker_is_replaced_and_the_result_is_that_of_one_process(
     shared: Path, tmp_path: Path
@@ -420,6 +424,7 @@ sys.addaudithook(kill)
 """
 
 
+@pytest.mark.long
 def test_a_file_that_kills_the_process_is_left_out_and_listed_the_next_time(tmp_path: Path) -> None:
     place, out = corpus(tmp_path / "people", pictures=5, clips=0), tmp_path / "out"
     (tmp_path / "sitecustomize.py").write_text(DEADLY)
@@ -434,6 +439,7 @@ def test_a_file_that_kills_the_process_is_left_out_and_listed_the_next_time(tmp_
     assert not list(out.rglob("*.making"))
 
 
+@pytest.mark.long
 def test_a_file_that_takes_too_much_memory_once_is_tried_again(
     shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -651,6 +657,7 @@ def test_a_damaged_shard_is_named_and_made_anew(
     assert contents(tmp_path / "out") == want
 
 
+@pytest.mark.long
 def test_a_full_disk_is_one_sentence_and_loses_nothing(shared: Path, tmp_path: Path) -> None:
     out, stages = tmp_path / "out", ("embeddings", "audio")
 

@@ -34,6 +34,7 @@ def workers(process: psutil.Process) -> list[psutil.Process]:
     return found
 
 
+@pytest.mark.long
 def test_ray_makes_the_same_bytes_though_a_worker_is_killed(tmp_path: Path) -> None:
     manifest = corpus(tmp_path / "people", pictures=8, clips=2)
     prepare(manifest, tmp_path / "one", Options(stages=STAGES, jobs=1, shard_rows=2))

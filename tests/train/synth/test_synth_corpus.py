@@ -68,6 +68,7 @@ def test_every_file_says_that_it_is_synthetic(people: Path) -> None:
     assert "formants_size | -0.028" in card  # the ties are stated
 
 
+@pytest.mark.long
 def test_any_number_of_processes_gives_the_same_bytes(people: Path, tmp_path: Path) -> None:
     out = tmp_path / "again"
     corpus.synthesise(out, 10, seed=3, pictures=2, clips=2, size=96, jobs=2)
@@ -76,6 +77,7 @@ def test_any_number_of_processes_gives_the_same_bytes(people: Path, tmp_path: Pa
     assert all(second[name] == digest for name, digest in first.items() if name not in tables)
 
 
+@pytest.mark.long
 def test_an_interrupted_run_goes_on_to_the_same_bytes(people: Path, tmp_path: Path) -> None:
     out = tmp_path / "resumed"
     corpus.synthesise(out, 4, seed=3, pictures=2, clips=2, size=96, jobs=1)

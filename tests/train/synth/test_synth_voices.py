@@ -515,6 +515,7 @@ def test_a_bank_keeps_analyses_in_the_cache_and_replaces_damaged_ones(
     assert path.read_bytes() == good
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("f0", "rate"), [(95.0, 1.0), (150.0, 0.8), (120.0, 1.2)])
 def test_clips_have_the_pitch_and_pace_of_the_voice(
     analysis: Analysis, recording: np.ndarray, f0: float, rate: float

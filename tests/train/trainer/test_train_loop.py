@@ -63,6 +63,7 @@ def drive(python: Callable[..., str], tmp_path: Path) -> Callable[[int, int], di
     return run
 
 
+@pytest.mark.long
 def test_killed_at_random_moments_a_run_ends_with_the_same_bits(
     drive: Callable[[int, int], dict[str, Any]],
 ) -> None:
@@ -71,6 +72,7 @@ def test_killed_at_random_moments_a_run_ends_with_the_same_bits(
     assert result["same"]
 
 
+@pytest.mark.long
 def test_two_processes_give_the_curve_of_one_and_survive_being_killed(
     drive: Callable[[int, int], dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -341,6 +343,7 @@ def test_a_batch_that_cannot_be_divided_is_refused() -> None:
         BatchSampler(100, 8, 0, 3)
 
 
+@pytest.mark.long
 def test_history_curves_and_tensorboard_tell_the_same(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 

@@ -118,6 +118,7 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
+@pytest.mark.long
 def test_a_run_that_stopped_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     chosen = settings("tiny-ve_conv", "phases.train.steps=4", *FULL)
     whole = trained(tmp_path / "whole", chosen)
@@ -133,6 +134,7 @@ def head(bundle: Make, *more: str) -> VoiceRecipe:
     return settings("tiny-ge2e", f"network.init_from={start}", "phases.head.epochs=2", *more)
 
 
+@pytest.mark.long
 def test_the_head_learns_from_several_hearings_of_each_clip(
     tmp_path: Path, bundle: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

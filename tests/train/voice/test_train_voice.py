@@ -53,6 +53,7 @@ def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
+@pytest.mark.long
 def test_a_finished_run_is_a_bundle_that_load_takes(tmp_path: Path) -> None:
     said: list[str] = []
     bundle = trained(tmp_path / "run", settings("tiny-ve_conv", "phases.train.epochs=2"),
@@ -74,6 +75,7 @@ def test_a_finished_run_is_a_bundle_that_load_takes(tmp_path: Path) -> None:
     assert any("val_recall10" in line for line in said)
 
 
+@pytest.mark.long
 def test_voices_that_tell_the_face_are_learnt(tmp_path: Path) -> None:
     chosen = settings(
         "tiny-ve_conv", "phases.train.epochs=12", "phases.train.lr=1e-2", "loop.patience=0",
@@ -86,6 +88,7 @@ def test_voices_that_tell_the_face_are_learnt(tmp_path: Path) -> None:
     assert np.mean(losses[-3:]) < 0.6 * np.mean(losses[:3])
 
 
+@pytest.mark.long
 def test_a_frozen_encoder_is_run_once_and_gives_what_it_gives_every_time(
     tmp_path: Path, bundle: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,6 +137,7 @@ def two_phases(*more: str) -> VoiceRecipe:
                     *more)  # fmt: skip
 
 
+@pytest.mark.long
 def test_ast_trains_its_head_first_and_then_its_top_layers(tmp_path: Path) -> None:
     trained(tmp_path / "run", two_phases())
     head = checkpoint.read(tmp_path / "run" / "head" / checkpoint.BEST)[0]
@@ -152,6 +156,7 @@ def test_ast_trains_its_head_first_and_then_its_top_layers(tmp_path: Path) -> No
     assert moved(own(head), own(tune)) == {"head", "head_norm", "norm", "blocks.1"}
 
 
+@pytest.mark.long
 def test_either_phase_can_be_resumed(tmp_path: Path) -> None:
     class Stopped(Corpus):
         left = 0
@@ -260,6 +265,7 @@ def test_people_are_ranked_around_the_mean_embedding_if_the_recipe_says_so() -> 
     assert "center" not in VoiceLosses(centred, WIDTH, 3, center=center).state_dict()
 
 
+@pytest.mark.long
 def test_a_head_starts_with_standardised_inputs_and_what_lies_below_it_has_a_hash() -> None:
     network: Any = voice_network.build(settings("tiny-ge2e").network, WIDTH, 0)
     known, features = voice_network.backbone_hash(network), torch.rand(500, 256) * torch.arange(256)
@@ -278,6 +284,7 @@ def test_a_head_starts_with_standardised_inputs_and_what_lies_below_it_has_a_has
     assert voice_network.backbone_hash(network) != known
 
 
+@pytest.mark.long
 def test_losses_that_are_off_and_files_that_were_not_prepared_are_told(tmp_path: Path) -> None:
     said, corpus = list[str](), Corpus()
     corpus.failed_rows = frozenset(corpus.numbers("voice")[:1].tolist())
@@ -313,6 +320,7 @@ def test_a_network_ends_as_the_weights_it_starts_from_if_its_head_is_kept(tmp_pa
     assert ends(48, begin) == "linear" and ends(7, begin) == "relu" and ends(48, "") == "relu"
 
 
+@pytest.mark.long
 def test_a_decoder_of_another_space_is_refused_and_the_bundle_has_the_corpus(
     tmp_path: Path,
 ) -> None:
@@ -326,6 +334,7 @@ def test_a_decoder_of_another_space_is_refused_and_the_bundle_has_the_corpus(
     assert bundles.read(out).space == SPACE
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("arch, phase", [("tiny-ve_conv", "train"), ("tiny-ge2e", "head")])
 def test_with_a_decoder_every_evaluation_leaves_a_grid(
     tmp_path: Path, bundle: Make, arch: str, phase: str
@@ -339,6 +348,7 @@ def test_with_a_decoder_every_evaluation_leaves_a_grid(
         assert page.width > 3 * 144  # original, face-to-face, speech-to-face
 
 
+@pytest.mark.long
 def test_am_softmax_classes_are_saved_and_resumed(tmp_path: Path) -> None:
     chosen = settings("tiny-ve_conv", "loss.contrastive=am-softmax", "phases.train.epochs=2")
     trained(tmp_path / "whole", chosen)
@@ -350,6 +360,7 @@ def test_am_softmax_classes_are_saved_and_resumed(tmp_path: Path) -> None:
     assert equal(bits(tmp_path / "whole" / "train"), bits(tmp_path / "cut" / "train"))
 
 
+@pytest.mark.long
 def test_broken_clips_are_listed_and_the_run_goes_on(tmp_path: Path, bundle: Make) -> None:
     corpus = Corpus(broken=(1,))
     trained(tmp_path / "a", settings("tiny-ve_conv", "phases.train.epochs=1"), corpus)
@@ -374,6 +385,7 @@ def test_a_corpus_without_overlap_is_refused(tmp_path: Path) -> None:
         trained(tmp_path / "run", settings(), corpus)
 
 
+@pytest.mark.long
 def test_without_a_validation_split_the_last_weights_become_the_bundle(tmp_path: Path) -> None:
     corpus = Corpus()
     columns = {name: corpus.manifest.column(name) for name in manifest.COLUMNS}
@@ -406,6 +418,7 @@ def test_a_network_that_starts_at_a_mean_is_near_it_whatever_it_hears(name: str)
     assert (after - mean).abs().max() > 0
 
 
+@pytest.mark.long
 def test_a_run_never_goes_on_with_other_faces_or_other_people(tmp_path: Path) -> None:
     chosen = settings("tiny-ve_conv", "phases.train.steps=1")
     trained(tmp_path / "run", chosen)

@@ -159,6 +159,7 @@ def test_it_is_said_among_how_many_faces_recall_is(ranking: str, told: str) -> N
     assert measured(found, chosen)["pool"] == PEOPLE
 
 
+@pytest.mark.long
 def test_a_run_has_its_pool_and_the_evaluated_parts_in_its_history(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
