@@ -132,7 +132,7 @@ class Validation(ValidationSet):
         queries = torch.stack([found[i] for i in inside]).numpy()
         owners = np.array([people[i] for i in inside])
         ranks = retrieval.rank(queries, owners, self.faces, [np.arange(len(self.faces))])
-        return {f"recall{k}": float(ranks.hits(k).mean()) for k in KS}
+        return {f"recall{k}": float(ranks.recall_at_k(k).mean()) for k in KS}
 
     def decoded(self, faces: NDArray[np.float32], device: torch.device) -> list[NDArray[np.uint8]]:
         """Return the pictures of embeddings (n, width), RGB uint8 (224, 224, 3)."""

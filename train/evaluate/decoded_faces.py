@@ -15,7 +15,13 @@ from numpy.typing import NDArray
 
 from vox2face.core.errors import CorpusError
 from vox2face.core.progress import Bars
-from vox2face.train.evaluate.protocol import Setting, held_out, nearness, occurrence, setting
+from vox2face.train.evaluate.protocol import (
+    Protocol,
+    held_out,
+    make_protocol,
+    occurrence,
+    similarity_to_own,
+)
 from vox2face.train.metrics.craniofacial import craniofacial_table, landmark_correlation
 from vox2face.train.metrics.similarity import Array, Indices
 from vox2face.train.metrics.vggface_score import SPLITS, vggface_score
@@ -63,7 +69,7 @@ class Gallery:
     `size` and `count` are what was asked of the pools.
     """
 
-    where: Setting
+    where: Protocol
     sitters: Indices
     landmarks: NDArray[np.float32] | None
     size: int | None
@@ -126,7 +132,7 @@ def measure(
 def spoken_recall(drawn: Drawn, real: Gallery, judge: Judge) -> dict[str, Any]:
     """Return recall and nearness of faces drawn from voices, in the pools of the evaluation."""
     where = real.where
-    seen = Setting(
+    seen = Protocol(
         where.names,
         where.genders,
         np.asarray(judge.faces, np.float64),
@@ -140,7 +146,7 @@ def spoken_recall(drawn: Drawn, real: Gallery, judge: Judge) -> dict[str, Any]:
         "network": judge.name,
         "pool": len(where.pools[0]),
         "recall": seen.recall(queries, drawn.owners).row(where.seed),
-        "similarity": nearness(seen, queries, drawn.owners),
+        "similarity": similarity_to_own(seen, queries, drawn.owners),
     }
 
 
@@ -155,7 +161,7 @@ def require_several(sitters: Indices) -> None:
         )
 
 
-def decoded_setting(real: Gallery, judge: Judge) -> tuple[Setting, Indices, Indices]:
+def decoded_setting(real: Gallery, judge: Judge) -> tuple[Protocol, Indices, Indices]:
     """Return the setting for pictures of people who have several, who they are, and the pictures.
 
     The picture that is decoded is not in the gallery, which is the mean of the person's others.
@@ -173,7 +179,7 @@ def decoded_setting(real: Gallery, judge: Judge) -> tuple[Setting, Indices, Indi
     size, count = real.size, real.count
     if size is not None and size * (count or 1) > len(who):
         size, count = min(size, len(who)), None
-    seen = setting(
+    seen = make_protocol(
         [where.names[i] for i in who],
         [where.genders[i] for i in who],
         judge.faces[rest],
@@ -204,7 +210,7 @@ def decoded_recall(drawn: Drawn, real: Gallery, judge: Judge) -> dict[str, Any]:
             "pool": len(seen.pools[0]),
             "left_out": len(real.where.names) - len(who),
             "recall": seen.recall(rows, people).row(seen.seed),
-            "similarity": nearness(seen, rows, people),
+            "similarity": similarity_to_own(seen, rows, people),
         }
         for name, rows in queries.items()
     }

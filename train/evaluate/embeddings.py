@@ -38,7 +38,9 @@ class Voices:
     max_failures: float = 0.05
     bars: Bars = field(default_factory=Bars)
 
-    def listen(self, encoders: Sequence[VoiceEncoder], corpus: Corpus) -> tuple[list[Rows], Corpus]:
+    def embed_clips(
+        self, encoders: Sequence[VoiceEncoder], corpus: Corpus
+    ) -> tuple[list[Rows], Corpus]:
         """Return each encoder's embeddings of the corpus' clips (clips, width), and the corpus.
 
         Clips that one of them cannot use are left out for all. Raises `CorpusError` if these are

@@ -14,12 +14,12 @@ from vox2face.train.evaluate.embeddings import Voices
 from vox2face.train.evaluate.options import (
     Columns,
     Options,
+    check_options,
     group_columns,
-    possible,
     require_taught,
     require_width,
 )
-from vox2face.train.evaluate.protocol import Setting
+from vox2face.train.evaluate.protocol import Protocol
 from vox2face.train.evaluate.test_set import Arrays, Corpus, Rows, read_corpus
 from vox2face.train.metrics import retrieval
 from vox2face.train.metrics.ridge import ridge
@@ -44,7 +44,7 @@ class System:
 
 
 @dataclass(frozen=True, eq=False)
-class Material:
+class EvalInputs:
     """What is evaluated: the people of the split and of the train split, and their voices.
 
     `heard` holds the clips' embeddings of the voice encoder and of the baseline's, by "voice" and
@@ -53,23 +53,25 @@ class Material:
     """
 
     corpus: Corpus
-    where: Setting
+    where: Protocol
     heard: Mapping[str, Array]
     encoders: Mapping[str, VoiceEncoder]
     train: Corpus | None
     train_heard: Array | None
     columns: Columns = field(default_factory=dict)
-    painters: Painters | None = None
+    decoder_and_judges: DecoderAndJudges | None = None
 
     @property
     def networks(self) -> dict[str, Loaded]:
         """All networks that were run, by what for."""
         found: dict[str, Loaded] = dict(self.encoders)
-        if self.painters is not None:
-            found["decoder"] = self.painters.decoder
-            found.update({f"face {name}": judge for name, judge in self.painters.judges.items()})
-            if self.painters.classifier is not None:
-                found["classifier"] = self.painters.classifier
+        if self.decoder_and_judges is not None:
+            found["decoder"] = self.decoder_and_judges.decoder
+            found.update(
+                {f"face {name}": judge for name, judge in self.decoder_and_judges.judges.items()}
+            )
+            if self.decoder_and_judges.classifier is not None:
+                found["classifier"] = self.decoder_and_judges.classifier
         return found
 
     @property
@@ -87,7 +89,7 @@ class Material:
 
 
 @dataclass(frozen=True, eq=False)
-class Painters:
+class DecoderAndJudges:
     """What draws faces and judges them: a decoder, face encoders by name, one with classes."""
 
     decoder: FaceDecoder
@@ -95,7 +97,7 @@ class Painters:
     classifier: FaceEncoder | None
 
 
-def painters(arrays: Arrays, options: Options, width: int) -> Painters | None:
+def decoder_and_judges(arrays: Arrays, options: Options, width: int) -> DecoderAndJudges | None:
     """Return what draws and judges faces, if a decoder is named. Raises `UsageError`."""
     from vox2face.runtime.face_decoder import FaceDecoder
     from vox2face.runtime.face_encoder import FaceEncoder
@@ -116,7 +118,7 @@ def painters(arrays: Arrays, options: Options, width: int) -> Painters | None:
     if options.classifier is not None:
         classifier = load_kind(FaceEncoder, options.classifier, **device)
         classifier.require_classes()
-    return Painters(decoder, judges, classifier)
+    return DecoderAndJudges(decoder, judges, classifier)
 
 
 def voice_encoders(options: Options) -> dict[str, VoiceEncoder]:
@@ -141,60 +143,60 @@ def face_rows(arrays: Arrays, options: Options) -> Rows:
     return np.where(whole, faces, np.nan).astype(np.float32)
 
 
-def gather(manifest: Manifest, arrays: Arrays, options: Options, voices: Voices) -> Material:
+def gather(manifest: Manifest, arrays: Arrays, options: Options, voices: Voices) -> EvalInputs:
     """Read people and faces, check all options, and then embed what voices are needed."""
     columns, encoders = group_columns(options.groups), voice_encoders(options)
     faces, marks = face_rows(arrays, options), arrays.landmarks()
     require_width(encoders.get("voice"), faces.shape[1], options)
-    artists = painters(arrays, options, faces.shape[1])
+    drawing = decoder_and_judges(arrays, options, faces.shape[1])
     if not options.any_space:
-        require_one_space(arrays, options, encoders.get("voice"), artists)
+        require_one_space(arrays, options, encoders.get("voice"), drawing)
     corpus = read_corpus(manifest, options.split, faces, marks, options.voiced)
     train: Corpus | None = None
     train_heard: Array | None = None
     if options.baseline or options.latents:
         train = read_corpus(manifest, "train", faces, marks, bool(options.baseline))
-    where = possible(corpus, train, options, columns, heard=False)
-    tables, heard = voices.listen(list(encoders.values()), corpus)
+    where = check_options(corpus, train, options, columns, heard=False)
+    tables, heard = voices.embed_clips(list(encoders.values()), corpus)
     if heard is not corpus:
-        where = possible(heard, train, options, columns, heard=True)
+        where = check_options(heard, train, options, columns, heard=True)
     if options.baseline and train is not None:
-        (table,), train = voices.listen([encoders["baseline"]], train)
+        (table,), train = voices.embed_clips([encoders["baseline"]], train)
         require_taught(train)
         train_heard = table.astype(np.float64)
     values = {role: np.asarray(t, np.float64) for role, t in zip(encoders, tables, strict=True)}
-    return Material(heard, where, values, encoders, train, train_heard, columns, artists)
+    return EvalInputs(heard, where, values, encoders, train, train_heard, columns, drawing)
 
 
 def require_one_space(
-    arrays: Arrays, options: Options, voice: VoiceEncoder | None, artists: Painters | None
+    arrays: Arrays, options: Options, voice: VoiceEncoder | None, drawing: DecoderAndJudges | None
 ) -> None:
     """Raise `UsageError` unless voices and decoder are about the prepared faces' embeddings."""
     space, name = arrays.space(options.face), f"the prepared {options.face}"
     if voice is not None:
         registry.require_same_space(str(options.voice), voice.space, name, space)
-    if artists is not None:
-        taken = artists.decoder.space
+    if drawing is not None:
+        taken = drawing.decoder.space
         registry.require_same_space(name, space, str(options.decoder), taken)
 
 
-def systems_of(material: Material, options: Options) -> Iterator[System]:
+def systems_of(inputs: EvalInputs, options: Options) -> Iterator[System]:
     """Yield the ways of finding faces: the voice encoder, and the ridge regression."""
-    if "voice" in material.heard:
-        name = material.encoders["voice"].entry.name
-        yield made(name, material.heard["voice"], material, options)
-    if "baseline" in material.heard and material.train_heard is not None:
-        name = f"ridge on {material.encoders['baseline'].entry.name}"
-        train = material.teaching
-        target = material.train_gallery[train.speakers]
-        fitted = ridge(unit(material.train_heard), target, train.speakers, options.seed)
-        guessed = fitted.predict(unit(material.heard["baseline"]))
-        yield made(name, guessed, material, options)
+    if "voice" in inputs.heard:
+        name = inputs.encoders["voice"].entry.name
+        yield made(name, inputs.heard["voice"], inputs, options)
+    if "baseline" in inputs.heard and inputs.train_heard is not None:
+        name = f"ridge on {inputs.encoders['baseline'].entry.name}"
+        train = inputs.teaching
+        target = inputs.train_gallery[train.speakers]
+        fitted = ridge(unit(inputs.train_heard), target, train.speakers, options.seed)
+        guessed = fitted.predict(unit(inputs.heard["baseline"]))
+        yield made(name, guessed, inputs, options)
 
 
-def made(name: str, values: Array, material: Material, options: Options) -> System:
+def made(name: str, values: Array, inputs: EvalInputs, options: Options) -> System:
     """Return a system of clips' embeddings, or of one for each speaker with `--fuse`."""
-    owners = material.corpus.speakers
+    owners = inputs.corpus.speakers
     return System(name, *(retrieval.fuse(values, owners) if options.fuse else (values, owners)))
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vox2face.core.errors import CorpusError, UsageError
 from vox2face.train.evaluate import decoded_faces, oracles, protocol
-from vox2face.train.evaluate.protocol import Setting
+from vox2face.train.evaluate.protocol import Protocol
 from vox2face.train.evaluate.test_set import Corpus
 from vox2face.train.metrics import retrieval
 
@@ -146,9 +146,9 @@ def require_taught(train: Corpus) -> None:
         )
 
 
-def possible(
+def check_options(
     corpus: Corpus, train: Corpus | None, options: Options, columns: Columns, heard: bool
-) -> Setting:
+) -> Protocol:
     """Return the setting of an evaluation of these people, or raise what it would raise later.
 
     Asked twice: of all who have clips, and with `heard` of those whose clips could be read.
@@ -164,7 +164,7 @@ def possible(
             oracles.read_latents(options.latents, people.names)
     if options.decoder:
         decoded_faces.require_several(corpus.sitters)
-    return protocol.setting(
+    return protocol.make_protocol(
         corpus.names,
         corpus.genders,
         corpus.faces,

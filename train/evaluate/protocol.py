@@ -1,6 +1,6 @@
-"""What is measured of a way to find faces: nearness, recall beside chance and oracles, groups.
+"""What is measured of a way to find faces: similarity, recall beside chance and oracles, groups.
 
-Pure functions of arrays; `train.evaluate_run` reads a corpus and runs networks for them.
+Pure functions of arrays; `train.evaluate.run` reads a corpus and runs networks for them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from vox2face.core.errors import CorpusError
 from vox2face.train.metrics import retrieval
 from vox2face.train.metrics.retrieval import KS, Recall, by_identity, rank, recall
 from vox2face.train.metrics.similarity import Array, Indices, checked, similarity
-from vox2face.train.metrics.statistics import bootstrap, derangement, share
+from vox2face.train.metrics.statistics import bootstrap, derangement, fraction_of_headroom
 
 LEAST_GROUP = 5  # people: figures of fewer would be figures of persons
 QUARTERS = 4
@@ -24,7 +24,7 @@ MANY = 12  # values: a column of numbers with more is cut into quarters
 
 
 @dataclass(frozen=True, eq=False)
-class Setting:
+class Protocol:
     """What every way of finding faces is measured against.
 
     `names` and `genders` are those of the people; `pictures` (n, width) are the embeddings of their
@@ -62,7 +62,7 @@ class Setting:
         return recall(rank(queries, owners, self.gallery, self.pools, self.distance), self.ks)
 
 
-def setting(
+def make_protocol(
     names: Sequence[str],
     genders: Sequence[str | None],
     pictures: ArrayLike,
@@ -71,15 +71,15 @@ def setting(
     pools: int | None = None,
     distance: str = "cosine",
     seed: int = 0,
-) -> Setting:
+) -> Protocol:
     """Return a setting with pools of `size` people in the order given; None is one of everybody."""
     cut = retrieval.cut_pools(len(names), size, pools)
-    return Setting(
+    return Protocol(
         names, genders, np.asarray(pictures), np.asarray(owners, np.intp), cut, distance, seed
     )
 
 
-def assess(where: Setting, queries: ArrayLike, owners: ArrayLike) -> dict[str, Any]:
+def evaluate_queries(where: Protocol, queries: ArrayLike, owners: ArrayLike) -> dict[str, Any]:
     """Return everything that is measured of queries (n, width) of people `owners` (n,).
 
     "similarity" to one's own pictures, "recall" in the pools, "within" one gender with its chance,
@@ -90,21 +90,21 @@ def assess(where: Setting, queries: ArrayLike, owners: ArrayLike) -> dict[str, A
     q, owner = q[inside], owner[inside]
     found: dict[str, Any] = {
         "queries": len(q),
-        "similarity": nearness(where, q, owner),
+        "similarity": similarity_to_own(where, q, owner),
         "recall": where.recall(q, owner).row(where.seed),
-        "shuffled": shuffled(where, q, owner),
+        "shuffled": permutation_control(where, q, owner),
     }
     if gendered(where, owner):
-        found["within"] = within(where, q, owner)
+        found["within"] = within_gender_recall(where, q, owner)
     return found
 
 
-def gendered(where: Setting, owner: Indices) -> bool:
+def gendered(where: Protocol, owner: Indices) -> bool:
     """Whether the gender of two people or more is known, so that an interval can be had."""
     return sum(bool(where.genders[i]) for i in np.unique(owner)) >= 2
 
 
-def nearness(where: Setting, q: Array, owner: Indices) -> dict[str, Any]:
+def similarity_to_own(where: Protocol, q: Array, owner: Indices) -> dict[str, Any]:
     """Return mean, interval and spread of cosine, degrees, L1 and L2 to one's own pictures.
 
     The clips of a person are paired with the pictures in turn, each clip once.
@@ -138,7 +138,7 @@ def occurrence(owner: Indices) -> Indices:
     return result
 
 
-def shuffled(where: Setting, q: Array, owner: Indices) -> dict[str, Any]:
+def permutation_control(where: Protocol, q: Array, owner: Indices) -> dict[str, Any]:
     """Return recall and cosine with everybody's face exchanged for another of the same pool.
 
     The control of the whole measurement: recall has to be that of chance, and the cosine tells how
@@ -157,7 +157,7 @@ def shuffled(where: Setting, q: Array, owner: Indices) -> dict[str, Any]:
     }
 
 
-def within(where: Setting, q: Array, owner: Indices) -> dict[str, Any]:
+def within_gender_recall(where: Protocol, q: Array, owner: Indices) -> dict[str, Any]:
     """Return recall among the faces of the speaker's own gender, and its chance: K / n of these.
 
     "above" is the difference with its interval, "excludes_chance" whether that is above 0.
@@ -177,7 +177,7 @@ def within(where: Setting, q: Array, owner: Indices) -> dict[str, Any]:
     return row
 
 
-def references(where: Setting) -> dict[str, Any]:
+def references(where: Protocol) -> dict[str, Any]:
     """Return the rows that need no network: random (K / N) and the gender oracle.
 
     The oracle is left out where the gender of nobody is known.
@@ -195,10 +195,11 @@ def references(where: Setting) -> dict[str, Any]:
     return rows
 
 
-def ceiling(where: Setting) -> dict[str, Any] | None:
+def same_person_similarity(where: Protocol) -> dict[str, Any] | None:
     """Return how near two pictures of one person are; None unless two people have two.
 
-    Cosine, degrees, L1 and L2 of the first and the second picture: the ceiling of `nearness`.
+    Cosine, degrees, L1 and L2 of the first and the second picture: no network is expected to come
+    nearer (`similarity_to_own`).
     """
     turn = occurrence(where.owners)
     first = np.flatnonzero(turn == 0)[np.argsort(where.owners[turn == 0])]
@@ -210,7 +211,7 @@ def ceiling(where: Setting) -> dict[str, Any] | None:
 
 
 def shares(
-    where: Setting,
+    where: Protocol,
     systems: Mapping[str, Recall],
     latent: Recall,
     sexes: Sequence[str | None],
@@ -221,7 +222,7 @@ def shares(
     for name, found in systems.items():
         model = aligned(found, latent.who)
         table[name] = {
-            f"R@{k}": share(model[:, i], floor[:, i], latent.hits[:, i], where.seed)
+            f"R@{k}": fraction_of_headroom(model[:, i], floor[:, i], latent.hits[:, i], where.seed)
             for i, k in enumerate(where.ks)
         }
     return table
@@ -239,7 +240,7 @@ def aligned(found: Recall, who: Indices) -> Array:
 
 
 def group_table(
-    where: Setting, queries: ArrayLike, owners: ArrayLike, groups: Sequence[str | None]
+    where: Protocol, queries: ArrayLike, owners: ArrayLike, groups: Sequence[str | None]
 ) -> dict[str, Any]:
     """Return recall and cosine for each group of people; the pools stay whole.
 

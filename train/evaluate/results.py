@@ -17,7 +17,7 @@ from vox2face.train.datasets.fingerprint import manifest_digest
 from vox2face.train.evaluate.decoded_faces import DECODED, SPOKEN, decoded_setting
 from vox2face.train.evaluate.embeddings import KEPT
 from vox2face.train.evaluate.options import Options
-from vox2face.train.evaluate.protocol import Setting
+from vox2face.train.evaluate.protocol import Protocol
 from vox2face.train.evaluate.report import report
 from vox2face.train.evaluate.run import COMPUTED, MANIFEST, Outcome
 from vox2face.train.figures.retrieval_sheet import Found
@@ -186,7 +186,7 @@ FIRST = 5  # faces shown
 Portrait = Callable[[int], Image.Image]
 
 
-def drawn_people(where: Setting, owners: Indices, count: int) -> list[int]:
+def drawn_people(where: Protocol, owners: Indices, count: int) -> list[int]:
     """Return people of the first pool who have a query, drawn by the seed, in order."""
     there = np.intersect1d(where.pools[0], owners)
     rng = np.random.default_rng([where.seed, 5])
@@ -195,7 +195,7 @@ def drawn_people(where: Setting, owners: Indices, count: int) -> list[int]:
 
 
 def found_rows(
-    where: Setting,
+    where: Protocol,
     queries: ArrayLike,
     owners: Indices,
     people: Sequence[int],
@@ -219,7 +219,7 @@ def found_rows(
     return rows
 
 
-def ranked(where: Setting, query: Array, pool: Indices) -> NDArray[np.intp]:
+def ranked(where: Protocol, query: Array, pool: Indices) -> NDArray[np.intp]:
     """Return the columns of the pool for one query (1, width), the nearest first."""
     gallery = where.gallery[pool]
     order: NDArray[np.intp] = best(distances(query, gallery, where.distance), len(pool))[0]

@@ -14,9 +14,9 @@ from vox2face.train.datasets.fingerprint import manifest_digest
 from vox2face.train.evaluate import decoded_faces, oracles, protocol
 from vox2face.train.evaluate.decoded_faces import DECODED, SPOKEN, Drawn, Gallery, Judge
 from vox2face.train.evaluate.embeddings import Voices
-from vox2face.train.evaluate.inputs import Material, System, gather, one_each, systems_of
+from vox2face.train.evaluate.inputs import EvalInputs, System, gather, one_each, systems_of
 from vox2face.train.evaluate.options import Options
-from vox2face.train.evaluate.protocol import Setting
+from vox2face.train.evaluate.protocol import Protocol
 from vox2face.train.evaluate.test_set import Arrays, Corpus
 from vox2face.train.metrics import retrieval
 from vox2face.train.metrics.similarity import Array, unit
@@ -36,7 +36,7 @@ class Outcome:
     """What an evaluation found: `results` as they are written, and what the sheet is made of."""
 
     results: dict[str, Any]
-    where: Setting
+    where: Protocol
     corpus: Corpus
     arrays: Arrays
     main: System | None
@@ -52,33 +52,35 @@ def run(manifest: Manifest, arrays: Arrays, options: Options, voices: Voices) ->
     what they need.
     """
     options.checked()
-    material = gather(manifest, arrays, options, voices)
-    where = material.where
-    systems = list(systems_of(material, options))
+    inputs = gather(manifest, arrays, options, voices)
+    where = inputs.where
+    systems = list(systems_of(inputs, options))
     results: dict[str, Any] = {
-        **facts(material, options, manifest),
+        **facts(inputs, options, manifest),
         "main": systems[0].name if systems else None,
         "references": protocol.references(where),
-        "systems": {s.name: protocol.assess(where, s.queries, s.owners) for s in systems},
-        "ceiling": protocol.ceiling(where),
+        "systems": {s.name: protocol.evaluate_queries(where, s.queries, s.owners) for s in systems},
+        "ceiling": protocol.same_person_similarity(where),
     }
     if options.latents:
-        results.update(with_latents(material, options, systems))
+        results.update(with_latents(inputs, options, systems))
     if systems:
-        results["groups"] = groups(material, systems[0])
+        results["groups"] = groups(inputs, systems[0])
     main = systems[0] if systems else None
-    if material.painters is None:
-        return Outcome(plain(results), where, material.corpus, arrays, main, {})
-    drawn, judges, real = pictures(material, arrays, options, main, voices.bars)
-    results["pictures"] = decoded_faces.measure(drawn, real, judges, material.painters.classifier)
-    return Outcome(plain(results), where, material.corpus, arrays, main, drawn, judges, real)
+    if inputs.decoder_and_judges is None:
+        return Outcome(plain(results), where, inputs.corpus, arrays, main, {})
+    drawn, judges, real = pictures(inputs, arrays, options, main, voices.bars)
+    results["pictures"] = decoded_faces.measure(
+        drawn, real, judges, inputs.decoder_and_judges.classifier
+    )
+    return Outcome(plain(results), where, inputs.corpus, arrays, main, drawn, judges, real)
 
 
-def facts(material: Material, options: Options, manifest: Manifest) -> dict[str, Any]:
+def facts(inputs: EvalInputs, options: Options, manifest: Manifest) -> dict[str, Any]:
     """Return what was evaluated, on what, by which versions and with which settings."""
     from vox2face.runtime.pipelines import identity
 
-    where, corpus = material.where, material.corpus
+    where, corpus = inputs.where, inputs.corpus
     who, gallery, query = words(options)
     computed = dict(zip(COMPUTED, (DRAWS, list(where.ks)), strict=True))
     return {
@@ -86,7 +88,7 @@ def facts(material: Material, options: Options, manifest: Manifest) -> dict[str,
         "numpy": np.__version__,
         "settings": {**options.stated(), **computed},
         MANIFEST: {"rows": len(manifest), "sha256": manifest_digest(manifest)},
-        "weights": {role: identity(model) for role, model in material.networks.items()},
+        "weights": {role: identity(model) for role, model in inputs.networks.items()},
         "pool": {
             "size": len(where.pools[0]),
             "pools": len(where.pools),
@@ -128,9 +130,9 @@ def plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def with_latents(material: Material, options: Options, systems: Sequence[System]) -> dict[str, Any]:
+def with_latents(inputs: EvalInputs, options: Options, systems: Sequence[System]) -> dict[str, Any]:
     """Return the oracles, the shares of the way to them, and the control on ancestry."""
-    where, corpus, train = material.where, material.corpus, material.teaching
+    where, corpus, train = inputs.where, inputs.corpus, inputs.teaching
     file = str(options.latents)
     known = oracles.read_latents(file, corpus.names)
     taught = oracles.read_latents(file, train.names)
@@ -139,7 +141,7 @@ def with_latents(material: Material, options: Options, systems: Sequence[System]
     )
     everybody = np.arange(len(corpus))
     latent = where.recall(guess, everybody)
-    left = material.train_gallery - fitted.predict(taught.basis())
+    left = inputs.train_gallery - fitted.predict(taught.basis())
     gaussian = oracles.gaussian_recall(guess, where.gallery, left, where.pools, where.ks)
     recalls = {s.name: where.recall(s.queries, s.owners) for s in systems}
     recalls[GAUSSIAN] = gaussian
@@ -151,26 +153,26 @@ def with_latents(material: Material, options: Options, systems: Sequence[System]
             GAUSSIAN: gaussian.row(where.seed),
         },
         "latent_within": (
-            protocol.within(where, guess, everybody)
+            protocol.within_gender_recall(where, guess, everybody)
             if protocol.gendered(where, where.people)
             else None
         ),
-        "latent_similarity": protocol.nearness(where, guess, everybody),
+        "latent_similarity": protocol.similarity_to_own(where, guess, everybody),
         "latent_penalty": fitted.penalty,
         "shares": protocol.shares(where, recalls, latent, known.sexes),
-        "ancestry": ancestry(material, options, known, taught),
+        "ancestry": ancestry(inputs, options, known, taught),
     }
 
 
 def ancestry(
-    material: Material, options: Options, known: oracles.Latents, taught: oracles.Latents
+    inputs: EvalInputs, options: Options, known: oracles.Latents, taught: oracles.Latents
 ) -> dict[str, Any]:
     """Return how well ancestry is predicted: from voices it must not be, from faces it can be.
 
     From the voice encoder's own embeddings by regressions on the other people of the split, since
     those of the people it was trained on hold what it learnt of their faces.
     """
-    corpus, seed = material.corpus, options.seed
+    corpus, seed = inputs.corpus, options.seed
     table: dict[str, Any] = {}
     if len(set(known.ancestry)) < 2 or len(set(taught.ancestry)) < 2:
         return table  # nothing to predict
@@ -181,32 +183,30 @@ def ancestry(
     def people(values: Array) -> Array:
         return retrieval.by_identity(unit(values), corpus.speakers)[0]
 
-    if "voice" in material.heard:
-        name = f"from {material.encoders['voice'].entry.name}"
-        judged(
-            name, *oracles.crossed_classes(people(material.heard["voice"]), known.ancestry, seed)
-        )
-    if "baseline" in material.heard and material.train_heard is not None:
-        train = material.teaching
+    if "voice" in inputs.heard:
+        name = f"from {inputs.encoders['voice'].entry.name}"
+        judged(name, *oracles.crossed_classes(people(inputs.heard["voice"]), known.ancestry, seed))
+    if "baseline" in inputs.heard and inputs.train_heard is not None:
+        train = inputs.teaching
         labels = [taught.ancestry[i] for i in train.speakers]
-        fit = (unit(material.train_heard), train.speakers, labels)
-        name = f"from {material.encoders['baseline'].entry.name}, frozen"
-        judged(name, *oracles.predicted_classes(fit, people(material.heard["baseline"]), seed))
-    faces = (material.train_gallery, np.arange(len(taught.ancestry)), taught.ancestry)
+        fit = (unit(inputs.train_heard), train.speakers, labels)
+        name = f"from {inputs.encoders['baseline'].entry.name}, frozen"
+        judged(name, *oracles.predicted_classes(fit, people(inputs.heard["baseline"]), seed))
+    faces = (inputs.train_gallery, np.arange(len(taught.ancestry)), taught.ancestry)
     judged(
         "from faces: the control of this control",
-        *oracles.predicted_classes(faces, material.where.gallery, seed),
+        *oracles.predicted_classes(faces, inputs.where.gallery, seed),
     )
     return table
 
 
-def groups(material: Material, main: System) -> dict[str, Any]:
+def groups(inputs: EvalInputs, main: System) -> dict[str, Any]:
     """Return the tables by gender, where the metadata has it, and by columns of CSV files."""
-    where, names = material.where, material.corpus.names
+    where, names = inputs.where, inputs.corpus.names
     kinds: dict[str, Sequence[str | None]] = {}
-    if any(material.corpus.genders):
-        kinds["gender"] = material.corpus.genders
-    for column, values in material.columns.items():
+    if any(inputs.corpus.genders):
+        kinds["gender"] = inputs.corpus.genders
+    for column, values in inputs.columns.items():
         kinds[column] = protocol.binned([values.get(name) for name in names])
     return {
         column: protocol.group_table(where, main.queries, main.owners, values)
@@ -215,20 +215,20 @@ def groups(material: Material, main: System) -> dict[str, Any]:
 
 
 def pictures(
-    material: Material, arrays: Arrays, options: Options, main: System | None, bars: Bars
+    inputs: EvalInputs, arrays: Arrays, options: Options, main: System | None, bars: Bars
 ) -> tuple[dict[str, Drawn], list[Judge], Gallery]:
     """Return the decoded faces, the networks that judge them, and the real pictures beside them."""
-    corpus, where, artists = material.corpus, material.where, material.painters
-    assert artists is not None
+    corpus, where, drawing = inputs.corpus, inputs.where, inputs.decoder_and_judges
+    assert drawing is not None
     real = Gallery(where, corpus.sitters, corpus.landmarks, options.pool, options.pools)
     drawn: dict[str, Drawn] = {}
     if main is not None:
         spoken = one_each(main, where.people)
-        drawn[SPOKEN] = decoded_faces.draw(artists.decoder, *spoken, SPOKEN, bars)
+        drawn[SPOKEN] = decoded_faces.draw(drawing.decoder, *spoken, SPOKEN, bars)
     own = corpus.faces[real.first], corpus.sitters[real.first]
-    drawn[DECODED] = decoded_faces.draw(artists.decoder, *own, DECODED, bars)
+    drawn[DECODED] = decoded_faces.draw(drawing.decoder, *own, DECODED, bars)
     judges = [
         Judge(name, encoder, arrays.faces(name)[corpus.rows])
-        for name, encoder in artists.judges.items()
+        for name, encoder in drawing.judges.items()
     ]
     return drawn, judges, real

@@ -118,14 +118,14 @@ class Ranks:
     pool: NDArray[np.int64]
     owner: Indices
 
-    def hits(self, k: int) -> Array:
+    def recall_at_k(self, k: int) -> Array:
         """Return how probably each query has its face among the first k, ties in random order.
 
         Embeddings that are all the same thus give chance, k / pool, and not 100 %.
         """
         return np.clip((k - self.closer) / (self.tied + 1), 0.0, 1.0)
 
-    def standing(self) -> Array:
+    def normalized_rank(self) -> Array:
         """Return the expected rank as a part of the pool: 0 is first, 0.5 chance, 1 last."""
         behind = np.maximum(self.pool - 1, 1)
         return np.where(self.pool > 1, (self.closer + self.tied / 2) / behind, 0.5)
@@ -218,7 +218,7 @@ class Recall:
 
     hits: Array
     who: Indices
-    standing: Array
+    normalized_rank: Array
     ks: tuple[int, ...] = KS
     extra: Mapping[str, Any] = field(default_factory=dict)
 
@@ -229,14 +229,14 @@ class Recall:
     def row(self, seed: int) -> dict[str, Any]:
         """Return the means with their intervals: {"R@1": {mean, low, high}, ..., "rank": ...}."""
         row: dict[str, Any] = {f"R@{k}": bootstrap(self.at(k), seed) for k in self.ks}
-        return {**row, "rank": bootstrap(self.standing, seed), "identities": len(self.who)}
+        return {**row, "rank": bootstrap(self.normalized_rank, seed), "identities": len(self.who)}
 
 
 def recall(ranks: Ranks, ks: Sequence[int] = KS) -> Recall:
     """Return the recall of ranked queries, averaged over each identity's queries."""
-    hits, who = by_identity(np.stack([ranks.hits(k) for k in ks], 1), ranks.owner)
-    standing, _ = by_identity(ranks.standing(), ranks.owner)
-    return Recall(hits, who, standing, tuple(ks))
+    hits, who = by_identity(np.stack([ranks.recall_at_k(k) for k in ks], 1), ranks.owner)
+    normalized_rank, _ = by_identity(ranks.normalized_rank(), ranks.owner)
+    return Recall(hits, who, normalized_rank, tuple(ks))
 
 
 def random_recall(size: int, ks: Sequence[int] = KS) -> Array:
@@ -254,16 +254,16 @@ def oracle_recall(
     """
     who = np.concatenate(pools)
     hits = np.empty((len(who), len(ks)))
-    standing = np.full(len(who), 0.5)
+    normalized_rank = np.full(len(who), 0.5)
     row = 0
     for pool in pools:
         inside = [groups[i] for i in pool]
         for group in inside:
             size = inside.count(group) if group else len(pool)
             hits[row] = random_recall(size, ks)
-            standing[row] = (size - 1) / 2 / (len(pool) - 1)
+            normalized_rank[row] = (size - 1) / 2 / (len(pool) - 1)
             row += 1
-    return Recall(hits, who, standing, tuple(ks))
+    return Recall(hits, who, normalized_rank, tuple(ks))
 
 
 def chance_recall(ranks: Ranks, ks: Sequence[int] = KS) -> Recall:

@@ -118,7 +118,9 @@ def derangement(count: int, seed: int) -> Indices:
     return result
 
 
-def share(model: ArrayLike, floor: ArrayLike, ceiling: ArrayLike, seed: int) -> dict[str, Any]:
+def fraction_of_headroom(
+    model: ArrayLike, floor: ArrayLike, ceiling: ArrayLike, seed: int
+) -> dict[str, Any]:
     """Return how much of the way from `floor` to `ceiling` a model covers, with its interval.
 
     All are recalls of the same identities, (n,): (model - floor) / (ceiling - floor) of the means;

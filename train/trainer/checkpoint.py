@@ -2,8 +2,8 @@
 
 The tensors are those of the trained modules ("model/...") and of the optimizer ("optimizer/...");
 the file's metadata holds everything else as JSON: step, best value, precision scaler, recipe.
-All randomness of a step follows from the seed and the step's number (`vox2face.train.trainer.loop`), so
-that nothing else is needed for a resumed run to end with the weights of one never stopped.
+All randomness of a step follows from the seed and the step's number (see `loop`), so that nothing
+else is needed for a resumed run to end with the weights of one never stopped.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 CLIPS = 32  # embedded at a time
 KS = (1, 10)
-UNLEARNT = 0.47  # mean standing of the true face; 0.5 is chance
+UNLEARNT = 0.47  # mean normalized_rank of the true face; 0.5 is chance
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,8 +101,8 @@ class Validation(ValidationSet):
         distance = "cosine" if self.task.losses.center is None else "centred"
         pools = [np.arange(len(self.faces))]
         ranks = retrieval.rank(predicted.numpy(), identity.numpy(), self.faces, pools, distance)
-        rank = float(ranks.standing().mean())
-        recall = {f"recall{k}": float(ranks.hits(k).mean()) for k in KS}
+        rank = float(ranks.normalized_rank().mean())
+        recall = {f"recall{k}": float(ranks.recall_at_k(k).mean()) for k in KS}
         self.warning = ""
         if rank > UNLEARNT:
             self.warning = (

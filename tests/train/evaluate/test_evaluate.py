@@ -148,13 +148,13 @@ def evaluated(corpus: Invented, voices: Voices | None = None, **options: Any) ->
     return evaluate_run.run(corpus.manifest, corpus, chosen, voices or Voices())
 
 
-def drawn_setting(people: int = 30, seed: int = 0, **options: Any) -> protocol.Setting:
+def drawn_setting(people: int = 30, seed: int = 0, **options: Any) -> protocol.Protocol:
     rng = np.random.default_rng(seed)
     faces = rng.normal(size=(people, 1, WIDTH)) + 0.3 * rng.normal(size=(people, 3, WIDTH))
     genders: list[str | None] = ["f" if i % 2 else "m" for i in range(people)]
     names = [f"P{i}" for i in range(people)]
     owners = np.repeat(np.arange(people), 3)
-    return protocol.setting(names, genders, faces.reshape(-1, WIDTH), owners, **options)
+    return protocol.make_protocol(names, genders, faces.reshape(-1, WIDTH), owners, **options)
 
 
 def test_the_gallery_is_the_mean_over_all_pictures() -> None:
@@ -164,7 +164,7 @@ def test_the_gallery_is_the_mean_over_all_pictures() -> None:
 
 def test_own_faces_are_found_and_exchanged_ones_are_not() -> None:
     where = drawn_setting(60, size=30)
-    found = protocol.assess(where, where.gallery, np.arange(60))
+    found = protocol.evaluate_queries(where, where.gallery, np.arange(60))
     assert found["recall"]["R@1"] == {"mean": 1, "low": 1, "high": 1}
     assert found["shuffled"]["recall"]["R@1"]["mean"] == 0
     assert found["similarity"]["cosine"]["mean"] > 0.9
@@ -178,9 +178,9 @@ def test_voices_that_know_the_gender_alone_are_at_the_gender_oracle() -> None:
     faces = rng.normal(size=(400, WIDTH)) + 30 * male[:, None]
     genders: list[str | None] = ["m" if m else "f" for m in male]
     names = [str(i) for i in range(400)]
-    where = protocol.setting(names, genders, faces, np.arange(400), 100, 4)
+    where = protocol.make_protocol(names, genders, faces, np.arange(400), 100, 4)
     queries = rng.normal(size=(400, WIDTH)) + 30 * male[:, None]
-    found = protocol.assess(where, queries, np.arange(400))
+    found = protocol.evaluate_queries(where, queries, np.arange(400))
     oracle = protocol.references(where)["gender_oracle"]
     assert oracle["R@10"] == pytest.approx(0.2)
     assert found["recall"]["R@10"]["low"] < oracle["R@10"] < found["recall"]["R@10"]["high"]
@@ -199,7 +199,7 @@ def test_groups_of_few_people_are_left_out() -> None:
     found = protocol.group_table(where, where.gallery, np.arange(30), kinds)
     assert list(found["groups"]) == ["a"] and found["left_out"] == 10
     assert found["groups"]["a"]["people"] == 20
-    whole = protocol.assess(where, where.gallery, np.arange(30))
+    whole = protocol.evaluate_queries(where, where.gallery, np.arange(30))
     every = protocol.group_table(where, where.gallery, np.arange(30), ["x"] * 30)
     assert every["groups"]["x"]["R@5"] == whole["recall"]["R@5"]
 

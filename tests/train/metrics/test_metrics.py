@@ -16,7 +16,7 @@ from vox2face.train.metrics.statistics import (
     correlation_table,
     correlations,
     derangement,
-    share,
+    fraction_of_headroom,
 )
 from vox2face.train.metrics.vggface_score import diversity, vggface_score
 
@@ -103,8 +103,10 @@ def test_constant_embeddings_give_chance(distance: str) -> None:
 def test_ties_count_by_their_expected_rank() -> None:
     gallery = np.array([[1.0, 0], [0, 1], [0, 1], [0, 1], [-1, 0]])
     ranks = retrieval.rank(np.array([[0.0, 1]]), [2], gallery, [np.arange(5)])
-    np.testing.assert_allclose([ranks.hits(k)[0] for k in (1, 2, 3, 4)], [1 / 3, 2 / 3, 1, 1])
-    np.testing.assert_allclose(ranks.standing(), [1 / 4])  # ranks 0, 1, 2 of 0..4
+    np.testing.assert_allclose(
+        [ranks.recall_at_k(k)[0] for k in (1, 2, 3, 4)], [1 / 3, 2 / 3, 1, 1]
+    )
+    np.testing.assert_allclose(ranks.normalized_rank(), [1 / 4])  # ranks 0, 1, 2 of 0..4
 
 
 def test_random_row_equals_simulation() -> None:
@@ -347,17 +349,17 @@ def test_likelihood_ranks_better_than_cosine_where_noise_is_unlike() -> None:
 def test_share_is_the_part_of_the_way() -> None:
     floor, ceiling = np.full(50, 0.2), 0.6 + 0.1 * normal(50)
     half = (floor + ceiling) / 2
-    found = share(half, floor, ceiling, 0)
+    found = fraction_of_headroom(half, floor, ceiling, 0)
     assert found["share"] == pytest.approx(0.5)
     assert found["low"] == pytest.approx(0.5) and found["high"] == pytest.approx(0.5)
-    assert share(floor, floor, ceiling, 0)["share"] == pytest.approx(0)
-    assert share(ceiling, floor, floor, 0)["share"] is None
+    assert fraction_of_headroom(floor, floor, ceiling, 0)["share"] == pytest.approx(0)
+    assert fraction_of_headroom(ceiling, floor, floor, 0)["share"] is None
 
 
 def test_the_interval_of_a_share_leaves_out_resamples_without_a_way() -> None:
     floor, model = np.full(60, 0.2), np.full(60, 0.25)
     ceiling = np.where(np.arange(60) % 5 == 0, 0.75, 0.2) - 0.01  # a way in nearly all resamples
-    found = share(model, floor, ceiling, 0)
+    found = fraction_of_headroom(model, floor, ceiling, 0)
     assert found["share"] == pytest.approx(0.5)
     assert 0 < found["low"] < 0.5 < found["high"] and np.isfinite(found["high"])
 
