@@ -41,13 +41,13 @@ def export_keras(target: Bundle, path: Path) -> int:
     total = sum(array.nbytes for array in arrays.values())
     require_space(path.resolve().parent, total, "The Keras file")
     with atomic_file(path) as unfinished:
-        try_space(unfinished, total)
+        _try_space(unfinished, total)
         write_layers(unfinished, layers_of(arrays), total)
         compare_with(target, unfinished)
     return len(arrays)
 
 
-def try_space(path: Path, count: int) -> None:
+def _try_space(path: Path, count: int) -> None:
     """Raise the system's own error if a file of `count` bytes cannot be had at a place.
 
     The HDF5 library may crash when it runs into a full disk, a quota or a limit.

@@ -49,7 +49,7 @@ def assemble(job: Job, expected: str | None) -> Converted:
     entry = job.entry
     with contextlib.ExitStack() as stack, ThreadPoolExecutor() as pool:
         file = stack.enter_context(open_weights(job.source, job.state))
-        require_keras_reads(job, file)
+        _require_keras_reads(job, file)
         if job.verify != "none":
             require_reference(entry, file.format)
         rules, arrays = zip(*paired(entry, file, job.say), strict=True)
@@ -75,14 +75,14 @@ def assemble(job: Job, expected: str | None) -> Converted:
             form = bundle_onnx.Form(preset)
             tracing = pool.submit(bundle_onnx.traced, entry, held, form)  # beside the writing
         written = write(moves, weights, stamp)
-        source = provenance(job, file, digest.result())
+        source = _provenance(job, file, digest.result())
         if signature(job.source) != file.signature:
             raise WeightFileError(f"{job.source} has changed while it was read: try again.")
         if expected not in (None, source["sha256"]):
             raise Vox2FaceError(f"{job.source} changed since its download: delete it, try again.")
         job.say(identity(source))
         if entry.kind == "face-encoder":
-            space = replace(entry.own_space, digest=embedding_digest(weights, entry.classifier))
+            space = replace(entry.own_space, digest=_embedding_digest(weights, entry.classifier))
         config = bundle.describe(entry, preset, space, source, entry.offered(held))
         config["parameters"] = size // 4
         bundle.add_file(config, weights, written)
@@ -101,7 +101,7 @@ def assemble(job: Job, expected: str | None) -> Converted:
     return Converted(job.target, report, source)
 
 
-def require_keras_reads(job: Job, file: WeightFile) -> None:
+def _require_keras_reads(job: Job, file: WeightFile) -> None:
     """Raise if the owner's graph is to be loaded from a file that it was not made for."""
     if job.verify == "keras" and file.format != LEGACY:
         raise UsageError(
@@ -129,11 +129,11 @@ def paired(
 ) -> list[tuple[Rule, StoredArray]]:
     """Pair the arrays of a weight file with the entry's rules; say what was read in another way."""
     prefix, arrays = bare(file.arrays)
-    table = fitting(entry, file)
+    table = _fitting(entry, file)
     try:
         pairs = table.pair(arrays, file.named)
     except MappingError as error:
-        fits = hint(entry, file)
+        fits = _hint(entry, file)
         said = f"{file.path} holds the weights of {fits}" if fits else f"{file.path}: {error}"
         raise MappingError(said) from None
     if prefix:
@@ -144,18 +144,18 @@ def paired(
     return [(rule, held[array.path]) for rule, array in pairs]
 
 
-def fitting(entry: Entry, file: WeightFile) -> WeightMap:
+def _fitting(entry: Entry, file: WeightFile) -> WeightMap:
     """Return the entry's weight map in the layout of a file: Keras's, or that of its tensors."""
     table = weight_map(entry)
     return table.laid_out(bare(file.arrays)[1])
 
 
-def hint(entry: Entry, file: WeightFile) -> str:
+def _hint(entry: Entry, file: WeightFile) -> str:
     """Name the model and the command for which a refused file is right, if there is one."""
     _, arrays = bare(file.arrays)
     for other in registry.entries():
         with contextlib.suppress(MappingError):
-            if other.name != entry.name and fitting(other, file).pair(arrays, file.named):
+            if other.name != entry.name and _fitting(other, file).pair(arrays, file.named):
                 return f"{other.name}: run {other.converting(file.path)}"
     return ""
 
@@ -174,7 +174,7 @@ def ending(job: Job, file: WeightFile) -> str:
             f"{file.path} was written by vox2face 0.1.0, which did not say what a network ends in: "
             f"the published one ends {ends}."
         )
-    told = stamped or fitting(entry, file).ending(bare(file.arrays)[1])
+    told = stamped or _fitting(entry, file).ending(bare(file.arrays)[1])
     found = job.output_activation or told or entry.output_activation
     if found != entry.output_activation:
         ends, published = (OUTPUT_ACTIVATIONS[end] for end in (found, entry.output_activation))
@@ -196,7 +196,7 @@ def space_of(job: Job, file: WeightFile) -> Space:
         raise WeightFileError(f"{file.path} says in an unknown form what its space is.") from error
 
 
-def embedding_digest(path: Path, classifier: str) -> str:
+def _embedding_digest(path: Path, classifier: str) -> str:
     """Return the sha256 of all tensors of a safetensors file but those of the classifier.
 
     It covers names, shapes and values, in the order of the names, and so is that of the network up
@@ -223,7 +223,7 @@ def tensor_metadata(entry: Entry, preset: str, space: Space) -> dict[str, str]:
     }
 
 
-def provenance(job: Job, file: WeightFile, digest: str) -> dict[str, Any]:
+def _provenance(job: Job, file: WeightFile, digest: str) -> dict[str, Any]:
     """Return the facts about the source file that the bundle records.
 
     `published` is True or False, or None where the publisher states no hash. `parts` are the
@@ -240,7 +240,7 @@ def provenance(job: Job, file: WeightFile, digest: str) -> dict[str, Any]:
         "size": file.size,
         "sha256": digest,
         "published": None if known is None else digest == known and parts == dict(published.parts),
-        "matched": f"by {fitting(job.entry, file).match} and shape",
+        "matched": f"by {_fitting(job.entry, file).match} and shape",
         **({"training": file.facts} if file.facts else {}),
         "addresses": list(published.urls),
     }

@@ -44,9 +44,9 @@ def convert(
     anything is wrong.
     """
     target = out or bundle.default_path(entry)
-    require_choosable(entry, output_activation)
+    _require_choosable(entry, output_activation)
     published = choose(entry, weights, top)
-    require_unfinished(published, entry, weights, out)
+    _require_unfinished(published, entry, weights, out)
     onnx = decide(entry, target, onnx, verify, force, say)
     weights = weights or published.embedded or published.installed
     if weights is None and not published.urls:
@@ -85,7 +85,7 @@ def choose(entry: Entry, weights: Path | None, top: bool) -> Source:
     return entry.notop
 
 
-def require_unfinished(
+def _require_unfinished(
     published: Source, entry: Entry, weights: Path | None, out: Path | None
 ) -> None:
     """Raise `UsageError` where the bundle that comes with vox2face would be made or replaced."""
@@ -96,7 +96,7 @@ def require_unfinished(
         )
 
 
-def require_choosable(entry: Entry, output_activation: str) -> None:
+def _require_choosable(entry: Entry, output_activation: str) -> None:
     """Raise `UsageError` for an output activation of a network that has no choice."""
     if output_activation and not entry.output_activation:
         raise UsageError(

@@ -170,11 +170,11 @@ def model_card(entry: Entry, config: dict[str, Any], report: Report) -> str:
             for spec in entry.outputs
             if spec.name in {output["name"] for output in config["outputs"]}
         ),
-        rows="\n".join(f"| {name} | {text} |" for name, text in network_rows(entry, config)),
+        rows="\n".join(f"| {name} | {text} |" for name, text in _network_rows(entry, config)),
         parameters=config.get("parameters", entry.parameters),
         note=f"- {entry.note}\n" if entry.note else "",
         verdict=report.verdict(),
-        parity=parity_table(report),
+        parity=_parity_table(report),
         repository=origin.repository or "weights of one's own",
         file=source["file"],
         published=PUBLISHED[source["published"]],
@@ -196,7 +196,7 @@ def needed(config: dict[str, Any]) -> str:
     )
 
 
-def network_rows(entry: Entry, config: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _network_rows(entry: Entry, config: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield (name, text) of what a network ends in and of whose embeddings it is about."""
     if entry.output_activation:
         yield "Output activation", entry.output_activation
@@ -211,7 +211,7 @@ def metadata(entry: Entry, onnx: bool, published: bool | None) -> Iterator[str]:
 
     A base model is named only if the weights are those that it publishes.
     """
-    yield from licence_lines(entry.source.licence)
+    yield from _licence_lines(entry.source.licence)
     yield "library_name: vox2face"
     if entry.kind in PIPELINES:
         yield f"pipeline_tag: {PIPELINES[entry.kind]}"
@@ -222,7 +222,7 @@ def metadata(entry: Entry, onnx: bool, published: bool | None) -> Iterator[str]:
     yield "inference: false"
 
 
-def licence_lines(licence: Licence) -> Iterator[str]:
+def _licence_lines(licence: Licence) -> Iterator[str]:
     """Yield the licence; the hub wants a name and an address for one it does not know."""
     yield f"license: {licence.identifier}"
     if licence.identifier == "other":
@@ -230,7 +230,7 @@ def licence_lines(licence: Licence) -> Iterator[str]:
         yield f"license_link: {licence.url}"
 
 
-def parity_table(report: Report) -> str:
+def _parity_table(report: Report) -> str:
     """Return one row for each computation that was compared, or nothing if none was."""
     rows = [
         f"| {STAGES.get(stage, stage)} | {sum(row.stage == stage for row in report.rows)} "

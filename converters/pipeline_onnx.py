@@ -65,7 +65,7 @@ def export_pipeline(
     extras.require("onnx", "ONNX export")
     form = Form(matched(kind, encoder, decoder, any_space), frontend=True, half=half)
     with atomic_file(path) as partial:
-        write_pipeline(kind, encoder, decoder, partial, form)
+        _write_pipeline(kind, encoder, decoder, partial, form)
         report = compared(encoder, decoder, partial, form)
         if not report.ok:
             raise ParityError(f"{report.verdict()} {path} was not written.", report)
@@ -86,7 +86,7 @@ def matched(kind: str, encoder: Bundle, decoder: Bundle, any_space: bool) -> str
     return preset
 
 
-def write_pipeline(kind: str, encoder: Bundle, decoder: Bundle, path: Path, form: Form) -> None:
+def _write_pipeline(kind: str, encoder: Bundle, decoder: Bundle, path: Path, form: Form) -> None:
     """Write the file: front end, encoder, decoder and tail."""
     first, second = encoder.entry, decoder.entry
     made = encoder.space

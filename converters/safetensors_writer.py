@@ -64,23 +64,23 @@ def write(moves: Sequence[Move], path: Path, metadata: dict[str, str]) -> str:
             place = file.tell()
             file.write(values.data)
             file.seek(place)
-            digest.update(read_back(path, file, block, values).data)
-    require_tensors(moves, path)
+            digest.update(_read_back(path, file, block, values).data)
+    _require_tensors(moves, path)
     return digest.hexdigest()
 
 
 def compare(moves: Sequence[Move], path: Path) -> None:
     """Compare every value of a safetensors file with its source, bit for bit."""
-    require_tensors(moves, path)
+    _require_tensors(moves, path)
     held = described(path)
     with path.open("rb") as file:
         for block, values in copies(moves, "compare"):
             if block.start == 0:
                 file.seek(held[block.move.rule.target].start)
-            read_back(path, file, block, values)
+            _read_back(path, file, block, values)
 
 
-def require_tensors(moves: Sequence[Move], path: Path) -> None:
+def _require_tensors(moves: Sequence[Move], path: Path) -> None:
     """Raise unless a safetensors file lists exactly the tensors of `moves`."""
     held = {name: (tensor.dtype, tensor.shape) for name, tensor in described(path).items()}
     if held != {move.rule.target: (FLOAT32, move.view.shape) for move in moves}:
@@ -142,7 +142,7 @@ def copied(block: Block) -> Array:
     return values
 
 
-def read_back(path: Path, file: BinaryIO, block: Block, values: Array) -> Array:
+def _read_back(path: Path, file: BinaryIO, block: Block, values: Array) -> Array:
     """Return what a file holds at its position; raise unless it is these values, bit for bit."""
     held = np.empty_like(values)
     count = file.readinto(held.data)  # type: ignore[attr-defined]

@@ -54,7 +54,7 @@ def save(
     entry, target = find_entry(name), Path(out)
     if not entry.any_size:
         raise UsageError(f"{name} is converted from published weights, so it is not saved.")
-    chosen, space = trained_with(entry, preset, space)
+    chosen, space = _trained_with(entry, preset, space)
     if onnx:
         extras.require("onnx", "ONNX export")
     tensors = {
@@ -64,7 +64,7 @@ def save(
     }
     ending = getattr(module, "output_activation", entry.output_activation)
     entry = replace(entry, output_activation=ending)
-    require_fit(entry, {key: value.shape for key, value in tensors.items()})
+    _require_fit(entry, {key: value.shape for key, value in tensors.items()})
     try:
         json.dumps(training)
     except (TypeError, ValueError) as error:
@@ -74,7 +74,7 @@ def save(
     return target
 
 
-def trained_with(entry: Entry, preset: str | None, space: Space | None) -> tuple[str, Space]:
+def _trained_with(entry: Entry, preset: str | None, space: Space | None) -> tuple[str, Space]:
     """Return the preset and the space of a trained network, or raise `UsageError`.
 
     The preset of a decoder is that of the embeddings it takes.
@@ -95,7 +95,7 @@ def trained_with(entry: Entry, preset: str | None, space: Space | None) -> tuple
     return chosen, replace(space, preset=chosen) if decodes else space
 
 
-def require_fit(entry: Entry, shapes: dict[str, tuple[int, ...]]) -> None:
+def _require_fit(entry: Entry, shapes: dict[str, tuple[int, ...]]) -> None:
     """Raise `UsageError` unless these are the tensors of the entry's network, in any width."""
     import torch
 

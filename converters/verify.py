@@ -71,17 +71,17 @@ def prove(
     first = channels_last(x[:1]) if entry.input.layout == "NCHW" else x[:1]
     first = np.ascontiguousarray(first)
     reference = weight_map(entry).reference
-    wanted = reference_taps(reference, arrays, first) if reference else {}
+    wanted = _reference_taps(reference, arrays, first) if reference else {}
     progress(2, steps)
     verify = "keras" if keras else "reference" if reference else "bits"
     report = Report(versions=versions(), verify=verify)
     module: Any = load_module(entry, weights)
     expected = in_batches(module, x if onnx else x[:1], entry.plain_outputs)
-    require_shapes(entry, expected)
+    _require_shapes(entry, expected)
     if reference:
-        report.rows += torch_rows(entry, module, x[:1], wanted)
+        report.rows += _torch_rows(entry, module, x[:1], wanted)
         if report.ok:
-            require_same_outputs(entry, module, expected, wanted)
+            _require_same_outputs(entry, module, expected, wanted)
     progress(3, steps)
     if onnx is not None:
         report.rows += [
@@ -96,7 +96,9 @@ def prove(
     return report
 
 
-def reference_taps(reference: Reference, arrays: Mapping[str, Array], x: Array) -> dict[str, Array]:
+def _reference_taps(
+    reference: Reference, arrays: Mapping[str, Array], x: Array
+) -> dict[str, Array]:
     """Run the reference; the pages of a layer's weights are let go once it is done."""
     wanted = {}
     for tap, value in reference(arrays, x):
@@ -107,7 +109,7 @@ def reference_taps(reference: Reference, arrays: Mapping[str, Array], x: Array) 
     return wanted
 
 
-def torch_rows(
+def _torch_rows(
     entry: Entry, module: Any, x: Array, wanted: Mapping[str, Array]
 ) -> Iterator[Parity]:
     """Compare every layer of the torch module with the reference, which has to yield the same."""
@@ -126,7 +128,7 @@ def torch_rows(
         )
 
 
-def require_shapes(entry: Entry, outputs: Mapping[str, Array]) -> None:
+def _require_shapes(entry: Entry, outputs: Mapping[str, Array]) -> None:
     """Raise `Vox2FaceError` unless outputs are as the entry declares them."""
     for spec in entry.plain_outputs:
         found = outputs[spec.name].shape
@@ -142,7 +144,7 @@ def require_shapes(entry: Entry, outputs: Mapping[str, Array]) -> None:
             )
 
 
-def require_same_outputs(
+def _require_same_outputs(
     entry: Entry, module: Any, outputs: Mapping[str, Array], wanted: Mapping[str, Array]
 ) -> None:
     """Raise `Vox2FaceError` unless the module returns what it has taps for."""

@@ -116,7 +116,7 @@ class WeightMap:
 
     def __post_init__(self) -> None:
         """Raise `UsageError`, with all that is wrong, for a table that can fit no file."""
-        problems = list(mistakes(self.rules))
+        problems = list(_mistakes(self.rules))
         if self.match not in PAIRINGS or self.unnamed not in (None, *PAIRINGS):
             known = " or ".join(map(repr, PAIRINGS))
             problems.append(f"match={self.match!r}, unnamed={self.unnamed!r}: use {known}")
@@ -201,7 +201,7 @@ class WeightMap:
 
     def known(self, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, int]:
         """Return how many of a PyTorch file's names are known, and of how many the shapes too."""
-        held = [(shapes.get(tensor_name(rule.source)), rule.shape) for rule in self.rules]
+        held = [(shapes.get(_tensor_name(rule.source)), rule.shape) for rule in self.rules]
         return sum(got is not None for got, _ in held), sum(got == want for got, want in held)
 
     def invert(self, tensors: Mapping[str, Array]) -> dict[str, Array]:
@@ -222,7 +222,7 @@ class WeightMap:
         return {r.source: OPS[r.op].inverse(tensors[r.target]) for r in rules}
 
 
-def mistakes(rules: Sequence[Rule]) -> Iterator[str]:
+def _mistakes(rules: Sequence[Rule]) -> Iterator[str]:
     """Yield what keeps rules from being a bijection."""
     for key in ("source", "target"):
         counts = Counter(getattr(rule, key) for rule in rules)
@@ -270,7 +270,7 @@ def split_name(path: str, separators: str) -> tuple[str, str]:
     return (path[:cut], path[cut + 1 :]) if cut > 0 else (path, "weights")
 
 
-def tensor_name(source: str) -> str:
+def _tensor_name(source: str) -> str:
     """Return the full name of a tensor from "layer/weight"; undoes `split_name`."""
     return source.removesuffix("/weights").replace("/", ".")
 
@@ -292,7 +292,7 @@ def canonical(array: StoredArray) -> str:
     return f"{array.layer}/{weight}"
 
 
-def pair_by_name(
+def _pair_by_name(
     rules: Sequence[Rule], arrays: Sequence[StoredArray]
 ) -> tuple[list[tuple[Rule, StoredArray]], list[str]]:
     """Pair by "layer/weight"; what is missing, unknown or doubled is a problem."""
@@ -313,7 +313,7 @@ def pair_by_name(
     return [(rule, by_name[name]) for name, rule in known.items() if name in by_name], problems
 
 
-def pair_by_order(
+def _pair_by_order(
     rules: Sequence[Rule], arrays: Sequence[StoredArray]
 ) -> tuple[list[tuple[Rule, StoredArray]], list[str]]:
     """Pair by position; the names only serve to refuse a file whose order contradicts them."""
@@ -341,4 +341,4 @@ def layers_of(rules: Iterable[Rule]) -> list[str]:
     return [rule.source.rsplit("/", 1)[0] for rule in rules]
 
 
-PAIRINGS = {"name": pair_by_name, "order": pair_by_order}
+PAIRINGS = {"name": _pair_by_name, "order": _pair_by_order}

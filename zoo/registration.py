@@ -44,7 +44,7 @@ def add(models: Iterator[Entry] | tuple[Entry, ...], package: str = "") -> None:
     """Register all models or none; what a package brings never replaces what is there."""
     new: dict[str, Entry] = {}
     for model in models:
-        require_usable(model)
+        _require_usable(model)
         require_free(model, [*ENTRIES, *(REGISTERED | new).values()], package)
         new[model.name] = model
     REGISTERED.update(new if not package else {k: v for k, v in new.items() if k not in REGISTERED})
@@ -52,17 +52,17 @@ def add(models: Iterator[Entry] | tuple[Entry, ...], package: str = "") -> None:
         PACKAGES.update(dict.fromkeys(new, package))
 
 
-def require_usable(model: Entry) -> None:
+def _require_usable(model: Entry) -> None:
     """Raise `UsageError`, with all that is wrong, unless an entry can be used."""
     if not isinstance(model, Entry):
         raise UsageError(f"{model!r:.80} is no model: give an Entry of vox2face.core.entry.")
-    problems = list(misfits(model, Entry)) or list(mistakes(model))
+    problems = list(misfits(model, Entry)) or list(_mistakes(model))
     if problems:
         raise UsageError(f"{model.name!r:.80} cannot be a model: {'; '.join(problems)}.")
     require_preset(model, model.preprocess)
 
 
-def mistakes(model: Entry) -> Iterator[str]:
+def _mistakes(model: Entry) -> Iterator[str]:
     """Yield what is wrong in an entry whose fields are all of their types."""
     if not NAME.fullmatch(model.name):
         yield "name it architecture.tag, of letters, digits, _ and -"
@@ -77,16 +77,16 @@ def mistakes(model: Entry) -> Iterator[str]:
     if [spec.name for spec in model.outputs[:1]] != ["embedding"] and "encoder" in model.kind:
         yield "the first output of an encoder is named embedding"
     if isinstance(model.architecture, str):
-        if not is_module("vox2face.zoo.networks", model.architecture):
+        if not _is_module("vox2face.zoo.networks", model.architecture):
             yield f"there is no network {model.architecture!r}: give an Architecture"
     elif model.any_size and model.architecture.infer_config is None:
         yield "it is of any size, which its Architecture has to tell with an infer_config"
     table = model.weight_map
-    if not (is_module("vox2face.converters.maps", table) or hasattr(table, "rules")):
+    if not (_is_module("vox2face.converters.maps", table) or hasattr(table, "rules")):
         yield f"its weight_map is {table!r:.60}: give a WeightMap"
 
 
-def is_module(package: str, name: object) -> bool:
+def _is_module(package: str, name: object) -> bool:
     """Whether a package of vox2face has a module of a name; it is not imported."""
     known = isinstance(name, str) and name.isidentifier()
     return known and find_spec(f"{package}.{name}") is not None

@@ -49,11 +49,12 @@ def entry(name: str) -> Entry:
             return candidate
     known = [n for e in entries() for n in (e.name, *e.aliases)]
     raise UsageError(
-        f"There is no model {name!r}, nor a bundle's folder of that name. {suggestion(name, known)}"
+        f"There is no model {name!r}, nor a bundle's folder of that name. "
+        f"{_suggestion(name, known)}"
     )
 
 
-def suggestion(name: str, known: Sequence[str]) -> str:
+def _suggestion(name: str, known: Sequence[str]) -> str:
     """Return "Did you mean ...?" with near misses, or the list of what there is."""
     folded = {k.lower(): k for k in known}
     near = difflib.get_close_matches(name.lower(), folded, n=3, cutoff=0.5)
@@ -111,7 +112,7 @@ def load_module(model: Entry, weights: Path) -> nn.Module:
         with weights.open("rb") as file:
             held = stored(file)
             network = empty(model, {name: place.shape for name, place in held.items()})
-            require_float32(model, held)
+            _require_float32(model, held)
             network.load_state_dict(values(file, held), strict=True, assign=True)
     except BundleError as error:
         raise BundleError(f"{weights}: {error}") from error
@@ -127,7 +128,7 @@ def empty(model: Entry, shapes: Mapping[str, Sequence[int]]) -> nn.Module:
     """
     import torch
 
-    given = checked_options(model, shapes)
+    given = _checked_options(model, shapes)
     try:
         with torch.device("meta"):
             network = build(model, given)
@@ -135,7 +136,7 @@ def empty(model: Entry, shapes: Mapping[str, Sequence[int]]) -> nn.Module:
         raise
     except Exception as error:  # networks and torch raise kinds of their own
         reason = str(error).partition("\n")[0]
-        raise misfit(model, reason[:200]) from error
+        raise _misfit(model, reason[:200]) from error
     require_same(model, network, shapes)
     return network
 
@@ -159,16 +160,16 @@ def without_values(
     return [network.requires_grad_(False) for network in networks]
 
 
-def checked_options(model: Entry, shapes: Mapping[str, Sequence[int]]) -> dict[str, Any]:
+def _checked_options(model: Entry, shapes: Mapping[str, Sequence[int]]) -> dict[str, Any]:
     """Return `options`, or raise `BundleError` if no such network has tensors of these shapes."""
     try:
         return options(model, shapes)
     except (LookupError, ValueError, TypeError, ArithmeticError) as error:
         what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-        raise misfit(model, what[:200]) from error
+        raise _misfit(model, what[:200]) from error
 
 
-def require_float32(model: Entry, held: Mapping[str, Stored]) -> None:
+def _require_float32(model: Entry, held: Mapping[str, Stored]) -> None:
     """Raise `BundleError`, with what differs, unless all tensors of a file are float32."""
     refuse(
         model,
@@ -201,10 +202,10 @@ def refuse(model: Entry, problems: Sequence[str]) -> None:
     """Raise `BundleError` for tensors that are not those of a network, if there are problems."""
     if problems:
         more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
-        raise misfit(model, "; ".join(sorted(problems)[:SHOWN]) + more)
+        raise _misfit(model, "; ".join(sorted(problems)[:SHOWN]) + more)
 
 
-def misfit(model: Entry, reason: str) -> BundleError:
+def _misfit(model: Entry, reason: str) -> BundleError:
     """Return the error for tensors of another network."""
     return BundleError(
         f"these are no weights of {model.name} ({reason}): convert again with --force, or, if the "
@@ -221,7 +222,7 @@ def sized(model: Entry, shapes: Mapping[str, Sequence[int]], output_activation: 
     if not model.any_size:
         return model
     model = replace(model, output_activation=output_activation or model.output_activation)
-    given = checked_options(model, shapes)
+    given = _checked_options(model, shapes)
     widths = {"embedding": given["width"], "landmarks": 2 * given.get("points", 0)}
     outputs = tuple(
         replace(spec, shape=("batch", widths[spec.name])) if spec.name in widths else spec
@@ -242,7 +243,7 @@ def require_pair(
 
     `any_space` lets embeddings of another space pass.
     """
-    require_same_width(encoder, decoder)
+    _require_same_width(encoder, decoder)
     if not any_space:
         require_same_space(encoder.name, made, decoder.name, taken)
 
@@ -266,7 +267,7 @@ def require_same_space(encoder: str, made: Space, other: str, taken: Space) -> N
         )
 
 
-def require_same_width(encoder: Entry, decoder: Entry) -> None:
+def _require_same_width(encoder: Entry, decoder: Entry) -> None:
     """Raise `UsageError` unless an encoder's embeddings are as wide as a decoder's input."""
     if encoder.width != decoder.width:
         raise UsageError(

@@ -107,7 +107,7 @@ NAMES_TERMS = Licence(
 )
 
 
-def keras_vggface_names(version: int, data: str) -> Source:
+def _keras_vggface_names(version: int, data: str) -> Source:
     """Return a list of names of keras-vggface, whose author publishes no hashes."""
     return Source(
         key=f"rcmalli-vggface-labels-v{version}",
@@ -120,8 +120,8 @@ def keras_vggface_names(version: int, data: str) -> Source:
     )
 
 
-RCMALLI_NAMES_V1 = keras_vggface_names(1, "2622 names, VGG Face")
-RCMALLI_NAMES_V2 = keras_vggface_names(2, "8631 names, VGGFace2")
+RCMALLI_NAMES_V1 = _keras_vggface_names(1, "2622 names, VGG Face")
+RCMALLI_NAMES_V2 = _keras_vggface_names(2, "8631 names, VGGFace2")
 
 RCMALLI_RESNET50 = keras_vggface("rcmalli-resnet50", "rcmalli_vggface_tf_resnet50.h5")
 RCMALLI_RESNET50_NOTOP = keras_vggface(

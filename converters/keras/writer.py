@@ -71,10 +71,10 @@ def random_layers(rules: Iterable[Rule], seed: int) -> Layers:
     """
     rng = np.random.default_rng(seed)
     for layer, group in groupby(rules, key=lambda rule: rule.source.rsplit("/", 1)[0]):
-        yield layer, {r.source.rsplit("/", 1)[1]: random_array(rng, r) for r in group}
+        yield layer, {r.source.rsplit("/", 1)[1]: _random_array(rng, r) for r in group}
 
 
-def random_array(rng: np.random.Generator, rule: Rule) -> Array:
+def _random_array(rng: np.random.Generator, rule: Rule) -> Array:
     """Return normally distributed values around a middle, both by the kind of weight."""
     weight = rule.source.rsplit("/", 1)[1]
     middle, spread = SPREADS.get(weight, ((0.0, 0.05)))

@@ -110,9 +110,9 @@ def traced(module: nn.Module, source: TensorSpec, outputs: Sequence[TensorSpec])
         node.metadata_props.clear()  # where in the source it comes from
     model = to_proto(program.model)
     model.graph.ClearField("value_info")
-    model.graph.input[0].CopyFrom(value_info(source))
+    model.graph.input[0].CopyFrom(_value_info(source))
     for output, spec in zip(model.graph.output, outputs, strict=True):
-        output.CopyFrom(value_info(spec))
+        output.CopyFrom(_value_info(spec))
     model.ir_version, model.producer_name, model.producer_version = IR_VERSION, "vox2face", ""
     return Traced(model, weights)
 
@@ -210,7 +210,7 @@ def beginning(graph: Traced) -> bytes:
     return head
 
 
-def value_info(spec: TensorSpec) -> onnx.ValueInfoProto:
+def _value_info(spec: TensorSpec) -> onnx.ValueInfoProto:
     """Return an ONNX input or output with its dynamic axes named."""
     from onnx import TensorProto, helper
 

@@ -37,7 +37,7 @@ REASON = re.compile(r'(?<="device_id": )[^;\n]+|(CUDA|CUDNN|CUBLAS) failure [^;\
 WARNING, FATAL = 2, 4  # severities of ONNX Runtime's log; WARNING is its default
 
 
-def session_options() -> onnxruntime.SessionOptions:
+def _session_options() -> onnxruntime.SessionOptions:
     """Return options for a graph that is optimised for speed."""
     import onnxruntime
 
@@ -62,19 +62,19 @@ def session(path: Path, device: str = "cpu") -> onnxruntime.InferenceSession:
 
     providers = providers_for(device)
     names = [name for name, _ in providers if name != CPU]
-    require_offered(device, names)
+    _require_offered(device, names)
     try:
-        with starting() if names else contextlib.nullcontext():
+        with _starting() if names else contextlib.nullcontext():
             made = onnxruntime.InferenceSession(
-                text_of(path), session_options(), providers=providers, enable_fallback=0
+                text_of(path), _session_options(), providers=providers, enable_fallback=0
             )
     except Exception as error:  # ONNX Runtime's own exceptions share no base class
         if reason := fault(names, str(error)):
-            raise not_started(device, names, reason) from error
+            raise _not_started(device, names, reason) from error
         reason = " ".join(str(error).split())
         raise Vox2FaceError(f"ONNX Runtime cannot load {path}: {reason:.300}") from error
     if absent := [name for name in names if name not in made.get_providers()]:
-        raise not_started(device, names, fault(absent) or "it gave no reason")
+        raise _not_started(device, names, fault(absent) or "it gave no reason")
     return made
 
 
@@ -92,7 +92,7 @@ def require_interface(
         ("input", model.get_inputs(), [source]),
         ("output", model.get_outputs(), list(outputs)),
     ):
-        if len(found) != len(wanted) or not all(map(same_tensor, found, wanted)):
+        if len(found) != len(wanted) or not all(map(_same_tensor, found, wanted)):
             given = ", ".join(f"{arg.name} {arg.type} {tuple(arg.shape)}" for arg in found)
             expected = ", ".join(f"{spec.name} {FLOAT} {spec.shape}" for spec in wanted)
             raise BundleError(
@@ -101,7 +101,7 @@ def require_interface(
             )
 
 
-def same_tensor(found: onnxruntime.NodeArg, wanted: TensorSpec) -> bool:
+def _same_tensor(found: onnxruntime.NodeArg, wanted: TensorSpec) -> bool:
     """Whether an input or output has the name, the type, the rank and the sizes of another."""
     named = (found.name, found.type, len(found.shape)) == (wanted.name, FLOAT, len(wanted.shape))
     return named and all(
@@ -125,7 +125,7 @@ def providers_for(device: str) -> list[tuple[str, dict[str, Any]]]:
     return [*chosen, (CPU, {})]
 
 
-def require_offered(device: str, names: Sequence[str]) -> None:
+def _require_offered(device: str, names: Sequence[str]) -> None:
     """Raise `UsageError` unless the installed ONNX Runtime was built with these providers."""
     import onnxruntime
 
@@ -140,7 +140,7 @@ def require_offered(device: str, names: Sequence[str]) -> None:
 
 
 @contextlib.contextmanager
-def starting() -> Iterator[None]:
+def _starting() -> Iterator[None]:
     """Find CUDA and cuDNN where pip installs them, and keep the log of a failure to ourselves.
 
     What does not start, `session` tells in one sentence. ONNX Runtime does not tell the severity
@@ -177,7 +177,7 @@ def fault(names: Sequence[str], error: str = "") -> str:
     return " ".join(found[0].split()) if found else ""
 
 
-def not_started(device: str, names: Sequence[str], reason: str) -> Vox2FaceError:
+def _not_started(device: str, names: Sequence[str], reason: str) -> Vox2FaceError:
     """Return the error for a provider that is offered but does not start."""
     needs = "CUDA, cuDNN and TensorRT" if "TensorrtExecutionProvider" in names else "CUDA and cuDNN"
     return Vox2FaceError(

@@ -120,10 +120,10 @@ def limit(declared: int) -> None:
     watched = bool(MOST)  # macOS, which does not keep to such a limit either
     MOST[:] = [resident() + allowed]
     if not watched:
-        threading.Thread(target=watch, daemon=True).start()
+        threading.Thread(target=_watch, daemon=True).start()
 
 
-def watch() -> None:
+def _watch() -> None:
     """End this process once it takes more memory than it may."""
     while resident() <= MOST[0]:
         time.sleep(0.05)

@@ -76,7 +76,7 @@ def opened(path: Path, state: str = "") -> Iterator[Opened]:
         tensor = tensors[names[number]].detach().resolve_conj().resolve_neg()
         yield tensor.to(torch.float32).contiguous().numpy()
 
-    told = (*told_of(content, key, state), *base.words(kinds.values()))
+    told = (*_told_of(content, key, state), *base.words(kinds.values()))
     yield Opened(
         format=FORMAT if zipfile.is_zipfile(path) else OLD_FORMAT,
         arrays=arrays,
@@ -142,13 +142,13 @@ def chosen(content: Any, state: str) -> tuple[str, Tensors]:
 
 def states(content: Any) -> dict[str, Tensors]:
     """Return the dicts of tensors that a checkpoint is (""), or that are items of it, by key."""
-    if is_state_dict(content):
+    if _is_state_dict(content):
         return {"": content}
     items = content.items() if isinstance(content, dict) else ()
-    return {key: item for key, item in items if isinstance(key, str) and is_state_dict(item)}
+    return {key: item for key, item in items if isinstance(key, str) and _is_state_dict(item)}
 
 
-def is_state_dict(item: Any) -> bool:
+def _is_state_dict(item: Any) -> bool:
     """Whether something is a dict of tensors only."""
     return (
         isinstance(item, dict)
@@ -157,7 +157,7 @@ def is_state_dict(item: Any) -> bool:
     )
 
 
-def told_of(content: Any, key: str, state: str) -> Iterator[str]:
+def _told_of(content: Any, key: str, state: str) -> Iterator[str]:
     """Yield the sentence that says which of several state dicts was taken."""
     others = [name for name in states(content) if name != key]
     if others and not state:

@@ -26,7 +26,7 @@ def opened(path: Path) -> Iterator[Opened]:
 
     Raises `WeightFileError` if it is damaged, has a name twice or holds no floating-point values.
     """
-    header, start = header_of(path)
+    header, start = _header_of(path)
     try:
         with safe_open(path, framework="numpy"):
             pass
@@ -53,7 +53,7 @@ def opened(path: Path) -> Iterator[Opened]:
     yield Opened(format=FORMAT, arrays=arrays, blocks=blocks, stamp=stamp, told=told)
 
 
-def header_of(path: Path) -> tuple[dict[str, Any], int]:
+def _header_of(path: Path) -> tuple[dict[str, Any], int]:
     """Return (name -> facts, where values begin)."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")

@@ -34,7 +34,7 @@ def opened(path: Path) -> Iterator[Opened]:
         if WEIGHTS not in members:
             raise WeightFileError(f"{path} {missing(members)}")
         config = configuration(archive, members)
-        extract(archive, members[WEIGHTS], weights)
+        _extract(archive, members[WEIGHTS], weights)
         with reader.opened(path, weights, weights.tell(), config) as found:
             yield replace(found, format=FORMAT)
 
@@ -96,7 +96,7 @@ def configuration(
     return config if isinstance(config, dict) else None
 
 
-def extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: BinaryIO) -> None:
+def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: BinaryIO) -> None:
     """Unpack a member into an open temporary file, its checksum compared."""
     require_held(member.file_size, member.compress_size)
     folder = Path(tempfile.gettempdir())

@@ -88,14 +88,14 @@ def index(sources: Sources, options: Options | None = None) -> Index:
         bars.close()
     if not founds:
         raise UsageError("There is nothing to index: name the folder of at least one corpus.")
-    tables = load_metadata(sources, founds)
+    tables = _load_metadata(sources, founds)
     people = [resolve(found, tables, known) for found, known in growing(founds, tables, tally)]
     keep = options.keep or ("joined" if {f.kind for f in founds} == {"voice", "face"} else "all")
     kept = kept_people(founds, people, keep, tally)
     if not kept:
         raise CorpusError(nobody(tally))
     how, split = divided(kept, founds, people, tables, options)
-    manifest = tabulated(founds, people, kept, split, genders(tables))
+    manifest = _tabulated(founds, people, kept, split, genders(tables))
     info = {
         "summary": summary(founds, manifest, tally, split),
         "split": how,
@@ -138,7 +138,7 @@ def walk(
     return founds
 
 
-def load_metadata(sources: Sources, founds: Sequence[Found]) -> dict[str, Metadata]:
+def _load_metadata(sources: Sources, founds: Sequence[Found]) -> dict[str, Metadata]:
     """Return the metadata of both corpora, where it is given or found.
 
     Raises `CorpusError` where ids have to be joined with names and no file says how.
@@ -151,11 +151,11 @@ def load_metadata(sources: Sources, founds: Sequence[Found]) -> dict[str, Metada
     by_id = {f.part for f in founds if f.source in CORPORA}
     if any(f.source not in CORPORA for f in founds):
         for corpus in sorted(by_id):
-            require_names(corpus, found.get(corpus))
+            _require_names(corpus, found.get(corpus))
     return found
 
 
-def require_names(corpus: str, table: Metadata | None) -> None:
+def _require_names(corpus: str, table: Metadata | None) -> None:
     """Raise `CorpusError` unless there is metadata with the names of a corpus's ids."""
     option, file = f"--vox{corpus[-1]}-meta", voxceleb_metadata.FILES[corpus][0]
     joining = f"The ids of {layouts.label(corpus)} join with faces by name"
@@ -227,7 +227,7 @@ def divided(
     return {"how": "listed", "file": how}, {joined.names[n]: given[n] for n in joined.names}
 
 
-def tabulated(
+def _tabulated(
     founds: Sequence[Found],
     people: Sequence[Sequence[str | None]],
     kept: Sequence[str],

@@ -43,7 +43,7 @@ def growing(
 def resolve(found: Found, tables: Mapping[str, Metadata], known: Known) -> list[str | None]:
     """Return who each key of a source is; None for those left out, which are counted."""
     if found.source in CORPORA:
-        return resolve_ids(found, tables.get(found.part), known)
+        return _resolve_ids(found, tables.get(found.part), known)
     listed = names.join(known.mapping, found.keys).names
     keys = [known.mapping[listed[key]] if key in listed else key for key in found.keys]
     own = tables.get(found.part)
@@ -63,7 +63,7 @@ def resolve(found: Found, tables: Mapping[str, Metadata], known: Known) -> list[
     return result
 
 
-def resolve_ids(found: Found, table: Metadata | None, known: Known) -> list[str | None]:
+def _resolve_ids(found: Found, table: Metadata | None, known: Known) -> list[str | None]:
     """Return the names of ids, or the ids where no metadata has names."""
     if table is None:
         return list(found.keys)

@@ -48,7 +48,7 @@ def silent(stage: str, done: int, total: int) -> None:
 def voxceleb(tree: Tree, corpus: str, step: Step = silent) -> Found:
     """Find the recordings of "voxceleb1" or "voxceleb2". Raises `CorpusError` if there are none."""
     pattern = IDS[corpus]
-    bases = descend(tree, lambda folders: any(map(pattern.fullmatch, folders)))
+    bases = _descend(tree, lambda folders: any(map(pattern.fullmatch, folders)))
     if not bases:
         example = "id10001" if corpus == "voxceleb1" else "id00012"
         raise CorpusError(
@@ -89,13 +89,13 @@ def recordings(tree: Tree, homes: Iterable[str]) -> list[str]:
             clip = path[start : path.rfind(".")]
             if (there := clips.setdefault(clip, path)) is not path:
                 clips[clip], worse = sorted(
-                    (there, path), key=lambda each: (-tree.size(each), format_of(each))
+                    (there, path), key=lambda each: (-tree.size(each), _format_of(each))
                 )
                 tree.tally.file(OTHER_FORMAT, worse)
     return list(clips.values())
 
 
-def format_of(path: str) -> int:
+def _format_of(path: str) -> int:
     """Return the place of a recording's format among `AUDIO`."""
     return AUDIO.index(path[path.rfind(".") + 1 :].lower())
 
@@ -108,7 +108,7 @@ def pictures(tree: Tree, home: str) -> list[str]:
     return own
 
 
-def descend(tree: Tree, fits: Callable[[list[str]], bool]) -> list[str]:
+def _descend(tree: Tree, fits: Callable[[list[str]], bool]) -> list[str]:
     """Return the folders, down to `DEPTH` levels, whose folders are as wanted, the nearest only."""
     looking, found, level = quiet(tree), [], [""]
     for _ in range(DEPTH + 1):
@@ -132,20 +132,20 @@ def hq_voxceleb(tree: Tree, which: str | None = None, step: Step = silent) -> li
     `which` is "masked_faces" or "origin_faces"; None takes the masked ones where there are any.
     Raises `CorpusError` if there are none.
     """
-    folders = face_folders(tree)
+    folders = _face_folders(tree)
     chosen: dict[str, list[str]] = {}
     for path in folders:
-        chosen.setdefault(part_of(tree, path), []).append(path)
+        chosen.setdefault(_part_of(tree, path), []).append(path)
     result = []
     for part, paths in sorted(chosen.items()):
-        kinds = {name_in(tree, path) for path in paths}
+        kinds = {_name_in(tree, path) for path in paths}
         wanted = which or next(kind for kind in FACES if kind in kinds)
-        beside = list(normalized_beside(tree, paths))
+        beside = list(_normalized_beside(tree, paths))
         roles = {wanted: PHOTO if beside else NORMALIZED, NORMALIZED_FACES: NORMALIZED}
         for name, role in roles.items():
             found = Found("hq-voxceleb", "face", tree.root, part, role)
-            for path in (path for path in (*paths, *beside) if name_in(tree, path) == name):
-                add_pictures(tree, path, found, step)
+            for path in (path for path in (*paths, *beside) if _name_in(tree, path) == name):
+                _add_pictures(tree, path, found, step)
             result.append(found)
     if not any(found.keys for found in result):
         raise CorpusError(
@@ -155,7 +155,7 @@ def hq_voxceleb(tree: Tree, which: str | None = None, step: Step = silent) -> li
     return [found for found in result if found.keys]
 
 
-def add_pictures(tree: Tree, path: str, found: Found, step: Step) -> None:
+def _add_pictures(tree: Tree, path: str, found: Found, step: Step) -> None:
     """Add the pictures of all people in a folder of folders."""
     people = tree.names(path)[0]
     for done, name in enumerate(people, 1):
@@ -163,16 +163,16 @@ def add_pictures(tree: Tree, path: str, found: Found, step: Step) -> None:
         step("pictures", done, len(people))
 
 
-def face_folders(tree: Tree) -> list[str]:
+def _face_folders(tree: Tree) -> list[str]:
     """Return the folders of masked and of original faces, the root itself included."""
     if storage.name_of(tree.root) in FACES:
         return [""]
-    above = descend(tree, lambda folders: any(name in folders for name in FACES))
+    above = _descend(tree, lambda folders: any(name in folders for name in FACES))
     looking = quiet(tree)
     return [below(p, name) for p in above for name in FACES if name in looking.names(p)[0]]
 
 
-def normalized_beside(tree: Tree, paths: Iterable[str]) -> Iterator[str]:
+def _normalized_beside(tree: Tree, paths: Iterable[str]) -> Iterator[str]:
     """Yield the folders of normalised faces that lie beside some folders of faces."""
     looking = quiet(tree)
     for above in dict.fromkeys(path.rpartition("/")[0] for path in paths if path):
@@ -180,12 +180,12 @@ def normalized_beside(tree: Tree, paths: Iterable[str]) -> Iterator[str]:
             yield below(above, NORMALIZED_FACES)
 
 
-def name_in(tree: Tree, path: str) -> str:
+def _name_in(tree: Tree, path: str) -> str:
     """Return the name of a folder in a tree, that of the root for ""."""
     return storage.name_of(storage.join(tree.root, path) if path else tree.root)
 
 
-def part_of(tree: Tree, path: str) -> str:
+def _part_of(tree: Tree, path: str) -> str:
     """Return which VoxCeleb's people a folder of faces shows, by its nearest folder that tells."""
     place = storage.join(tree.root, path) if path else tree.root
     for name in reversed(place.replace("\\", "/").split("/")):
@@ -217,7 +217,7 @@ def speech_to_face(tree: Tree, step: Step = silent) -> list[Found]:
     """
     voices = Found("speech-to-face", "voice", tree.root)
     faces = Found("speech-to-face", "face", tree.root, role=PHOTO)
-    homes = list(person_folders(tree))
+    homes = list(_person_folders(tree))
     for done, (home, split) in enumerate(homes, 1):
         name = storage.name_of(home)
         voices.add(name, recordings(tree, [below(home, AUDIOS)]) if has(tree, home, AUDIOS) else [])
@@ -250,7 +250,7 @@ def shown(tree: Tree, home: str) -> list[str]:
     return own
 
 
-def person_folders(tree: Tree) -> Iterator[tuple[str, str]]:
+def _person_folders(tree: Tree) -> Iterator[tuple[str, str]]:
     """Yield the folders of people, and their splits, "" without."""
     top = tree.names("")[0]
     if top and all(name in SPLIT_FOLDERS for name in top):
@@ -267,12 +267,12 @@ def layouts_in(tree: Tree) -> list[str]:
     found = [
         corpus
         for corpus, pattern in IDS.items()
-        if descend(tree, lambda names, ids=pattern: any(map(ids.fullmatch, names)))  # type: ignore[misc]
+        if _descend(tree, lambda names, ids=pattern: any(map(ids.fullmatch, names)))  # type: ignore[misc]
     ]
-    if face_folders(tree):
+    if _face_folders(tree):
         found.append("hq-voxceleb")
     looking = quiet(tree)
-    people = [home for home, _ in person_folders(looking)][:MOST_BETWEEN]
+    people = [home for home, _ in _person_folders(looking)][:MOST_BETWEEN]
     if any({AUDIOS, IMAGES} & set(looking.names(home)[0]) for home in people):
         found.append("speech-to-face")
     return found

@@ -144,7 +144,7 @@ def read(place: storage.Place) -> Manifest:
 
     if not (os.fspath(place).endswith(".parquet") or os.path.isfile(place)):
         place = storage.join(place, FILE)
-    with storage.open_binary(place) as file, damage_told(place):
+    with storage.open_binary(place) as file, _damage_told(place):
         # threads that read a Python file may outlive it and abort the process at its exit:
         # https://github.com/apache/arrow/issues/50482
         opened = pq.ParquetFile(file, pre_buffer=False, page_checksum_verification=True)
@@ -152,19 +152,19 @@ def read(place: storage.Place) -> Manifest:
         marks = table.schema.metadata or {}
     version = marks.get(MARK, b"").decode(errors="replace")
     if version == FIRST and "role" not in table.column_names:
-        version, table = VERSION, without_roles(table)
+        version, table = VERSION, _without_roles(table)
     if version != VERSION or missing(table):
         given = f"a manifest of version {version}" if version else "a Parquet file, but no manifest"
         raise CorpusError(
             f"{place} is {given}; expected is version {VERSION}: make it again with "
             "vox2face data index."
         )
-    with damage_told(place):
+    with _damage_told(place):
         return Manifest(sound(table), {**json.loads(marks[b"info"])})
 
 
 @contextmanager
-def damage_told(place: storage.Place) -> Iterator[None]:
+def _damage_told(place: storage.Place) -> Iterator[None]:
     """Turn whatever Arrow raises on damaged data, of a dozen kinds, into one sentence."""
     try:
         yield
@@ -183,7 +183,7 @@ def sound(table: pa.Table) -> pa.Table:
     return ready
 
 
-def without_roles(table: pa.Table) -> pa.Table:
+def _without_roles(table: pa.Table) -> pa.Table:
     """Return a table of version 1 with the column that it lacks, which says nothing."""
     import pyarrow as pa
 

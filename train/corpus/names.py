@@ -22,7 +22,7 @@ def exact(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def folded(name: str) -> str:
+def _folded(name: str) -> str:
     """Return a name without accents, case, and dots at its end."""
     letters = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", name).casefold())
     return "".join(c for c in letters if not unicodedata.combining(c)).rstrip(NO_END)
@@ -33,7 +33,7 @@ def printable(name: str) -> str:
     return "".join(letter for letter in exact(name) if letter in PRINTABLE).rstrip(NO_END)
 
 
-FORMS: tuple[Callable[[str], str], ...] = (exact, folded, printable)
+FORMS: tuple[Callable[[str], str], ...] = (exact, _folded, printable)
 
 
 @dataclass
@@ -53,7 +53,7 @@ def join(known: Iterable[str], given: Iterable[str]) -> Joined:
     tables = [table(people, form) for form in FORMS]
     joined = Joined()
     for name in dict.fromkeys(given):
-        found = candidates(name, tables)
+        found = _candidates(name, tables)
         if len(found) == 1:
             joined.names[name] = found[0]
         elif found:
@@ -70,7 +70,7 @@ def table(people: Iterable[str], form: Callable[[str], str]) -> dict[str, list[s
     return found
 
 
-def candidates(name: str, tables: Iterable[dict[str, list[str]]]) -> list[str]:
+def _candidates(name: str, tables: Iterable[dict[str, list[str]]]) -> list[str]:
     """Return the people that a name fits in the first form in which it fits any."""
     for form, people in zip(FORMS, tables, strict=True):
         if found := people.get(form(name)):

@@ -67,14 +67,14 @@ def overview(manifest: Manifest) -> Overview:
         clips=np.bincount(who[voice], minlength=people),
         pictures=np.bincount(who[face], minlength=people),
         hours=np.bincount(who[known], length[known], minlength=people) / 3600,
-        splits=last_known(table["split"], who, people),
-        genders=last_known(table["gender"], who, people),
+        splits=_last_known(table["split"], who, people),
+        genders=_last_known(table["gender"], who, people),
         seconds=length[known],
         unknown=int(voice.sum() - known.sum()),
     )
 
 
-def last_known(column: Any, who: NDArray[np.int64], people: int) -> list[str | None]:
+def _last_known(column: Any, who: NDArray[np.int64], people: int) -> list[str | None]:
     """Return the last value of a column that each identity has, None for those without one."""
     import pyarrow.compute as pc
 

@@ -75,7 +75,7 @@ def checked(fractions: Sequence[float]) -> list[Fraction]:
     return parts
 
 
-def apportioned(total: int, parts: Sequence[Fraction]) -> list[int]:
+def _apportioned(total: int, parts: Sequence[Fraction]) -> list[int]:
     """Return whole numbers that add up to `total`, by largest remainder, the first on a tie."""
     counts = [int(total * part) for part in parts]
     order = sorted(range(len(parts)), key=lambda i: (counts[i] - total * parts[i], i))
@@ -86,7 +86,7 @@ def apportioned(total: int, parts: Sequence[Fraction]) -> list[int]:
 
 def shared(sizes: Sequence[int], parts: Sequence[Fraction]) -> list[list[int]]:
     """Return the counts of each stratum in each split; those of a split add up exactly."""
-    open_ = apportioned(sum(sizes), parts)
+    open_ = _apportioned(sum(sizes), parts)
     counts = [[int(size * part) for part in parts] for size in sizes]
     rest = [size - sum(row) for size, row in zip(sizes, counts, strict=True)]
     open_ = [n - sum(row[s] for row in counts) for s, n in enumerate(open_)]
@@ -122,7 +122,7 @@ def listed(place: storage.Place) -> dict[str, str]:
         except (ValueError, TypeError, AttributeError) as error:
             raise CorpusError(f"{place} cannot be read as splits in JSON: {error}.") from error
     else:
-        pairs = from_table(text, place)
+        pairs = _from_table(text, place)
     found: dict[str, str] = {}
     for name, split in pairs:
         given = plain(split)
@@ -152,7 +152,7 @@ def from_json(content: Any) -> list[tuple[str, str]]:
     return pairs
 
 
-def from_table(text: str, place: storage.Place) -> list[tuple[str, str]]:
+def _from_table(text: str, place: storage.Place) -> list[tuple[str, str]]:
     """Return names and splits of a table separated by commas, tabs or semicolons."""
     lines = [line for line in text.splitlines() if line.strip()]
     for delimiter in "\t,;":

@@ -55,9 +55,9 @@ class Tree:
         name = entry.name
         if name[0] == "." or name in JUNK or name in JUNK_FILES:
             return HIDDEN
-        if not name.isascii() and not is_utf8(name):
+        if not name.isascii() and not _is_utf8(name):
             return NOT_UTF8
-        if entry.is_symlink() and leads_nowhere(entry.path):
+        if entry.is_symlink() and _leads_nowhere(entry.path):
             return LINK
         if entry.is_dir():
             return None
@@ -134,7 +134,7 @@ def open_tree(place: storage.Place, tally: Tally, allow_empty: bool = False) -> 
     if storage.is_remote(place):
         return StoreTree(str(place).rstrip("/"), tally, allow_empty)
     root = os.path.abspath(os.fspath(place))
-    if not is_utf8(root):
+    if not _is_utf8(root):
         raise CorpusError(f"The name of {root} is not UTF-8, which manifests are: rename it.")
     if os.path.exists(root) and not os.path.isdir(root):
         raise CorpusError(f"{root} is a file: name the folder of the corpus.")
@@ -149,7 +149,7 @@ def quiet(tree: Tree) -> Tree:
     return Tree(tree.root, Tally(), allow_empty=True)
 
 
-def is_utf8(name: str) -> bool:
+def _is_utf8(name: str) -> bool:
     """Whether the bytes of a name are UTF-8; others cannot be put into a manifest."""
     try:
         name.encode()
@@ -158,7 +158,7 @@ def is_utf8(name: str) -> bool:
     return True
 
 
-def leads_nowhere(link: str) -> bool:
+def _leads_nowhere(link: str) -> bool:
     """Whether a link leads to nothing, or to a folder that it lies in itself."""
     try:
         target = os.path.realpath(link, strict=True)

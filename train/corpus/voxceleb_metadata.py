@@ -70,7 +70,7 @@ def read(place: storage.Place, corpus: str) -> Metadata:
     Raises `CorpusError` for what is no such table.
     """
     lines = text_of(place).splitlines()
-    rows = list(csv.reader(lines, delimiter=delimiter_of(lines, corpus, place)))
+    rows = list(csv.reader(lines, delimiter=_delimiter_of(lines, corpus, place)))
     header = [plain(cell) for cell in rows[0]]
     columns = [column(header, wanted) for wanted in (IDS[corpus], NAMES[corpus], GENDERS)]
     ids: list[str] = []
@@ -108,7 +108,7 @@ def text_of(place: storage.Place) -> str:
         ) from error
 
 
-def delimiter_of(lines: Sequence[str], corpus: str, place: storage.Place) -> str:
+def _delimiter_of(lines: Sequence[str], corpus: str, place: storage.Place) -> str:
     """Return what separates the columns: that by which the header has the column of the ids."""
     header = lines[0] if lines else ""
     for delimiter in DELIMITERS:

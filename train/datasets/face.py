@@ -59,7 +59,7 @@ class FaceDecoderDataset(Dataset[Item]):
         self.pictures, self.textures = pictures, textures
         stages = [self.embeddings, prepared.landmarks, *([prepared.textures] if textures else [])]
         bad = unusable(prepared, manifest, *stages)
-        bad = np.union1d(bad, without_target(manifest, bad))
+        bad = np.union1d(bad, _without_target(manifest, bad))
         self.left_out = left_out(manifest, split, bad)
         self.identities, self.groups = people(manifest, split, bad, voices=False)
         self.targets = targets(manifest, self.identities, self.groups, bad)
@@ -94,7 +94,7 @@ class FaceDecoderDataset(Dataset[Item]):
         return self.prepared.picture(row)
 
 
-def without_target(manifest: Manifest, bad: NDArray[np.int64]) -> NDArray[np.int64]:
+def _without_target(manifest: Manifest, bad: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the rows of people all of whose normalised pictures are bad."""
     normal = np.flatnonzero(normalized(manifest))
     if not len(normal):

@@ -136,7 +136,7 @@ def batches(
         num_workers=workers,
         collate_fn=collate,
         pin_memory=torch.cuda.is_available(),
-        worker_init_fn=init_worker,
+        worker_init_fn=_init_worker,
         generator=torch.Generator(),  # of its own, so that loading draws no number of the training
     )
     with deaf():  # the workers start here
@@ -150,7 +150,7 @@ def batches(
         yield batch
 
 
-def init_worker(worker: int) -> None:
+def _init_worker(worker: int) -> None:
     """Let a worker outlive Ctrl-C, which the training process answers, and end when told to."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

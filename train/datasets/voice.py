@@ -91,7 +91,7 @@ class VoiceEncoderDataset(Dataset[Item]):
         self.preset = resolved(preset)
         self.samples = samples_of(self.preset, seconds)
         self.crop, self.mean = crop, pairing == "all-to-one" and one == "mean"
-        self.encoded, self.encodings = encoded, encodings_of(prepared, encoded)
+        self.encoded, self.encodings = encoded, _encodings_of(prepared, encoded)
         self.epoch = 0
 
     @property
@@ -158,7 +158,7 @@ class VoiceEncoderDataset(Dataset[Item]):
         return as_float(np.mean([self.embeddings[int(row)] for row in rows], axis=0))
 
 
-def encodings_of(prepared: Prepared | None, encoded: float) -> list[str]:
+def _encodings_of(prepared: Prepared | None, encoded: float) -> list[str]:
     """Return the codecs of which there are copies, if any are to be drawn.
 
     Raises `UsageError` for a part beyond 0 to 1, and where there are no copies.

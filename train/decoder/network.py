@@ -85,7 +85,7 @@ def init_to_data(network: Decoder, source: FaceDecoderDataset, settings: Network
     texture: Any = network.texture_layers[-1]
     points = landmarks[0].bias.numel() // 2
     with torch.no_grad():
-        landmarks[0].bias.copy_(in_order(mean, points).flatten())
+        landmarks[0].bias.copy_(_in_order(mean, points).flatten())
         shade = torch.from_numpy(colour / MOST)
         texture[0].bias.copy_(
             shade.logit(eps=1e-3) if network.output_activation == "sigmoid" else shade
@@ -101,7 +101,7 @@ def _init_to_mean(network: UpsamplingDecoder, source: FaceDecoderDataset) -> Non
         picture = torch.from_numpy(np.stack(pictures).mean(0, dtype=np.float32) / MOST)
         network.mean_picture.copy_(picture.permute(2, 0, 1))
         points = mean_shape(source)
-        network.landmarks.bias.copy_(in_order(points, network.landmarks.out_features // 2).ravel())
+        network.landmarks.bias.copy_(_in_order(points, network.landmarks.out_features // 2).ravel())
         network.embedding_mean.copy_(torch.from_numpy(faces.mean(0)))
         network.embedding_std.copy_(torch.from_numpy(faces.std(0)).clamp_min(1e-6))
 
@@ -113,7 +113,7 @@ def mean_shape(source: FaceDecoderDataset) -> torch.Tensor:
     return torch.from_numpy(found.astype(np.float32))
 
 
-def in_order(landmarks: torch.Tensor, points: int) -> torch.Tensor:
+def _in_order(landmarks: torch.Tensor, points: int) -> torch.Tensor:
     """Return 68 landmarks as the 68 or 72 of a decoder."""
     from vox2face.zoo.networks.warp import ORDER_72
 

@@ -113,9 +113,9 @@ def measure(
     table: dict[str, Any] = {"recall": {}, "landmarks": {}, "craniofacial": {}}
     for judge in judges:
         if SPOKEN in drawn:
-            table["recall"][f"{SPOKEN} ({judge.name})"] = spoken_recall(drawn[SPOKEN], real, judge)
+            table["recall"][f"{SPOKEN} ({judge.name})"] = _spoken_recall(drawn[SPOKEN], real, judge)
         if DECODED in drawn:
-            table["recall"].update(decoded_recall(drawn[DECODED], real, judge))
+            table["recall"].update(_decoded_recall(drawn[DECODED], real, judge))
     if classifier is not None:
         table["classifier"] = classifier.entry.name
         table["vggface_score"] = {
@@ -123,13 +123,13 @@ def measure(
             for name, faces in drawn.items()
             if len(faces.owners) >= 2 * SPLITS  # fewer have no score, and are no reason to stop
         }
-    for name, (first, second) in landmark_pairs(drawn, real).items():
+    for name, (first, second) in _landmark_pairs(drawn, real).items():
         table["landmarks"][name] = landmark_correlation(first, second, seed)
         table["craniofacial"][name] = craniofacial_table(first, second, seed)
     return table
 
 
-def spoken_recall(drawn: Drawn, real: Gallery, judge: Judge) -> dict[str, Any]:
+def _spoken_recall(drawn: Drawn, real: Gallery, judge: Judge) -> dict[str, Any]:
     """Return recall and nearness of faces drawn from voices, in the pools of the evaluation."""
     where = real.where
     seen = Protocol(
@@ -192,7 +192,7 @@ def decoded_setting(real: Gallery, judge: Judge) -> tuple[Protocol, Indices, Ind
     return seen, who, held
 
 
-def decoded_recall(drawn: Drawn, real: Gallery, judge: Judge) -> dict[str, Any]:
+def _decoded_recall(drawn: Drawn, real: Gallery, judge: Judge) -> dict[str, Any]:
     """Return recall of faces decoded from pictures, and of those pictures themselves.
 
     What the real picture recalls, with the person's other pictures in the gallery, is the ceiling.
@@ -225,7 +225,7 @@ def probabilities(classifier: FaceEncoder, drawn: Drawn) -> Array:
     return result
 
 
-def landmark_pairs(
+def _landmark_pairs(
     drawn: Mapping[str, Drawn], real: Gallery
 ) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
     """Return pairs of landmarks (people, 68, 2) of the same people, by what is compared."""

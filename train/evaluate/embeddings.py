@@ -83,11 +83,11 @@ class Voices:
     ) -> tuple[Rows, list[tuple[int, str]]]:
         """Return embeddings, zero where a clip cannot be read, and the failures: (place, why)."""
         kept = None if self.folder is None else self.folder / f"{digest(encoder, files)}{KEPT}"
-        if kept is not None and (known := read_kept(kept)) is not None:
+        if kept is not None and (known := _read_kept(kept)) is not None:
             return known
         values = np.zeros((len(files), encoder.width), np.float32)
         failures: list[tuple[int, str]] = []
-        for place, row in heard_each(encoder, files):
+        for place, row in _heard_each(encoder, files):
             if isinstance(row, str):
                 named = row if row.startswith(files[place]) else f"{files[place]}: {row}"
                 failures.append((place, named))
@@ -101,7 +101,7 @@ class Voices:
         return values, failures
 
 
-def read_kept(file: Path) -> tuple[Rows, list[tuple[int, str]]] | None:
+def _read_kept(file: Path) -> tuple[Rows, list[tuple[int, str]]] | None:
     """Return embeddings and failures that were kept; None where there are none, or damaged ones."""
     if not file.is_file():
         return None
@@ -113,7 +113,7 @@ def read_kept(file: Path) -> tuple[Rows, list[tuple[int, str]]] | None:
         return None
 
 
-def heard_each(
+def _heard_each(
     encoder: VoiceEncoder, files: Sequence[str], together: int = 8
 ) -> Iterator[tuple[int, Any]]:
     """Yield the place and the embedding of each clip, or the reason why it has none."""

@@ -121,7 +121,7 @@ def decoder_and_judges(arrays: Arrays, options: Options, width: int) -> DecoderA
     return DecoderAndJudges(decoder, judges, classifier)
 
 
-def voice_encoders(options: Options) -> dict[str, VoiceEncoder]:
+def _voice_encoders(options: Options) -> dict[str, VoiceEncoder]:
     """Return the voice encoders that are named, by "voice" and "baseline"."""
     from vox2face.runtime.load import load_kind
     from vox2face.runtime.voice_encoder import VoiceEncoder
@@ -131,7 +131,7 @@ def voice_encoders(options: Options) -> dict[str, VoiceEncoder]:
     return {role: load_kind(VoiceEncoder, name, **device) for role, name in wanted.items() if name}
 
 
-def face_rows(arrays: Arrays, options: Options) -> Rows:
+def _face_rows(arrays: Arrays, options: Options) -> Rows:
     """Return the face embeddings, (rows of the manifest, width).
 
     A picture counts for both networks or for none.
@@ -145,12 +145,12 @@ def face_rows(arrays: Arrays, options: Options) -> Rows:
 
 def gather(manifest: Manifest, arrays: Arrays, options: Options, voices: Voices) -> EvalInputs:
     """Read people and faces, check all options, and then embed what voices are needed."""
-    columns, encoders = group_columns(options.groups), voice_encoders(options)
-    faces, marks = face_rows(arrays, options), arrays.landmarks()
+    columns, encoders = group_columns(options.groups), _voice_encoders(options)
+    faces, marks = _face_rows(arrays, options), arrays.landmarks()
     require_width(encoders.get("voice"), faces.shape[1], options)
     drawing = decoder_and_judges(arrays, options, faces.shape[1])
     if not options.any_space:
-        require_one_space(arrays, options, encoders.get("voice"), drawing)
+        _require_one_space(arrays, options, encoders.get("voice"), drawing)
     corpus = read_corpus(manifest, options.split, faces, marks, options.voiced)
     train: Corpus | None = None
     train_heard: Array | None = None
@@ -168,7 +168,7 @@ def gather(manifest: Manifest, arrays: Arrays, options: Options, voices: Voices)
     return EvalInputs(heard, where, values, encoders, train, train_heard, columns, drawing)
 
 
-def require_one_space(
+def _require_one_space(
     arrays: Arrays, options: Options, voice: VoiceEncoder | None, drawing: DecoderAndJudges | None
 ) -> None:
     """Raise `UsageError` unless voices and decoder are about the prepared faces' embeddings."""

@@ -108,11 +108,11 @@ def group_columns(given: Sequence[str]) -> dict[str, dict[str, str]]:
                 f"--groups {option}: a column {column!r} is given already: name it once, or give "
                 "the other one another name in its file."
             )
-        columns[column] = single_values(rows, column, file)
+        columns[column] = _single_values(rows, column, file)
     return columns
 
 
-def single_values(rows: Sequence[Mapping[str, str]], column: str, file: str) -> dict[str, str]:
+def _single_values(rows: Sequence[Mapping[str, str]], column: str, file: str) -> dict[str, str]:
     """Return a column's values by identity. Raises `CorpusError` where one has two values."""
     values: dict[str, str] = {}
     for row in rows:
@@ -124,7 +124,7 @@ def single_values(rows: Sequence[Mapping[str, str]], column: str, file: str) -> 
     return values
 
 
-def require_known(columns: Columns, corpus: Corpus, split: str) -> None:
+def _require_known(columns: Columns, corpus: Corpus, split: str) -> None:
     """Raise `CorpusError` for a column of --groups that has a value for nobody."""
     for column, values in columns.items():
         if not any(values.get(name) for name in corpus.names):
@@ -156,7 +156,7 @@ def check_options(
     who = "with a readable voice and a face" if heard else "with voice and face"
     who = f"identities {who if options.voiced else 'with a face'} in the split {options.split!r}"
     retrieval.cut_pools(len(corpus), options.pool, options.pools, who)
-    require_known(columns, corpus, options.split)
+    _require_known(columns, corpus, options.split)
     if train is not None:
         require_taught(train)
     if options.latents:

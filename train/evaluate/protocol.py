@@ -92,7 +92,7 @@ def evaluate_queries(where: Protocol, queries: ArrayLike, owners: ArrayLike) -> 
         "queries": len(q),
         "similarity": similarity_to_own(where, q, owner),
         "recall": where.recall(q, owner).row(where.seed),
-        "shuffled": permutation_control(where, q, owner),
+        "shuffled": _permutation_control(where, q, owner),
     }
     if gendered(where, owner):
         found["within"] = within_gender_recall(where, q, owner)
@@ -138,7 +138,7 @@ def occurrence(owner: Indices) -> Indices:
     return result
 
 
-def permutation_control(where: Protocol, q: Array, owner: Indices) -> dict[str, Any]:
+def _permutation_control(where: Protocol, q: Array, owner: Indices) -> dict[str, Any]:
     """Return recall and cosine with everybody's face exchanged for another of the same pool.
 
     The control of the whole measurement: recall has to be that of chance, and the cosine tells how

@@ -27,7 +27,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def percent(value: Any) -> str:
+def _percent(value: Any) -> str:
     """Return a part, or a mean with its interval, in percent: "12.3 [10.1, 14.5]"."""
     if not isinstance(value, Mapping):
         return rounded(100 * value, 1)
@@ -56,14 +56,14 @@ def report(results: Results) -> str:
     """Return all tables of a run of `evaluate_run.run`."""
     parts = [
         heading(results),
-        recall_part(results),
-        within_part(results),
-        share_part(results),
-        similarity_part(results),
-        ancestry_part(results),
-        groups_part(results),
-        pictures_part(results),
-        skipped_part(results),
+        _recall_part(results),
+        _within_part(results),
+        _share_part(results),
+        _similarity_part(results),
+        _ancestry_part(results),
+        _groups_part(results),
+        _pictures_part(results),
+        _skipped_part(results),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -82,39 +82,39 @@ def heading(results: Results) -> str:
     )
 
 
-def ks_of(results: Results) -> list[str]:
+def _ks_of(results: Results) -> list[str]:
     """Return the names of the recalls, "R@1" and so on."""
     return [name for name in results["references"]["random"] if name.startswith("R@")]
 
 
-def recall_part(results: Results) -> str:
+def _recall_part(results: Results) -> str:
     """Return recall, with chance and oracles beside it."""
-    ks, references = ks_of(results), results["references"]
+    ks, references = _ks_of(results), results["references"]
     rows: list[list[str]] = []
     rows.append(
         [f"random, K/{results['pool']['size']}"]
-        + [percent(references["random"][k]) for k in ks]
+        + [_percent(references["random"][k]) for k in ks]
         + ["50.0"]
     )
     if "gender_oracle" in references:
         rows.append(
             ["right gender, random order"]
-            + [percent(references["gender_oracle"][k]) for k in ks]
+            + [_percent(references["gender_oracle"][k]) for k in ks]
             + [""]
         )
     for name, found in results["systems"].items():
-        rows.append([name] + [percent(found["recall"][k]) for k in [*ks, "rank"]])
+        rows.append([name] + [_percent(found["recall"][k]) for k in [*ks, "rank"]])
         if name == results["main"]:
             other = found["shuffled"]["recall"]
-            rows.append(["  people exchanged"] + [percent(other[k]) for k in [*ks, "rank"]])
+            rows.append(["  people exchanged"] + [_percent(other[k]) for k in [*ks, "rank"]])
     for name, found in results.get("oracles", {}).items():
-        rows.append([name] + [percent(found[k]) for k in [*ks, "rank"]])
+        rows.append([name] + [_percent(found[k]) for k in [*ks, "rank"]])
     return "Recall, %\n" + table(["", *ks, "mean rank, %"], rows)
 
 
-def within_part(results: Results) -> str:
+def _within_part(results: Results) -> str:
     """Return recall within one gender."""
-    ks = ks_of(results)
+    ks = _ks_of(results)
     rows: list[list[str]] = []
     ways = {name: found.get("within") for name, found in results["systems"].items()}
     for name, inside in {**ways, "latent oracle": results.get("latent_within")}.items():
@@ -124,25 +124,27 @@ def within_part(results: Results) -> str:
             low, high = inside["pool"]
             rows.append(
                 [f"random, K/{low}" + ("" if low == high else f" to K/{high}")]
-                + [percent(inside["chance"][k]) for k in ks]
+                + [_percent(inside["chance"][k]) for k in ks]
                 + [""]
             )
         words = [k for k in ks if inside["excludes_chance"][k]]
-        rows.append([name] + [percent(inside["recall"][k]) for k in ks] + [", ".join(words) or "-"])
+        rows.append(
+            [name] + [_percent(inside["recall"][k]) for k in ks] + [", ".join(words) or "-"]
+        )
     header = ["", *ks, "interval above chance"]
     return "Recall within one gender, %\n" + table(header, rows) if rows else ""
 
 
-def share_part(results: Results) -> str:
+def _share_part(results: Results) -> str:
     """Return the shares of the way from sex only to the latent oracle."""
     if "shares" not in results:
         return ""
-    ks = ks_of(results)
+    ks = _ks_of(results)
     rows = [[name] + [covered(row[k]) for k in ks] for name, row in results["shares"].items()]
     return "Covered of the way from sex only to the latent oracle\n" + table(["", *ks], rows)
 
 
-def similarity_part(results: Results) -> str:
+def _similarity_part(results: Results) -> str:
     """Return nearness to one's own pictures."""
     names = ("cosine", "degrees", "l1", "l2")
     digits = {"degrees": 2}
@@ -161,7 +163,7 @@ def similarity_part(results: Results) -> str:
     return "Nearness to one's own pictures\n" + table(header, rows)
 
 
-def ancestry_part(results: Results) -> str:
+def _ancestry_part(results: Results) -> str:
     """Return the negative control: ancestry predicted from voices."""
     found = results.get("ancestry")
     if not found:
@@ -169,8 +171,8 @@ def ancestry_part(results: Results) -> str:
     rows = [
         [
             name,
-            percent({"mean": row["accuracy"], **row}),
-            percent(row["chance"]),
+            _percent({"mean": row["accuracy"], **row}),
+            _percent(row["chance"]),
             "yes" if row["at_chance"] else "no",
         ]
         for name, row in found.items()
@@ -179,12 +181,12 @@ def ancestry_part(results: Results) -> str:
     return "Ancestry predicted by ridge regression (a control)\n" + table(header, rows)
 
 
-def groups_part(results: Results) -> str:
+def _groups_part(results: Results) -> str:
     """Return recall for each group of people."""
-    ks, parts = ks_of(results), []
+    ks, parts = _ks_of(results), []
     for column, found in results.get("groups", {}).items():
         rows = [
-            [kind, str(row["people"])] + [percent(row[k]) for k in ks] + [number(row["cosine"])]
+            [kind, str(row["people"])] + [_percent(row[k]) for k in ks] + [number(row["cosine"])]
             for kind, row in found["groups"].items()
         ]
         if found["left_out"]:
@@ -194,15 +196,15 @@ def groups_part(results: Results) -> str:
     return title + "\n\n".join(parts) if parts else ""
 
 
-def pictures_part(results: Results) -> str:
+def _pictures_part(results: Results) -> str:
     """Return what was measured of decoded pictures."""
     found = results.get("pictures")
     if not found:
         return ""
     parts = []
-    ks = ks_of(results)
+    ks = _ks_of(results)
     rows = [
-        [name, row["network"], str(row["pool"]), *[percent(row["recall"][k]) for k in ks]]
+        [name, row["network"], str(row["pool"]), *[_percent(row["recall"][k]) for k in ks]]
         for name, row in found["recall"].items()
     ]
     header = ["", "judged by", "pool", *ks]
@@ -233,7 +235,7 @@ def correlation(row: Mapping[str, Any]) -> str:
     return number({"mean": row["r"], **row}, 2)
 
 
-def skipped_part(results: Results) -> str:
+def _skipped_part(results: Results) -> str:
     """Return what was left out."""
     lost = results["skipped"]
     lines = [f"Left out: {line}" for line in lost[:5]]

@@ -40,7 +40,7 @@ def require_free(folder: Path, options: Options, manifest: Manifest) -> None:
     there = sorted(path for path in folder.iterdir()) if folder.is_dir() else []
     own = {RESULTS, TABLE, SHEET} if folder / RESULTS in there else set()
     for path in there:
-        fits = embeddings_only(path) if path.is_dir() else path.name in own
+        fits = _embeddings_only(path) if path.is_dir() else path.name in own
         if not fits and not path.name.startswith("."):
             raise UsageError(
                 f"--out {folder} holds {path.name}, which is of no evaluation: choose an empty "
@@ -50,7 +50,7 @@ def require_free(folder: Path, options: Options, manifest: Manifest) -> None:
         require_same(folder / RESULTS, {**options.stated(), MANIFEST: manifest_digest(manifest)})
 
 
-def embeddings_only(folder: Path) -> bool:
+def _embeddings_only(folder: Path) -> bool:
     """Whether a folder is one of embeddings that were kept."""
     names = (path.name for path in folder.iterdir() if not path.name.startswith("."))
     return folder.name == VOICES and all(name.endswith(KEPT) for name in names)
@@ -82,7 +82,7 @@ def write(outcome: Outcome, folder: Path) -> list[Path]:
         with atomic_file(folder / name) as partial:
             partial.write_text(text, encoding="utf-8")
     written = [folder / name for name in texts]
-    if (page := picture_sheet(outcome)) is not None:
+    if (page := _picture_sheet(outcome)) is not None:
         from vox2face.media.decoded_face import marks
 
         with atomic_file(folder / SHEET) as partial:
@@ -97,14 +97,14 @@ def as_json(outcome: Outcome) -> str:
     return json.dumps(outcome.results, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def picture_sheet(outcome: Outcome, count: int = ROWS) -> Image.Image | None:
+def _picture_sheet(outcome: Outcome, count: int = ROWS) -> Image.Image | None:
     """Return the sheet of the main way of finding faces, or of faces decoded from pictures.
 
     People are drawn by the seed from the first pool, so that nobody chooses the good ones.
     """
     from vox2face.train.figures.retrieval_sheet import sheet
 
-    rows, title, by = voice_rows(outcome, count) if outcome.main else decoded_rows(outcome, count)
+    rows, title, by = _voice_rows(outcome, count) if outcome.main else _decoded_rows(outcome, count)
     if not rows:
         return None
     settings = outcome.results["settings"]
@@ -117,7 +117,7 @@ def picture_sheet(outcome: Outcome, count: int = ROWS) -> Image.Image | None:
     return sheet(rows, title, note, by)
 
 
-def voice_rows(outcome: Outcome, count: int) -> tuple[list[Found], str, str]:
+def _voice_rows(outcome: Outcome, count: int) -> tuple[list[Found], str, str]:
     """Return the rows for voices, beside their decoded faces or spectrograms."""
     from vox2face.train.figures.tiles import portrait, spectrogram
     from vox2face.train.media import read_clip
@@ -125,7 +125,7 @@ def voice_rows(outcome: Outcome, count: int) -> tuple[list[Found], str, str]:
     main, where = outcome.main, outcome.where
     assert main is not None
     spoken = outcome.drawn.get(SPOKEN)
-    people = drawn_people(where, main.owners, count)
+    people = _drawn_people(where, main.owners, count)
 
     def extra(query: int) -> Image.Image:
         owner = int(main.owners[query])
@@ -134,11 +134,11 @@ def voice_rows(outcome: Outcome, count: int) -> tuple[list[Found], str, str]:
         clip = int(np.flatnonzero(outcome.corpus.speakers == owner)[0])
         return spectrogram(read_clip(outcome.corpus.clips[clip]))
 
-    rows = found_rows(where, main.queries, main.owners, people, face_of(outcome), extra)
+    rows = _found_rows(where, main.queries, main.owners, people, _face_of(outcome), extra)
     return rows, f"Faces found for voices: {main.name}", "its voice" if spoken is None else SPOKEN
 
 
-def decoded_rows(outcome: Outcome, count: int) -> tuple[list[Found], str, str]:
+def _decoded_rows(outcome: Outcome, count: int) -> tuple[list[Found], str, str]:
     """Return the rows for faces decoded from pictures, as the first judge finds them."""
     from vox2face.train.figures.tiles import portrait
 
@@ -146,12 +146,12 @@ def decoded_rows(outcome: Outcome, count: int) -> tuple[list[Found], str, str]:
         return [], "", ""
     judge, drawn = outcome.judges[0], outcome.drawn[DECODED]
     seen, who, _ = decoded_setting(outcome.real, judge)
-    people = drawn_people(seen, np.arange(len(who)), count)
+    people = _drawn_people(seen, np.arange(len(who)), count)
     chosen = drawn.of([int(who[person]) for person in people])
     queries = judge.embed(drawn)[drawn.of(who.tolist())]
     pixels = {person: drawn.pixels[row] for person, row in zip(people, chosen, strict=True)}
-    shown = face_of(outcome)
-    rows = found_rows(
+    shown = _face_of(outcome)
+    rows = _found_rows(
         seen,
         queries,
         np.arange(len(who)),
@@ -162,7 +162,7 @@ def decoded_rows(outcome: Outcome, count: int) -> tuple[list[Found], str, str]:
     return rows, f"Faces found for decoded pictures: {judge.name}", DECODED
 
 
-def face_of(outcome: Outcome) -> Callable[[int], Image.Image]:
+def _face_of(outcome: Outcome) -> Callable[[int], Image.Image]:
     """Return the function that gives a person's first picture as a tile."""
     from PIL import Image
 
@@ -186,7 +186,7 @@ FIRST = 5  # faces shown
 Portrait = Callable[[int], Image.Image]
 
 
-def drawn_people(where: Protocol, owners: Indices, count: int) -> list[int]:
+def _drawn_people(where: Protocol, owners: Indices, count: int) -> list[int]:
     """Return people of the first pool who have a query, drawn by the seed, in order."""
     there = np.intersect1d(where.pools[0], owners)
     rng = np.random.default_rng([where.seed, 5])
@@ -194,7 +194,7 @@ def drawn_people(where: Protocol, owners: Indices, count: int) -> list[int]:
     return sorted(int(person) for person in chosen)
 
 
-def found_rows(
+def _found_rows(
     where: Protocol,
     queries: ArrayLike,
     owners: Indices,

@@ -63,7 +63,7 @@ def run(manifest: Manifest, arrays: Arrays, options: Options, voices: Voices) ->
         "ceiling": protocol.same_person_similarity(where),
     }
     if options.latents:
-        results.update(with_latents(inputs, options, systems))
+        results.update(_with_latents(inputs, options, systems))
     if systems:
         results["groups"] = groups(inputs, systems[0])
     main = systems[0] if systems else None
@@ -130,7 +130,9 @@ def plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def with_latents(inputs: EvalInputs, options: Options, systems: Sequence[System]) -> dict[str, Any]:
+def _with_latents(
+    inputs: EvalInputs, options: Options, systems: Sequence[System]
+) -> dict[str, Any]:
     """Return the oracles, the shares of the way to them, and the control on ancestry."""
     where, corpus, train = inputs.where, inputs.corpus, inputs.teaching
     file = str(options.latents)

@@ -136,14 +136,14 @@ Writer = Callable[[Export, int, str, Path], list[Path]]
 def writers(kind: str) -> dict[str, Writer]:
     """Return what is written of recordings and of pictures."""
     table: dict[str, dict[str, Writer]] = {
-        "media": {"voice": write_recording, "face": write_photograph},
-        "voice": {"voice": write_spectrogram, "face": write_embedding},
-        "decoder": {"face": write_decoder},
+        "media": {"voice": _write_recording, "face": _write_photograph},
+        "voice": {"voice": _write_spectrogram, "face": _write_embedding},
+        "decoder": {"face": _write_decoder},
     }
     return table[kind]
 
 
-def write_recording(made: Export, row: int, source: str, base: Path) -> list[Path]:
+def _write_recording(made: Export, row: int, source: str, base: Path) -> list[Path]:
     """Copy a recording, or convert it to wav."""
     suffix = os.path.splitext(source)[1].lower()
     if suffix in RECORDINGS:
@@ -156,7 +156,7 @@ def write_recording(made: Export, row: int, source: str, base: Path) -> list[Pat
     return [fresh(made, base.with_suffix(".wav"), save)]
 
 
-def write_photograph(made: Export, row: int, source: str, base: Path) -> list[Path]:
+def _write_photograph(made: Export, row: int, source: str, base: Path) -> list[Path]:
     """Copy a JPEG file, or convert another picture to JPEG."""
     target = base.with_suffix(".jpg")
     if os.path.splitext(source)[1].lower() in (".jpg", ".jpeg", ".jpe", ".jfif"):
@@ -164,13 +164,13 @@ def write_photograph(made: Export, row: int, source: str, base: Path) -> list[Pa
     return [fresh(made, target, lambda path: save_jpeg(path, seen(source)))]
 
 
-def write_spectrogram(made: Export, row: int, source: str, base: Path) -> list[Path]:
+def _write_spectrogram(made: Export, row: int, source: str, base: Path) -> list[Path]:
     """Write the spectrogram of a recording."""
     target = base.with_suffix(".npy")
     return [fresh(made, target, lambda path: save_array(path, made.spectrogram(source)))]
 
 
-def write_embedding(made: Export, row: int, source: str, base: Path) -> list[Path]:
+def _write_embedding(made: Export, row: int, source: str, base: Path) -> list[Path]:
     """Write the embedding of a picture; pictures that failed in preparation are left out."""
     assert made.prepared
     if row not in made.prepared.embeddings:
@@ -180,7 +180,7 @@ def write_embedding(made: Export, row: int, source: str, base: Path) -> list[Pat
     return [fresh(made, target, lambda path: save_array(path, embedding))]
 
 
-def write_decoder(made: Export, row: int, source: str, base: Path) -> list[Path]:
+def _write_decoder(made: Export, row: int, source: str, base: Path) -> list[Path]:
     """Write a picture with its embedding and its landmarks, doubled to 72."""
     from vox2face.zoo.networks.warp import ORDER_72
 
@@ -190,7 +190,7 @@ def write_decoder(made: Export, row: int, source: str, base: Path) -> list[Path]
         return []
     points = prepared.landmarks[row][list(ORDER_72)].reshape(-1)
     return [
-        *write_embedding(made, row, source, base),
+        *_write_embedding(made, row, source, base),
         fresh(made, base.with_name(base.name + LANDMARKS), lambda path: save_array(path, points)),
         fresh(made, base.with_suffix(".jpg"), lambda path: save_jpeg(path, prepared.picture(row))),
     ]
@@ -214,13 +214,13 @@ def copied(made: Export, source: str, target: Path) -> Path:
             storage.write_bytes(path, storage.read_bytes(source))
             return
         with storage.explained(source), atomic_file(path) as partial:
-            if not (made.options.link and linked(source, partial)):
+            if not (made.options.link and _linked(source, partial)):
                 shutil.copyfile(source, partial)
 
     return fresh(made, target, save)
 
 
-def linked(source: str, target: Path) -> bool:
+def _linked(source: str, target: Path) -> bool:
     """Make a hard link; whether it could be made: not from one disk to another."""
     try:
         os.link(source, target)

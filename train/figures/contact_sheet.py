@@ -76,11 +76,11 @@ def sheet(title: str, people: Sequence[Person]) -> Image.Image:
     for number, person in enumerate(people):
         top = HEAD + 2 * GAP + number * row
         pen.line((2 * GAP, top - 3, width - 2 * GAP, top - 3), fill=RULE)
-        draw_person(whole, pen, person, top, middle)
+        _draw_person(whole, pen, person, top, middle)
     return whole
 
 
-def draw_person(
+def _draw_person(
     whole: Image.Image, pen: ImageDraw.ImageDraw, person: Person, top: int, middle: int
 ) -> None:
     """Draw a person's row; spectrograms begin at x = `middle`."""

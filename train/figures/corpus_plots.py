@@ -53,7 +53,7 @@ def say(ax: Axes, sentence: str) -> None:
 
 def durations(path: Path, seconds: NDArray[Any], unknown: int) -> None:
     """Plot how long clips are; `unknown` is the number of clips whose length nobody measured."""
-    title = f"Length of {seconds.size:,} clips, {time_text(float(seconds.sum()))} in all"
+    title = f"Length of {seconds.size:,} clips, {_time_text(float(seconds.sum()))} in all"
     drawn, (ax,) = figure(title if seconds.size else "Length of clips")
     if not seconds.size:
         say(ax, "The manifest holds no clip whose length is known.")
@@ -70,7 +70,7 @@ def durations(path: Path, seconds: NDArray[Any], unknown: int) -> None:
     save(drawn, path)
 
 
-def time_text(seconds: float) -> str:
+def _time_text(seconds: float) -> str:
     """Return a length of time in hours, or in minutes if it is short."""
     return f"{seconds / 3600:,.1f} hours" if seconds >= 3600 else f"{seconds / 60:.1f} minutes"
 

@@ -145,12 +145,12 @@ def spoken(
             "encoder that was trained for this face encoder."
         )
     require_same_space(voice, encoder.space, "the decoder", space)
-    places = first_clips(manifest, shown.names)
+    places = _first_clips(manifest, shown.names)
     who = dict(zip(shown.names, shown.people, strict=True))
     return {who[name]: encoder(read_clip(place), rate=RATE)[0] for name, place in places.items()}
 
 
-def first_clips(manifest: Manifest, names: Sequence[str]) -> dict[str, str]:
+def _first_clips(manifest: Manifest, names: Sequence[str]) -> dict[str, str]:
     """Return where the first clip by path is of each of some people who have one."""
     import pyarrow as pa
     import pyarrow.compute as pc

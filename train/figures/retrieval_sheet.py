@@ -50,13 +50,13 @@ def sheet(rows: Sequence[Found], title: str, note: str, by: str) -> Image.Image:
     for left, width, words in zip(lefts, widths, titles, strict=True):
         write(pen, (left + width // 2, 54), words, 12, INK, width)
     for number, row in enumerate(rows):
-        draw_row(page, pen, row, HEAD + number * height, list(zip(lefts, widths, strict=True)))
+        _draw_row(page, pen, row, HEAD + number * height, list(zip(lefts, widths, strict=True)))
     frames = "blue frame: the truth; green frame: found; rank: the place of the truth"
     write(pen, (LEFT, page.height - 12), frames, 12, PALE, page.width - 2 * LEFT, "lm")
     return page
 
 
-def draw_row(
+def _draw_row(
     page: Image.Image,
     pen: ImageDraw.ImageDraw,
     row: Found,

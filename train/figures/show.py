@@ -70,12 +70,12 @@ def people(
 def about(seen: Overview, i: int, sources: list[str]) -> str:
     """Return what the sheet says about an identity beside its name."""
     gender = corpus_plots.GENDERS.get(seen.genders[i], ("", ""))[0] if seen.genders[i] else ""
-    counts = [plural(seen.pictures[i], "picture"), plural(seen.clips[i], "clip")]
+    counts = [_plural(seen.pictures[i], "picture"), _plural(seen.clips[i], "clip")]
     known = [gender, seen.splits[i] or "", *counts, ", ".join(sources)]
     return "   ·   ".join(word for word in known if word)
 
 
-def plural(count: int, word: str) -> str:
+def _plural(count: int, word: str) -> str:
     """Return a count with its noun."""
     return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
 
@@ -113,5 +113,5 @@ def show(
     corpus_plots.identities(counts, seen.clips, seen.pictures)
     corpus_plots.genders(gender, seen.gender_counts())
     unread = [reason for person in rows for reason in person.unread]
-    lost = [f"{plural(len(unread), 'file')} could not be read: {unread[0]}"] if unread else []
+    lost = [f"{_plural(len(unread), 'file')} could not be read: {unread[0]}"] if unread else []
     return [*lines(seen), *lost]

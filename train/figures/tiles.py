@@ -82,10 +82,10 @@ def write(
 
 def lettering(size: int) -> ImageFont.FreeTypeFont:
     """Return the font of a size in pixels."""
-    return ImageFont.truetype(str(font_file()), size)
+    return ImageFont.truetype(str(_font_file()), size)
 
 
-def font_file() -> Path:
+def _font_file() -> Path:
     """Return DejaVu Sans, which comes with matplotlib: Latin, Greek, Cyrillic and some others."""
     import matplotlib
 

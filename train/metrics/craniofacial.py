@@ -112,13 +112,13 @@ def landmark_correlation(first: ArrayLike, second: ArrayLike, seed: int) -> dict
     a, b = aligned(first), aligned(second)
     order = derangement(len(a), seed)
     return {
-        "r": mean_r(a, b),
-        "shuffled": mean_r(a, b[order]),
+        "r": _mean_r(a, b),
+        "shuffled": _mean_r(a, b[order]),
         "distance": float(np.linalg.norm(a - b, axis=-1).mean()),
     }
 
 
-def mean_r(a: NDArray[Any], b: NDArray[Any]) -> float:
+def _mean_r(a: NDArray[Any], b: NDArray[Any]) -> float:
     """Return the mean of what correlations there are, 0 if there is none."""
     found = correlations(a.reshape(len(a), -1), b.reshape(len(b), -1))
     found = found[np.isfinite(found)]

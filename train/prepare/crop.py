@@ -20,14 +20,14 @@ def stored(pixels: Pixels, square: NDArray[np.float64] | None) -> Pixels:
     does it.
     """
     if square is not None and np.isfinite(square).all():
-        cut: Pixels = as_square(square).cut(pixels, SIZE)
+        cut: Pixels = _as_square(square).cut(pixels, SIZE)
         return cut
     if pixels.shape[:2] == (SIZE, SIZE):
         return pixels
     return image.resized(pixels, (SIZE, SIZE))
 
 
-def as_square(square: NDArray[np.float64]) -> Any:
+def _as_square(square: NDArray[np.float64]) -> Any:
     """Return the numbers of a square (4,) as a `vox2face.runtime.face_detection.Square`."""
     from vox2face.runtime.face_detection import Square
 
@@ -39,7 +39,7 @@ def in_the_stored(
 ) -> NDArray[np.float32]:
     """Return points of a file's picture of a `size` (width, height) as points of the stored one."""
     if square is not None:
-        inside: NDArray[np.float32] = as_square(square).inward(points, SIZE)
+        inside: NDArray[np.float32] = _as_square(square).inward(points, SIZE)
         return inside
     scale = SIZE / np.array(size, np.float64)
     return np.asarray((points + 0.5) * scale - 0.5, np.float32)
@@ -53,7 +53,7 @@ def in_the_file(
     `square` is NaN where the picture was taken as a whole.
     """
     if np.isfinite(square).all():
-        outside: NDArray[np.float32] = as_square(square).outward(points, SIZE)
+        outside: NDArray[np.float32] = _as_square(square).outward(points, SIZE)
         return outside
     scale = SIZE / np.asarray(size, np.float64)
     return np.asarray((points + 0.5) / scale - 0.5, np.float32)

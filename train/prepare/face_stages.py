@@ -49,8 +49,8 @@ def landmarks(work: Work) -> Made:
     for i, file in enumerate(work.files):
         with failing(work, i, failures):
             pixels = picture_at(work.file(i))
-            points, score, there = largest_face(pixels, file)
-            require_finite(points, file)
+            points, score, there = _largest_face(pixels, file)
+            _require_finite(points, file)
             square = None
             if work.crops(i):
                 cut = face_detection.around(points, MARGIN, face_detection.FOREHEAD)
@@ -62,7 +62,7 @@ def landmarks(work: Work) -> Made:
     return found, failures
 
 
-def largest_face(pixels: Pixels, name: str) -> tuple[NDArray[np.float32], float, int]:
+def _largest_face(pixels: Pixels, name: str) -> tuple[NDArray[np.float32], float, int]:
     """Return the landmarks of the largest face, its score, and how many faces there are.
 
     As `vox2face.runtime.face_detection.find`, but the detector's picture for small faces, which
@@ -85,7 +85,7 @@ def largest_face(pixels: Pixels, name: str) -> tuple[NDArray[np.float32], float,
     )
 
 
-def require_finite(values: NDArray[np.float32], name: str) -> None:
+def _require_finite(values: NDArray[np.float32], name: str) -> None:
     """Raise `ImageError` for values that a network gives for a picture and nobody can use."""
     if not np.isfinite(values).all():
         raise ImageError(f"The network gives no finite values for {name}: use another picture.")
@@ -95,12 +95,12 @@ def pictures(work: Work) -> Made:
     """Keep the pictures that are stored: `pictures` uint8 (224, 224, 3) a row."""
     failures = Failures()
     kept = np.zeros((len(work.rows), SIZE, SIZE, 3), np.uint8)
-    for i, picture in each_stored(work, failures):
+    for i, picture in _each_stored(work, failures):
         kept[i] = picture
     return {"pictures": kept}, failures
 
 
-def each_stored(work: Work, failures: Failures) -> Iterator[tuple[int, Pixels]]:
+def _each_stored(work: Work, failures: Failures) -> Iterator[tuple[int, Pixels]]:
     """Yield the stored pictures with their places, without those that failed before."""
     squares, bad = None, frozenset[int]()
     if work.settings["crop"]:
@@ -129,7 +129,7 @@ def textures(work: Work) -> Made:
     data = storage.read_bytes(storage.join(work.folder, MEAN))
     mean = torch.from_numpy(np.load(io.BytesIO(data)))[None]
     warped = np.zeros((len(work.rows), SIZE, SIZE, 3), np.uint8)
-    for i, picture in each_stored(work, failures):
+    for i, picture in _each_stored(work, failures):
         if i in bad:
             continue
         # what is at the picture's own landmarks goes to the mean ones
@@ -154,7 +154,7 @@ def embeddings(work: Work) -> Made:
         found[places] = encoder.embed(batch)
         for i in places:
             with failing(work, i, failures):
-                require_finite(found[i], work.files[i])
+                _require_finite(found[i], work.files[i])
     return {"embeddings": found}, failures
 
 
@@ -175,7 +175,7 @@ def batches(
 
     places: list[int] = []
     ready: list[Tensor] = []
-    for i, picture in each_given(work, failures):
+    for i, picture in _each_given(work, failures):
         prepared = None
         with failing(work, i, failures):
             prepared = preprocessed(encoder, picture)
@@ -210,10 +210,10 @@ def preprocessed(encoder: FaceEncoder, picture: Pixels) -> Tensor:
         return ((ready - encoder.frontend.mean.cpu()) * preset.scale)[None]
 
 
-def each_given(work: Work, failures: Failures) -> Iterator[tuple[int, Pixels]]:
+def _each_given(work: Work, failures: Failures) -> Iterator[tuple[int, Pixels]]:
     """Yield what a face encoder gets: the crop, or without crop the file's own picture."""
     if work.settings["crop"]:
-        yield from each_stored(work, failures)
+        yield from _each_stored(work, failures)
         return
     for i in range(len(work.files)):
         picture = None

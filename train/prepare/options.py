@@ -100,11 +100,11 @@ def settings_of(stage: str, options: Options) -> dict[str, Any]:
     settings: dict[str, Any] = {"crop": options.crop}
     if name == "embeddings":
         face = next(face for face in options.faces if label(face) == stage.partition("/")[2])
-        settings |= encoder_settings(face, options)
+        settings |= _encoder_settings(face, options)
     return settings
 
 
-def encoder_settings(face: str, options: Options) -> dict[str, Any]:
+def _encoder_settings(face: str, options: Options) -> dict[str, Any]:
     """Return what embeddings depend on; weights that are not there yet are converted now.
 
     Raises what `load` raises, before anything is made.

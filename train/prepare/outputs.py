@@ -92,14 +92,14 @@ def after(run: Run, stage: str) -> None:
         data = io.BytesIO()
         np.save(data, face_stages.mean_of(parts))
         storage.write_bytes(storage.join(run.folder, MEAN), data.getvalue())
-        write_several_faces(run)
+        _write_several_faces(run)
     if stage == "voices":
         measured = [
             ({name: np.asarray(shard.array(name)) for name in shard.layout}, counts)
             for shard, counts in training(run, stage)
         ]
         found = voice_stages.statistics(measured, run.options.statistics)
-        write_json(run, STATISTICS, {**found, "voice_preset": run.options.voice_preset})
+        _write_json(run, STATISTICS, {**found, "voice_preset": run.options.voice_preset})
 
 
 def training(run: Run, stage: str) -> Iterator[tuple[shards.Shard, Any]]:
@@ -109,11 +109,11 @@ def training(run: Run, stage: str) -> Iterator[tuple[shards.Shard, Any]]:
     """
     splits = np.array([split or "" for split in run.table.column("split")], object)
     counts = splits == "train" if (splits != "").any() else np.ones(len(splits), bool)
-    for shard, rows in each_shard(run, stage):
+    for shard, rows in _each_shard(run, stage):
         yield shard, counts[rows]
 
 
-def each_shard(run: Run, stage: str) -> Iterator[tuple[shards.Shard, NDArray[np.int64]]]:
+def _each_shard(run: Run, stage: str) -> Iterator[tuple[shards.Shard, NDArray[np.int64]]]:
     """Yield a stage's shards, and their rows of the manifest."""
     rows = rows_of(run.table, STAGES[stage].kind)
     for number, first in enumerate(range(0, len(rows), run.options.shard_rows)):
@@ -131,11 +131,11 @@ def write_failures(run: Run) -> None:
     write_csv(run, FAILURES, [["row", "stages", "path", "reason"], *lines])
 
 
-def write_several_faces(run: Run) -> None:
+def _write_several_faces(run: Run) -> None:
     """Write several_faces.csv: a line for each picture in which more than one face was found."""
     lines = [
         [row, run.files[row], count]
-        for shard, rows in each_shard(run, "landmarks")
+        for shard, rows in _each_shard(run, "landmarks")
         for row, count in zip(rows.tolist(), shard.array("faces").tolist(), strict=True)
         if count > 1
     ]
@@ -153,7 +153,7 @@ def write_csv(run: Run, name: str, lines: Sequence[Sequence[Any]]) -> None:
     storage.write_bytes(storage.join(run.folder, name), data)
 
 
-def write_json(run: Run, name: str, content: Mapping[str, Any]) -> None:
+def _write_json(run: Run, name: str, content: Mapping[str, Any]) -> None:
     """Write a JSON file of the folder."""
     text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
     storage.write_bytes(storage.join(run.folder, name), text.encode("utf-8", "surrogateescape"))
@@ -177,4 +177,4 @@ def conclude(
     order = list(STAGES)
     ordered = sorted(stages, key=lambda stage: order.index(stage.partition("/")[0]))
     content = {stage: stages[stage] for stage in ordered}
-    write_json(run, FILE, {"version": VERSION, "crop": run.options.crop, "stages": content})
+    _write_json(run, FILE, {"version": VERSION, "crop": run.options.crop, "stages": content})

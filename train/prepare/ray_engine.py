@@ -37,7 +37,7 @@ def on_ray(jobs: int | None, device: str) -> Iterator[Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if own:
-            with hushed():
+            with _hushed():
                 start(jobs)
         try:
             yield lambda works: run(works, jobs, device)
@@ -56,7 +56,7 @@ def quiet() -> None:
 
 
 @contextmanager
-def hushed() -> Iterator[None]:
+def _hushed() -> Iterator[None]:
     """Drop what Ray's core, which is no Python, says on the standard error while it starts."""
     try:
         kept = os.dup(2)

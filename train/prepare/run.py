@@ -49,7 +49,7 @@ def prepare(
     table = source if isinstance(source, Manifest) else manifest.read(source)
     folder = str(out) if storage.is_remote(out) else os.path.abspath(out)
     run = Run(table, table.files(), folder, options, tell)
-    settings = {stage: settings_of(stage, options) for stage in instances(run)}
+    settings = {stage: settings_of(stage, options) for stage in _instances(run)}
     if not settings:
         raise CorpusError(
             "The manifest has no rows that the stages asked for could take: see what vox2face "
@@ -61,7 +61,7 @@ def prepare(
         begin(run)
         try:
             for stage in settings:
-                carry_through(run, stage, looked[stage], work)
+                _carry_through(run, stage, looked[stage], work)
                 after(run, stage)
         finally:
             run.bars.close()
@@ -69,7 +69,7 @@ def prepare(
     conclude(run, settings, others)
 
 
-def instances(run: Run) -> list[str]:
+def _instances(run: Run) -> list[str]:
     """Return the stages in the order in which they are made; those without any rows are left out.
 
     Embeddings are made once for each face encoder, "embeddings/NAME", and encoded copies once for
@@ -149,13 +149,13 @@ def begin(run: Run) -> None:
     manifest.write(run.table, storage.join(run.folder, manifest.FILE))
 
 
-def carry_through(run: Run, stage: str, looked: Looked, work: engines.Engine) -> None:
+def _carry_through(run: Run, stage: str, looked: Looked, work: engines.Engine) -> None:
     """Make the shards of a stage that are not there yet.
 
     Raises `CorpusError` as soon as more files failed than may, or at the end if a shard could not
     be made.
     """
-    works, there = derived(run, stage, looked.works), looked.there
+    works, there = _derived(run, stage, looked.works), looked.there
     found = run.failures[stage]
     todo = [
         each
@@ -173,7 +173,7 @@ def carry_through(run: Run, stage: str, looked: Looked, work: engines.Engine) ->
     rows = total - sum(len(each.rows) for each in todo)
     unit = STAGES[stage.partition("/")[0]].unit
     started, before = time.monotonic(), rows
-    too_many(run, stage, failed, limit)
+    _too_many(run, stage, failed, limit)
     for each in work(todo):
         if each.problem:
             problems.append(each.problem)
@@ -184,7 +184,7 @@ def carry_through(run: Run, stage: str, looked: Looked, work: engines.Engine) ->
         run.bars.advance(stage, rows, total, unit)
         if run.bars.bar is not None:
             run.bars.bar.set_postfix_str(f"{len(failed)} failures")
-        too_many(run, stage, failed, limit)
+        _too_many(run, stage, failed, limit)
     if problems:
         raise CorpusError(f"{problems[0]}: run again with fewer --jobs. Everything else is kept.")
     rate = (rows - before) / max(time.monotonic() - started, 1e-9)
@@ -192,7 +192,7 @@ def carry_through(run: Run, stage: str, looked: Looked, work: engines.Engine) ->
     run.tell(f"{stage}: {rows:,}{unit} ({new}), {len(failed):,} failures")
 
 
-def derived(run: Run, stage: str, works: Sequence[Work]) -> list[Work]:
+def _derived(run: Run, stage: str, works: Sequence[Work]) -> list[Work]:
     """Return works with the facts that follow from the stages before."""
     facts = {}
     if stage == "textures":
@@ -209,7 +209,7 @@ def derived(run: Run, stage: str, works: Sequence[Work]) -> list[Work]:
         ]
 
 
-def too_many(run: Run, stage: str, failed: Sequence[Failure], limit: int) -> None:
+def _too_many(run: Run, stage: str, failed: Sequence[Failure], limit: int) -> None:
     """Raise if more files of a stage failed than may, with the most frequent reasons."""
     if len(failed) <= limit:
         return

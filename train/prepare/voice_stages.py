@@ -49,7 +49,7 @@ def voices(work: Work) -> Made:
             level = sound.rms_level(sound.to_pcm(waveform))
             loud = levelled(waveform, preset)
             energies = real_frames(loud[: preset.samples])
-            mean, deviation = as_speech_to_face(loud, energies)
+            mean, deviation = _as_speech_to_face(loud, energies)
             found["durations"][i], found["levels"][i] = waveform.size / sound.RATE, level
             found["frames"][i], found["sums"][i] = len(energies), energies.sum()
             found["squares"][i] = np.square(energies).sum()
@@ -121,7 +121,7 @@ def constants() -> tuple[Tensor, Tensor]:
     return window.float(), kaldi_bands().float().T.contiguous()
 
 
-def as_speech_to_face(
+def _as_speech_to_face(
     waveform: NDArray[np.float32], energies: NDArray[np.float64]
 ) -> tuple[float, float]:
     """Return mean and deviation of the first 6 s of a clip, with added frames counted in.

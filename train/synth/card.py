@@ -100,11 +100,11 @@ frequency, formants, tilt, breathiness, jitter, tremor and rate are then set by 
 def write_tables(out: Path, settings: Mapping[str, Any], bank: Bank, identities: int) -> None:
     """Write the tables and the card. Raises `CorpusError` if a person's file is damaged."""
     people = [person(path) for path in sorted((out / "people").glob("*.json"))]
-    write_csv(out / "people.csv", *latent_table(people))
+    write_csv(out / "people.csv", *_latent_table(people))
     write_csv(
         out / "split.csv", ("identity", "split"), ([p["identity"], p["split"]] for p in people)
     )
-    write_csv(out / "full_vox2_meta.csv", META, (meta_row(p) for p in people))
+    write_csv(out / "full_vox2_meta.csv", META, (_meta_row(p) for p in people))
     with atomic_file(out / "README.md") as partial:
         partial.write_text(card(settings, bank, people, identities), encoding="utf-8")
 
@@ -120,14 +120,14 @@ def person(path: Path) -> dict[str, Any]:
         ) from error
 
 
-def latent_table(people: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[Any]]]:
+def _latent_table(people: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[Any]]]:
     """Return the header and rows of the latent values; traits of the voice begin with voice_."""
     voice = list(people[0]["voice"]) if people else []
     rows = [[p[n] for n in LATENT] + [p["voice"][n] for n in voice] for p in people]
     return [*LATENT, *(f"voice_{name}" for name in voice)], rows
 
 
-def meta_row(p: Mapping[str, Any]) -> list[Any]:
+def _meta_row(p: Mapping[str, Any]) -> list[Any]:
     """Return a person's row of full_vox2_meta.csv."""
     gender = "m" if p["male"] else "f"
     part = "test" if p["split"] == "test" else "dev"

@@ -83,7 +83,7 @@ def synthesise(
     recordings = open_bank(bank)
     settings = Settings(seed, pictures, clips, size, recordings.fingerprint)
     claim(out, SETTINGS, asdict(settings))
-    todo = [i for i in range(identities) if not person_file(out, i).exists()]
+    todo = [i for i in range(identities) if not _person_file(out, i).exists()]
     each = (pictures + 1) * BYTES["picture"] + clips * BYTES["clip"] + BYTES["person"]
     require_space(out, len(todo) * each, f"A corpus of {identities} people")
     bars = Bars()
@@ -96,7 +96,7 @@ def synthesise(
     return len(todo)
 
 
-def person_file(out: Path, index: int) -> Path:
+def _person_file(out: Path, index: int) -> Path:
     """Return the file that says that a person is complete."""
     return out / PEOPLE / f"Synthetic_Person_{index:06d}.json"
 
@@ -113,7 +113,7 @@ def made(out: Path, settings: Settings, bank: str, todo: list[int], jobs: int) -
     done = 0
     try:
         with Workers(min(jobs, len(groups)), begin, settings, bank) as pool:
-            waiting = {pool.submit(make_group, out, group) for group in groups}
+            waiting = {pool.submit(_make_group, out, group) for group in groups}
             while waiting:
                 ready, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                 done += sum(task.result() for task in ready)
@@ -134,7 +134,7 @@ def begin(settings: Settings, bank: str) -> None:
     WORK.update(settings=settings, bank=open_bank(bank))
 
 
-def make_group(out: Path, indices: list[int]) -> int:
+def _make_group(out: Path, indices: list[int]) -> int:
     """Make several people, and return how many."""
     for index in indices:
         make(out, index)
@@ -148,11 +148,11 @@ def make(out: Path, index: int) -> None:
     split = split_of(settings.seed, index)
     voices = [bank.voices(sex, split) for sex in ("f", "m")]
     person = sample_person(settings.seed, index, voices)
-    views = [write_picture(out, settings, person, k) for k in range(settings.pictures)]
-    normal = write_normalized(out, settings, person)
-    spoken = [write_clip(out, settings, person, bank, k) for k in range(settings.clips)]
+    views = [_write_picture(out, settings, person, k) for k in range(settings.pictures)]
+    normal = _write_normalized(out, settings, person)
+    spoken = [_write_clip(out, settings, person, bank, k) for k in range(settings.clips)]
     facts = {**asdict(person), "identity": person.identity, "speaker": person.speaker}
-    with atomic_file(person_file(out, index)) as partial:
+    with atomic_file(_person_file(out, index)) as partial:
         partial.write_text(
             json.dumps(
                 {**facts, "pictures": views, "normalized": normal, "clips": spoken}, default=plain
@@ -161,7 +161,7 @@ def make(out: Path, index: int) -> None:
         )
 
 
-def write_picture(out: Path, settings: Settings, person: Person, k: int) -> dict[str, Any]:
+def _write_picture(out: Path, settings: Settings, person: Person, k: int) -> dict[str, Any]:
     """Render and write a picture; return its path, view and landmarks (68, 2) in pixels."""
     from vox2face.train.synth.face.render import render
     from vox2face.train.synth.face.views import sample_view
@@ -172,7 +172,7 @@ def write_picture(out: Path, settings: Settings, person: Person, k: int) -> dict
     return {**saved(out, path, rendered), "view": asdict(view)}
 
 
-def write_normalized(out: Path, settings: Settings, person: Person) -> dict[str, Any]:
+def _write_normalized(out: Path, settings: Settings, person: Person) -> dict[str, Any]:
     """Render and write the normalised picture; return its path and landmarks (68, 2) in pixels."""
     from vox2face.train.synth.face.normalized import render_normalized
 
@@ -186,7 +186,9 @@ def saved(out: Path, path: str, rendered: Rendered) -> dict[str, Any]:
     return {"path": path, "landmarks": np.round(rendered.landmarks.astype(float), 2)}
 
 
-def write_clip(out: Path, settings: Settings, person: Person, bank: Bank, k: int) -> dict[str, Any]:
+def _write_clip(
+    out: Path, settings: Settings, person: Person, bank: Bank, k: int
+) -> dict[str, Any]:
     """Render and write a clip; return its path and sentence."""
     from vox2face.train.synth.voice.render import render_voice
 

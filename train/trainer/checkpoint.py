@@ -84,7 +84,7 @@ class CheckpointManager:
         tensors, facts = read(path)
         require_fitting(path, facts, self.facts["items"], total)
         load_model(self.modules, tensors, path)
-        load_optimizer(self.optimizer, tensors)
+        _load_optimizer(self.optimizer, tensors)
         if facts["scaler"]:
             self.scaler.load_state_dict(facts["scaler"])
         failed = {int(index): reason for index, reason in facts["failed"].items()}
@@ -93,9 +93,9 @@ class CheckpointManager:
 
     def contents(self, name: str, state: State) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return all that a checkpoint holds: tensors by name, and facts that become JSON."""
-        tensors = model_tensors(self.modules)
+        tensors = _model_tensors(self.modules)
         if name == LAST:  # the best one needs no state of the optimizer
-            tensors |= optimizer_tensors(self.optimizer)
+            tensors |= _optimizer_tensors(self.optimizer)
         facts = {
             **self.facts,  # the recipe, the networks, the phase, and how many items there are
             "step": state.step,
@@ -198,7 +198,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
         ) from error
 
 
-def model_tensors(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+def _model_tensors(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
     """Return all tensors of the trained modules by their names in a checkpoint."""
     return {
         f"{MODEL}{name}/{key}": value
@@ -212,7 +212,7 @@ def load_model(modules: Mapping[str, nn.Module], tensors: Mapping[str, Tensor], 
 
     Raises `UsageError` naming a tensor of another architecture.
     """
-    wanted = {name: tuple(tensor.shape) for name, tensor in model_tensors(modules).items()}
+    wanted = {name: tuple(tensor.shape) for name, tensor in _model_tensors(modules).items()}
     given = {k: tuple(v.shape) for k, v in tensors.items() if k.startswith(MODEL)}
     if wanted != given:
         odd = next(k for k in sorted({*wanted, *given}) if wanted.get(k) != given.get(k))
@@ -227,7 +227,7 @@ def load_model(modules: Mapping[str, nn.Module], tensors: Mapping[str, Tensor], 
         module.load_state_dict(own)
 
 
-def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Return the state of an optimizer as tensors, by "optimizer/parameter/name"."""
     state: dict[int, dict[str, Any]] = optimizer.state_dict()["state"]
     return {
@@ -238,7 +238,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     }
 
 
-def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
     """Put the state of a checkpoint into an optimizer over the same parameters."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state: dict[int, dict[str, Any]] = {}

@@ -86,11 +86,11 @@ def train(
     history = History(folder, state.step, total, accelerator.is_main_process, log)
     meter = LossMeter(accelerator)
     state.finished = state.step >= total or state.best.exhausted(loop.patience)
-    with history, catch_signals() as caught:
+    with history, _catch_signals() as caught:
         while not state.finished:
-            seed_all(loop.seed, state.step, accelerator.process_index)
+            _seed_all(loop.seed, state.step, accelerator.process_index)
             model.train()
-            lr = set_lr(optimizer, lr_multiplier(plan.schedule, state.step, total))
+            lr = _set_lr(optimizer, lr_multiplier(plan.schedule, state.step, total))
             for batch, last in _parts_of_step(parts, loop, state):
                 with nullcontext() if last else accelerator.no_sync(model):
                     with autocast(loop, accelerator.device):
@@ -202,14 +202,14 @@ def _prepare(
     return accelerator.prepare_model(task), optimizer, scaler
 
 
-def set_lr(optimizer: torch.optim.Optimizer, multiplier: float) -> float:
+def _set_lr(optimizer: torch.optim.Optimizer, multiplier: float) -> float:
     """Set the learning rates to a part of their full values; return that of the first group."""
     for group in optimizer.param_groups:
         group["lr"] = group[FULL_LR] * multiplier
     return float(optimizer.param_groups[0]["lr"])
 
 
-def seed_all(seed: int, step: int, process: int) -> None:
+def _seed_all(seed: int, step: int, process: int) -> None:
     """Seed Python, NumPy and torch (all devices) for a step."""
     words = np.random.SeedSequence((seed, step, process)).generate_state(2, np.uint64)
     random.seed(int(words[0]))
@@ -260,7 +260,7 @@ def _agreed(accelerator: Accelerator, wish: bool, ask: bool) -> bool:
 
 
 @contextmanager
-def catch_signals() -> Iterator[Callable[[], int]]:
+def _catch_signals() -> Iterator[Callable[[], int]]:
     """Yield what tells by which signal the run was asked to stop, Ctrl-C or SIGTERM; 0 for none.
 
     The step at hand is finished and saved first; a second signal acts at once.

@@ -95,7 +95,7 @@ def recipe_file(folder: Path, kind: str) -> Path:
 
     Raises `UsageError` if there is no such run, `Vox2FaceError` if a file of it is lost.
     """
-    names_in(folder, kind)
+    _names_in(folder, kind)
     path = folder / recipe.FILE
     if not path.is_file():
         raise Vox2FaceError(
@@ -105,12 +105,12 @@ def recipe_file(folder: Path, kind: str) -> Path:
     return path
 
 
-def names_in(folder: Path, kind: str) -> Names:
+def _names_in(folder: Path, kind: str) -> Names:
     """Return the names that run.json holds. Raises `UsageError` if there is no run of that kind."""
-    return begun_with(folder, kind)[0]
+    return _begun_with(folder, kind)[0]
 
 
-def begun_with(folder: Path, kind: str) -> tuple[Names, dict[str, str]]:
+def _begun_with(folder: Path, kind: str) -> tuple[Names, dict[str, str]]:
     """Return the names and the digests of data that a run began with.
 
     Raises `UsageError` if there is no run of that kind.
@@ -152,7 +152,7 @@ def chosen(
 
 def remembered(folder: Path, kind: str, given: Names) -> Names:
     """Return the names of the networks that a run began with; what is given must be the same."""
-    names = names_in(folder, kind)
+    names = _names_in(folder, kind)
     for option, name in given.items():
         if name and name != names.get(option):
             began = names.get(option)
@@ -173,15 +173,15 @@ def begin(folder: Path, run: RunSpec, resume: bool) -> None:
     per_epoch = {name: run.sampler(plan).per_epoch for name, plan in plans.items()}  # or raises
     if resume:
         require_same(folder, run.recipe)
-        require_same_data(folder, run)
-        require_same_ending(folder, run)
-        require_own_bundle(folder)
+        _require_same_data(folder, run)
+        _require_same_ending(folder, run)
+        _require_own_bundle(folder)
         for name, plan in plans.items():
             path = folder / name / checkpoint.LAST
             if path.exists():
                 facts = checkpoint.facts_of(path)
                 checkpoint.require_fitting(path, facts, run.items, plan.total(per_epoch[name]))
-        require_whole(folder, per_epoch)
+        _require_whole(folder, per_epoch)
     else:
         require_free(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -196,9 +196,9 @@ def begin(folder: Path, run: RunSpec, resume: bool) -> None:
         partial.write_text(json.dumps(known, indent=1), encoding="utf-8")
 
 
-def require_same_data(folder: Path, run: RunSpec) -> None:
+def _require_same_data(folder: Path, run: RunSpec) -> None:
     """Raise `UsageError` naming what of the data is other than when a run began."""
-    before = begun_with(folder, run.kind)[1]
+    before = _begun_with(folder, run.kind)[1]
     other = [what for what in {**before, **run.data} if before.get(what) != run.data.get(what)]
     if other:
         raise UsageError(
@@ -207,7 +207,7 @@ def require_same_data(folder: Path, run: RunSpec) -> None:
         )
 
 
-def require_same_ending(folder: Path, run: RunSpec) -> None:
+def _require_same_ending(folder: Path, run: RunSpec) -> None:
     """Raise `UsageError` if a run's network ends otherwise than when it began."""
     found = json.loads((folder / RUN).read_text(encoding="utf-8")).get("output_activation")
     if found not in (None, run.output_activation):
@@ -222,7 +222,7 @@ def require_same_ending(folder: Path, run: RunSpec) -> None:
         )
 
 
-def require_own_bundle(folder: Path) -> None:
+def _require_own_bundle(folder: Path) -> None:
     """Raise `UsageError` if a run's bundle could not be replaced in the end."""
     bundle = folder / BUNDLE
     if not bundle.exists():
@@ -239,7 +239,7 @@ def require_own_bundle(folder: Path) -> None:
         )
 
 
-def require_whole(folder: Path, per_epoch: Mapping[str, int]) -> None:
+def _require_whole(folder: Path, per_epoch: Mapping[str, int]) -> None:
     """Raise `WeightFileError` if a checkpoint is damaged, or gone though it must have been there.
 
     A phase that was killed early may have none. The last one must be there if another phase

@@ -52,7 +52,7 @@ def each(
         yield [i for i, _ in good], stacked, bad
 
 
-def require_some(items: Any, chosen: Sequence[int]) -> None:
+def _require_some(items: Any, chosen: Sequence[int]) -> None:
     """Raise `CorpusError` if none of the first chosen items can be read: better now than later."""
     readable, reason = Readable(items), "it has no items"
     for index in chosen[:TRIED]:
@@ -80,7 +80,7 @@ class ValidationSet:
         self.items, self.workers, self.most = items, workers, most
         self.failed: dict[int, str] = {}
         self.chosen = spread_over(len(items), limit or len(items)).tolist()
-        require_some(items, self.chosen)
+        _require_some(items, self.chosen)
 
     @property
     def about(self) -> str:

@@ -44,14 +44,14 @@ class Anatomy:
     fixed: Callable[[Any], Modules] = lambda network: []
 
 
-def ast_backbone(network: spectrogram_transformer.AST) -> list[Modules]:
+def _ast_backbone(network: spectrogram_transformer.AST) -> list[Modules]:
     """Return the patches, then the blocks; the last norm goes with the last block."""
     blocks: list[Modules] = [[block] for block in network.blocks]
     blocks[-1].append(network.norm)
     return [[network.patches], *blocks]
 
 
-def mlp_finish(network: mlp_head.MLPHead, embedding: Tensor) -> Tensor:
+def _mlp_finish(network: mlp_head.MLPHead, embedding: Tensor) -> Tensor:
     """Return the embedding from that of the frozen encoder."""
     x: Tensor = network.fc2(functional.relu(network.fc1(embedding)))
     return x
@@ -63,7 +63,7 @@ ANATOMY: dict[type[nn.Module], Anatomy] = {
         lambda net: [net.layer11],
     ),
     spectrogram_transformer.AST: Anatomy(
-        ast_backbone,
+        _ast_backbone,
         lambda net: [net.head_norm, net.head],
         "pooled",
         spectrogram_transformer.AST.finished,
@@ -72,7 +72,7 @@ ANATOMY: dict[type[nn.Module], Anatomy] = {
         lambda net: [],
         lambda net: [net.fc1, net.fc2],
         "base/mean",
-        mlp_finish,
+        _mlp_finish,
         lambda net: [net.base],
     ),
 }
@@ -175,7 +175,7 @@ def build(settings: Network, width: int, seed: int) -> Tapped:
         nn.init.trunc_normal_(network.head.weight, std=0.02)
         nn.init.zeros_(network.head.bias)
     if start:
-        start_from(network, start, settings.init_from)
+        _start_from(network, start, settings.init_from)
     return network
 
 
@@ -234,11 +234,11 @@ def sizes(entry: Entry, start: Mapping[str, Tensor], name: str) -> dict[str, Any
     try:  # the encoder that a head is to sit on
         base = ge2e.infer_config(shapes)
     except (KeyError, IndexError):
-        raise misfit(name, entry.name) from None
+        raise _misfit(name, entry.name) from None
     return {"base": base, "inputs": base["width"]}
 
 
-def start_from(network: nn.Module, start: Mapping[str, Tensor], name: str) -> None:
+def _start_from(network: nn.Module, start: Mapping[str, Tensor], name: str) -> None:
     """Put weights in place; those of the head may be missing or of another width."""
     own = network.state_dict()
     below = {key if key in own else f"base.{key}": value for key, value in start.items()}
@@ -247,11 +247,11 @@ def start_from(network: nn.Module, start: Mapping[str, Tensor], name: str) -> No
     for key, value in own.items():
         counter = key.endswith("num_batches_tracked")
         if key not in fitting and value.data_ptr() not in head and not counter:
-            raise misfit(name, f"the recipe's network ({key})")
+            raise _misfit(name, f"the recipe's network ({key})")
     network.load_state_dict({**own, **fitting})
 
 
-def misfit(name: str, wanted: str) -> UsageError:
+def _misfit(name: str, wanted: str) -> UsageError:
     """Return the error for weights of another network."""
     return UsageError(
         f"The weights of {name} do not fit {wanted}: set network.init_from to weights of that "

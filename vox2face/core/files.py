@@ -288,11 +288,11 @@ def left_behind(target: Path) -> Iterator[Path]:
         owner = stale.name[len(mark) :].partition("-")[0]
         if stale in ACTIVE or not owner.isdigit():
             continue
-        if int(owner) == os.getpid() or not process_runs(int(owner)):
+        if int(owner) == os.getpid() or not _process_runs(int(owner)):
             yield stale
 
 
-def process_runs(pid: int) -> bool:
+def _process_runs(pid: int) -> bool:
     """Whether a process of this number may be alive on this machine."""
     if os.name == "nt":  # there, signal 0 is not a question
         return True

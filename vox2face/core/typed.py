@@ -18,7 +18,7 @@ def misfits(value: Any, kind: Any, name: str = "") -> Iterator[str]:
     `kind` is the dataclass that `value` should be, `name` what leads to it, such as "outputs[0]".
     """
     kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
-    chosen = next((one for one in kinds if one is Any or is_a(value, one)), None)
+    chosen = next((one for one in kinds if one is Any or _is_a(value, one)), None)
     args = get_args(chosen)
     if chosen is None or (
         get_origin(chosen) is tuple and ... not in args and len(args) != len(value)
@@ -34,6 +34,6 @@ def misfits(value: Any, kind: Any, name: str = "") -> Iterator[str]:
             yield from misfits(getattr(value, key), one, f"{name}.{key}".lstrip("."))
 
 
-def is_a(value: Any, kind: Any) -> bool:
+def _is_a(value: Any, kind: Any) -> bool:
     """Whether a value is of a type, whatever it holds; an int will do as a float."""
     return isinstance(value, (int, float) if kind is float else get_origin(kind) or kind)

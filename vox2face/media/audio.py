@@ -75,10 +75,10 @@ def decode(audio: Audio, rate: int | None = None) -> NDArray[np.float32]:
     elif rate is not None:
         raise UsageError("Only arrays take a rate: a file knows its own.")
     elif hasattr(audio, "read"):
-        pcm = from_file(cast(BinaryIO, audio), "the file object")
+        pcm = _from_file(cast(BinaryIO, audio), "the file object")
     else:
         with opened(audio, "recording", FORMS, AudioError) as file:
-            pcm = from_file(file, file.name)
+            pcm = _from_file(file, file.name)
     waveform = pcm.astype(np.float32)
     waveform /= FULL_SCALE
     return waveform
@@ -96,7 +96,7 @@ def level(waveform: NDArray[Any], decibels: float = -23.0) -> NDArray[np.float32
     """
     if not math.isfinite(decibels):
         raise UsageError(f"{decibels} dB is no level: -23 is usual.")
-    ffmpeg.checked_peak(peak(checked_waveform(waveform)), "The waveform")
+    ffmpeg.checked_peak(peak(_checked_waveform(waveform)), "The waveform")
     pcm = to_pcm(waveform)
     gain = np.float32(10 ** ((decibels - rms_level(pcm)) / 20))
     levelled = pcm.astype(np.float32)
@@ -111,7 +111,7 @@ def fit(waveform: NDArray[Any], samples: int) -> NDArray[np.float32]:
     """Return exactly `samples` of a waveform: its beginning, or the whole repeated end to end."""
     if samples < 1:
         raise UsageError(f"A waveform cannot be fitted to {samples} samples: ask for 1 or more.")
-    return np.resize(checked_waveform(waveform), samples).astype(np.float32, copy=False)
+    return np.resize(_checked_waveform(waveform), samples).astype(np.float32, copy=False)
 
 
 def speech() -> NDArray[np.float32]:
@@ -120,7 +120,7 @@ def speech() -> NDArray[np.float32]:
         return decode(path)
 
 
-def checked_waveform(waveform: NDArray[Any]) -> NDArray[Any]:
+def _checked_waveform(waveform: NDArray[Any]) -> NDArray[Any]:
     """Return the waveform if it is one: one axis, not empty, finite floats."""
     if waveform.ndim != 1 or not waveform.size or waveform.dtype.kind != "f":
         raise AudioError(
@@ -140,7 +140,7 @@ def rms_level(pcm: NDArray[np.int16]) -> float:
     return round(10 * math.log10(mean_square / (FULL_SCALE - 1) ** 2), 6)
 
 
-def from_file(file: BinaryIO, name: str) -> NDArray[np.int16]:
+def _from_file(file: BinaryIO, name: str) -> NDArray[np.int16]:
     """Return the sound of an open file as mono 16 kHz 16 bit."""
     try:
         if not ffmpeg.can_seek(file):
@@ -151,7 +151,7 @@ def from_file(file: BinaryIO, name: str) -> NDArray[np.int16]:
             raise AudioError(f"{name} is empty: record or copy it again.")
         linear = wav.read(file, name)
         if linear is not None:
-            return from_samples(*linear, name)
+            return _from_samples(*linear, name)
         extras.require("voice", "Decoding sound")
         pcm = ffmpeg.pcm_of_file(file, name)
         return audible.checked(pcm, lambda: ffmpeg.pcm_of_file(file, name, first=True), name)
@@ -171,10 +171,10 @@ def from_array(array: NDArray[Any], rate: Any) -> NDArray[np.int16]:
         raise UsageError(f"A rate is a whole number of Hz, not {rate!r}.")
     ffmpeg.checked_rate(int(rate), "the array")
     ffmpeg.checked_duration(array.shape[1] / rate, "the array")
-    return from_samples(array, int(rate), ffmpeg.layout_of(len(array)), "the array")
+    return _from_samples(array, int(rate), ffmpeg.layout_of(len(array)), "the array")
 
 
-def from_samples(array: NDArray[Any], rate: int, layout: str, name: str) -> NDArray[np.int16]:
+def _from_samples(array: NDArray[Any], rate: int, layout: str, name: str) -> NDArray[np.int16]:
     """Return samples (channels, samples) as mono 16 kHz 16 bit."""
     if array.dtype.kind == "f":
         ffmpeg.checked_peak(peak(array), name)

@@ -132,7 +132,7 @@ def draw_landmarks(picture: Image.Image, landmarks: NDArray[Any]) -> Image.Image
     return large.resize((width, height), Image.Resampling.LANCZOS)
 
 
-def side_by_side(pictures: Sequence[tuple[str, Image.Image]], size: int = 224) -> Image.Image:
+def _side_by_side(pictures: Sequence[tuple[str, Image.Image]], size: int = 224) -> Image.Image:
     """Return pictures in a row on white, each `size` pixels high and wide under its title."""
     step = size + MARGIN
     sheet = Image.new("RGB", (MARGIN + step * len(pictures), size + TITLE + MARGIN), PAPER)
@@ -159,4 +159,4 @@ def compare(
         if face is not None:
             pictures += [(title, face.pil()), (f"{title}, landmarks", face.pil(landmarks=True))]
             made_by |= {f"{title} {key}": value for key, value in face.made_by.items()}
-    save_png(side_by_side(pictures), path, made_by)
+    save_png(_side_by_side(pictures), path, made_by)

@@ -125,7 +125,7 @@ def frames(container: InputContainer, stream: AudioStream, name: str) -> Iterato
             seconds += frame.samples / frame.sample_rate
     if bad > good:
         raise AudioError(f"{name} is damaged: {bad} of {bad + good} packets cannot be decoded.")
-    checked_length(seconds, container, stream, name)
+    _checked_length(seconds, container, stream, name)
     checked_peak(float(np.max(peaks)), name)
 
 
@@ -155,17 +155,17 @@ def converted(frames: Iterable[AudioFrame], name: str, first: bool = False) -> I
     graph, kind = None, None
     for number, frame in enumerate(frames):
         if kind != (kind := (frame.format.name, frame.layout.name, frame.sample_rate)):
-            yield from flushed(graph)
+            yield from _flushed(graph)
             checked_rate(frame.sample_rate, name)
-            graph = mixer(*kind, first)
+            graph = _mixer(*kind, first)
         assert graph
         graph.push(frame)
         if number % BATCH == 0:
             yield from pulled(graph)
-    yield from flushed(graph)
+    yield from _flushed(graph)
 
 
-def mixer(sample_format: str, layout: str, rate: int, first: bool) -> Graph:
+def _mixer(sample_format: str, layout: str, rate: int, first: bool) -> Graph:
     """Return a filter graph that mixes, or takes the first channel, and resamples."""
     from av.filter import Graph
 
@@ -190,7 +190,7 @@ def pulled(graph: Graph) -> Iterator[AudioFrame]:
             yield cast("AudioFrame", graph.pull())
 
 
-def flushed(graph: Graph | None) -> Iterator[AudioFrame]:
+def _flushed(graph: Graph | None) -> Iterator[AudioFrame]:
     """Yield the last frames of a filter graph, if there is one."""
     if graph:
         graph.push(None)
@@ -234,7 +234,7 @@ def checked_peak(loudest: float, name: str) -> None:
         warnings.warn(words, Vox2FaceWarning, stacklevel=2)
 
 
-def checked_length(
+def _checked_length(
     seconds: float, container: InputContainer, stream: AudioStream, name: str
 ) -> None:
     """Raise `AudioError` if a good part of what the header declares is not there."""

@@ -40,7 +40,7 @@ def record(seconds: float, path: Path, say: Callable[[str], None] = lambda text:
     """
     device = portaudio()
     try:
-        rate = usable_rate(device)
+        rate = _usable_rate(device)
         say(f"Recording for {seconds:g} s: speak now.")
         samples = device.rec(round(seconds * rate), rate, channels=1, dtype="int16", blocking=True)
     except (device.PortAudioError, ValueError) as error:
@@ -53,7 +53,7 @@ def record(seconds: float, path: Path, say: Callable[[str], None] = lambda text:
     write(path, np.asarray(samples), rate)
 
 
-def usable_rate(device: Any) -> int:
+def _usable_rate(device: Any) -> int:
     """Return 16 kHz, or the device's own rate if it takes no other."""
     own = device.query_devices(kind="input")["default_samplerate"]
     try:

@@ -43,7 +43,7 @@ def decode_predictions(
     without them the published list for 2622 or 8631 classes is used, and fetched the first time.
     Raises `UsageError` for scores that cannot be meant, `FetchError` where there are no names.
     """
-    scores = checked_scores(logits)
+    scores = _checked_scores(logits)
     classes = scores.shape[1]
     top = checked_top(top, classes)
     names = names_for(None, classes, labels)
@@ -55,7 +55,7 @@ def decode_predictions(
     ]
 
 
-def checked_scores(logits: ArrayLike) -> NDArray[np.float64]:
+def _checked_scores(logits: ArrayLike) -> NDArray[np.float64]:
     """Return class scores as float64 (n, classes), or say what is wrong with them."""
     expected = "class scores before softmax, float (n, classes)"
     try:
@@ -87,7 +87,7 @@ def checked_top(top: int, classes: int) -> int:
     return wanted
 
 
-def checked_labels(labels: Sequence[str], classes: int) -> Sequence[str]:
+def _checked_labels(labels: Sequence[str], classes: int) -> Sequence[str]:
     """Return the names if there is one for every class."""
     if isinstance(labels, (str, bytes, os.PathLike)):
         raise UsageError(
@@ -112,17 +112,17 @@ def checked_labels(labels: Sequence[str], classes: int) -> Sequence[str]:
 def names_for(source: Source | None, classes: int, labels: Sequence[str] | None) -> Sequence[str]:
     """Return the names given, or those published for a model, or for a number of classes."""
     if labels is not None:
-        return checked_labels(labels, classes)
+        return _checked_labels(labels, classes)
     if (published := source or LABELS.get(classes)) is None:
         known = " or ".join(map(str, LABELS))
         raise UsageError(
             f"No names are published for {classes} classes, but for {known}: give labels, "
             "one name a class."
         )
-    return fetched_labels(published, classes)
+    return _fetched_labels(published, classes)
 
 
-def fetched_labels(source: Source, classes: int) -> tuple[str, ...]:
+def _fetched_labels(source: Source, classes: int) -> tuple[str, ...]:
     """Return the names of a published list; a download that is no such list is forgotten."""
     fetched = fetch(source)
     try:
@@ -164,7 +164,7 @@ def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:
             "names.npy (--labels names.npy)."
         )
     try:
-        names = array_names(data) if kind == "a NumPy array" else text_names(data)
+        names = _array_names(data) if kind == "a NumPy array" else _text_names(data)
         return tuple(tidy(name) for name in names)
     except Exception as error:  # NumPy raises many kinds for a header that it cannot read
         reason = f"{error!s:.200}".partition("\n")[0].rstrip(".")
@@ -173,7 +173,7 @@ def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:
         ) from error
 
 
-def text_names(data: bytes) -> list[str]:
+def _text_names(data: bytes) -> list[str]:
     """Return the lines of a text; blank ones raise `ValueError`, unless they are at the end."""
     names = [line.strip() for line in data.decode("utf-8-sig").rstrip().split("\n")]
     if not 1 <= len(names) <= MOST:
@@ -183,7 +183,7 @@ def text_names(data: bytes) -> list[str]:
     return names
 
 
-def array_names(data: bytes) -> list[str]:
+def _array_names(data: bytes) -> list[str]:
     """Return the strings of a .npy file's content; raise `ValueError` if it holds others."""
     stream = io.BytesIO(data)
     with warnings.catch_warnings():  # a header that Python 2 wrote is as good

@@ -115,11 +115,11 @@ def read(folder: Path = FOLDER) -> Gallery:
         raise Vox2FaceError(
             f"{folder / TABLE} is missing or damaged ({error}): install vox2face again."
         ) from error
-    require_files(people)
+    _require_files(people)
     return Gallery(people, embeddings, space)
 
 
-def require_files(people: Sequence[Person]) -> None:
+def _require_files(people: Sequence[Person]) -> None:
     """Raise `Vox2FaceError` if a file of the gallery is missing."""
     for person in people:
         for path in (person.photograph, person.face, person.clip):

@@ -28,12 +28,12 @@ def locate(name: str | os.PathLike[str], onnx: bool = False, new: bool = True) -
         return hub.download(str(name), onnx)
     if is_path(name):
         return bundles.read(Path(name))
-    entry = entry_of(str(name))
+    entry = _entry_of(str(name))
     path = bundles.default_path(entry)
     if not (entry.source.finished or bundles.is_bundle(path)):
         if not (new or entry.source.embedded):
-            raise BundleError(f"{name} has not been converted yet: {how_to_get(entry)}.")
-        convert_once(entry, path)
+            raise BundleError(f"{name} has not been converted yet: {_how_to_get(entry)}.")
+        _convert_once(entry, path)
     return bundles.read(path)
 
 
@@ -48,10 +48,10 @@ def kind_of(name: str | os.PathLike[str]) -> str:
         return hub.download(str(name), onnx=False).model.kind
     if is_path(name):
         return bundles.read(Path(name)).model.kind
-    return entry_of(str(name)).kind
+    return _entry_of(str(name)).kind
 
 
-def entry_of(name: str) -> Entry:
+def _entry_of(name: str) -> Entry:
     """Return the registry's entry of a name. Raises `UsageError`, also for a folder's name."""
     try:
         return registry.entry(name)
@@ -71,7 +71,7 @@ def is_path(name: str | os.PathLike[str]) -> bool:
     return "/" in name or os.sep in name or bundles.is_bundle(Path(name))
 
 
-def how_to_get(entry: Entry) -> str:
+def _how_to_get(entry: Entry) -> str:
     """Return what to do to have the weights of a model that are not there."""
     if not entry.command:
         return (
@@ -85,12 +85,12 @@ def how_to_get(entry: Entry) -> str:
     return f"{first}run '{entry.converting('CHECKPOINT.pt')}'"
 
 
-def convert_once(entry: Entry, path: Path) -> None:
+def _convert_once(entry: Entry, path: Path) -> None:
     """Fetch and convert the published weights of an entry; one process at a time."""
     from vox2face.converters.convert import convert
 
     if not entry.source.urls:
-        raise Vox2FaceError(f"{entry.name} has not been converted yet: {how_to_get(entry)}.")
+        raise Vox2FaceError(f"{entry.name} has not been converted yet: {_how_to_get(entry)}.")
     with locked(path.with_name(f".{path.name}.lock")):
         if bundles.is_bundle(path):  # another process was faster
             return

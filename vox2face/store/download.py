@@ -57,14 +57,14 @@ def fetch(source: Source) -> Fetched:
     if target.is_file() and pin.is_file():
         return Fetched(target, pin.read_text().strip(), first=False)
     if not target.is_file():
-        require_online(source, folder)
+        _require_online(source, folder)
     with files.locked(folder / "lock"):
         if target.is_file() and pin.is_file():  # another process was faster
             return Fetched(target, pin.read_text().strip(), first=False)
         expected = source.sha256 or (pin.read_text().strip() if pin.is_file() else None)
-        digest = unpinned(target, expected, source.kind)
+        digest = _unpinned(target, expected, source.kind)
         if digest is None:
-            require_online(source, folder)
+            _require_online(source, folder)
             digest = download(source, target, expected)
         for left in {*folder.glob(f"{target.name}.*")} - {pin}:  # beginnings from other addresses
             left.unlink()
@@ -73,7 +73,7 @@ def fetch(source: Source) -> Fetched:
     return Fetched(target, digest, first=True)
 
 
-def require_online(source: Source, folder: Path) -> None:
+def _require_online(source: Source, folder: Path) -> None:
     """Raise `FetchError` if `$VOX2FACE_OFFLINE` forbids to fetch what a folder lacks."""
     if files.offline():
         raise FetchError(
@@ -82,7 +82,7 @@ def require_online(source: Source, folder: Path) -> None:
         )
 
 
-def unpinned(target: Path, expected: str | None, wanted: str) -> str | None:
+def _unpinned(target: Path, expected: str | None, wanted: str) -> str | None:
     """Return the sha256 of a whole download whose run was killed before it pinned it, or None."""
     try:
         return accept(target, expected, wanted) if target.is_file() else None
@@ -127,38 +127,38 @@ def persist(url: str, partial: Path) -> None:
     while failures < ATTEMPTS:
         if failures:
             time.sleep(PAUSE * 2 ** (failures - 1))
-        before = size_of(partial)
+        before = _size_of(partial)
         try:
             with requests.Session() as session:
-                receive(session, url, partial)
+                _receive(session, url, partial)
             return
         except Interrupted as failure:
             reason = str(failure)
         except HOPELESS as failure:
             raise Unusable(str(failure)) from failure
         except exceptions.RequestException as failure:
-            reason = f"{type(failure).__name__} ({innermost(failure)})"
-        failures = 1 if size_of(partial) > before else failures + 1
+            reason = f"{type(failure).__name__} ({_innermost(failure)})"
+        failures = 1 if _size_of(partial) > before else failures + 1
     raise Interrupted(f"gave up after {ATTEMPTS} attempts: {reason}")
 
 
-def size_of(path: Path) -> int:
+def _size_of(path: Path) -> int:
     """Return the bytes of a file, 0 if there is none."""
     return path.stat().st_size if path.is_file() else 0
 
 
-def innermost(error: BaseException) -> str:
+def _innermost(error: BaseException) -> str:
     """Return what the deepest cause of a wrapped network error says, shortened."""
     while error.__cause__ or error.__context__:
         error = error.__cause__ or error.__context__ or error
     return str(error)[:120]
 
 
-def receive(session: requests.Session, url: str, partial: Path) -> None:
+def _receive(session: requests.Session, url: str, partial: Path) -> None:
     """Ask for what is still missing of a file and append it."""
     note = note_of(partial)
     validator = note.read_text(errors="replace") if note.is_file() else ""
-    have = size_of(partial) if validator else 0
+    have = _size_of(partial) if validator else 0
     headers = {"Accept-Encoding": "identity", "User-Agent": f"vox2face/{__version__}"}
     if have:
         headers |= {"Range": f"bytes={have}-", "If-Range": validator}

@@ -79,7 +79,7 @@ def fetched(address: str, repo: str, file: str, revision: str | None) -> Path:
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     cut_off = offline() or constants.HF_HUB_OFFLINE
-    with explained(address, constants.ENDPOINT, repo), silent_unless_watched():
+    with explained(address, constants.ENDPOINT, repo), _silent_unless_watched():
         try:
             path = hf_hub_download(
                 repo,
@@ -105,7 +105,7 @@ def fetched(address: str, repo: str, file: str, revision: str | None) -> Path:
 
 
 @contextmanager
-def silent_unless_watched() -> Iterator[None]:
+def _silent_unless_watched() -> Iterator[None]:
     """Show the progress bars of huggingface_hub on a terminal only, or as its variable says."""
     from huggingface_hub import constants
     from huggingface_hub.utils.tqdm import disable_progress_bars, enable_progress_bars
@@ -122,7 +122,7 @@ def silent_unless_watched() -> Iterator[None]:
 
 def described(address: str, folder: Path) -> dict[str, Any]:
     """Return the config.json of a downloaded bundle if this vox2face can load it."""
-    name = recorded_entry(folder / CONFIG)
+    name = _recorded_entry(folder / CONFIG)
     if name is None:
         raise BundleError(
             f"{address} is no bundle, as its {CONFIG} is of another kind: name a repository that "
@@ -141,7 +141,7 @@ def described(address: str, folder: Path) -> dict[str, Any]:
     return config
 
 
-def recorded_entry(path: Path) -> str | None:
+def _recorded_entry(path: Path) -> str | None:
     """Return the registry name in a config.json; None if it is not one of a bundle."""
     try:
         config = json.loads(bundles.short_text(path))
@@ -179,9 +179,9 @@ def push(
     if not get_token():
         raise Vox2FaceError(f"An upload to {repo} needs your token for the hub: {LOGIN}.")
     api = HfApi(library_name="vox2face", library_version=__version__)
-    with explained(repo, api.endpoint, repo), silent_unless_watched():
+    with explained(repo, api.endpoint, repo), _silent_unless_watched():
         there = remote(api, repo, branch)
-        require_ours(api, there, bundle.entry_name, force)
+        _require_ours(api, there, bundle.entry_name, force)
         if there is None:
             api.create_repo(repo, private=private or None)
         elif private and not there.private:
@@ -230,16 +230,16 @@ def remote(api: HfApi, repo: str, branch: str | None) -> ModelInfo | None:
         return None
 
 
-def require_ours(api: HfApi, there: ModelInfo | None, entry: str, force: bool) -> None:
+def _require_ours(api: HfApi, there: ModelInfo | None, entry: str, force: bool) -> None:
     """Raise `UsageError` if a repository holds anything but a bundle of the same entry."""
-    files = remote_files(there) - MADE_BY_THE_HUB
+    files = _remote_files(there) - MADE_BY_THE_HUB
     if there is None or not files or force:
         return
     holds = None
     if CONFIG in files:
         with tempfile.TemporaryDirectory() as folder:
             path = api.hf_hub_download(there.id, CONFIG, revision=there.sha, local_dir=folder)
-            holds = recorded_entry(Path(path))
+            holds = _recorded_entry(Path(path))
     if holds != entry:
         raise UsageError(
             f"{there.id} holds {holds or 'files that are no bundle'}, not {entry}: choose another "
@@ -247,7 +247,7 @@ def require_ours(api: HfApi, there: ModelInfo | None, entry: str, force: bool) -
         )
 
 
-def remote_files(there: ModelInfo | None) -> set[str]:
+def _remote_files(there: ModelInfo | None) -> set[str]:
     """Return the paths of all files of a repository."""
     return {file.rfilename for file in there.siblings or ()} if there else set()
 
@@ -266,7 +266,7 @@ def commit(
     address = f'"{PREFIX}{repo}{f"@{branch}" if branch else ""}"'
     card = (bundle.path / CARD).read_text(encoding="utf-8").replace(EXAMPLE, address)
     files = {n: bundle.path / n for n in sorted({CONFIG, PARITY, *bundle.config["files"]})}
-    stale = (remote_files(there) & BUNDLE_FILES) - files.keys() - {CARD}
+    stale = (_remote_files(there) & BUNDLE_FILES) - files.keys() - {CARD}
     api.create_commit(
         repo,
         [

@@ -52,12 +52,12 @@ def explained(name: str, host: str, repo: str) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, OSError) and error.filename and error.errno:
             raise
-        raise translated(error, name, host, f"{host}/{repo}") from error
+        raise _translated(error, name, host, f"{host}/{repo}") from error
 
 
-def translated(error: BaseException, name: str, host: str, url: str) -> Vox2FaceError:
+def _translated(error: BaseException, name: str, host: str, url: str) -> Vox2FaceError:
     """Return our error for one of huggingface_hub."""
-    chain = list(causes(error))
+    chain = list(_causes(error))
     kinds = {kind.__name__ for e in chain for kind in type(e).__mro__}
     status, said = answer(chain)
     facts = {"name": name, "host": host, "url": url, "said": said}
@@ -75,7 +75,7 @@ def translated(error: BaseException, name: str, host: str, url: str) -> Vox2Face
     return FetchError(f"{name}: {host} cannot be reached or broke off ({reason}): try again later.")
 
 
-def causes(error: BaseException | None) -> Iterator[BaseException]:
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
     """Yield an error and what caused it, outermost first."""
     while error is not None:
         yield error

@@ -106,14 +106,14 @@ class FaceInput(nn.Module):
         return weights if exact else weights.float()
 
 
-def cv2_linear(place: Tensor, pixel: Tensor, ratio: Tensor) -> Tensor:
+def _cv2_linear(place: Tensor, pixel: Tensor, ratio: Tensor) -> Tensor:
     """OpenCV's INTER_LINEAR: the two nearest pixels, the edge repeated."""
     last = pixel[-1]
     center = torch.minimum(((place + 0.5) * ratio - 0.5).clamp(min=0), last)
     return (1 - (pixel - center.unsqueeze(1)).abs()).clamp(min=0)
 
 
-def pil_bilinear(place: Tensor, pixel: Tensor, ratio: Tensor) -> Tensor:
+def _pil_bilinear(place: Tensor, pixel: Tensor, ratio: Tensor) -> Tensor:
     """Pillow's BILINEAR: a triangle as wide as one output pixel, in its fixed-point weights."""
     reach = ratio.clamp(min=1)
     center = ((place + 0.5) * ratio).unsqueeze(1)
@@ -125,10 +125,10 @@ def pil_bilinear(place: Tensor, pixel: Tensor, ratio: Tensor) -> Tensor:
     return torch.floor(weights * FIXED_POINT + 0.5) / FIXED_POINT
 
 
-def pil_nearest(place: Tensor, pixel: Tensor, ratio: Tensor) -> Tensor:
+def _pil_nearest(place: Tensor, pixel: Tensor, ratio: Tensor) -> Tensor:
     """Pillow's NEAREST: the pixel under the centre of the output pixel."""
     chosen = torch.floor((place + 0.5) * ratio)
     return (pixel == chosen.unsqueeze(1)).double()
 
 
-FILTERS = {"cv2-linear": cv2_linear, "pil-bilinear": pil_bilinear, "pil-nearest": pil_nearest}
+FILTERS = {"cv2-linear": _cv2_linear, "pil-bilinear": _pil_bilinear, "pil-nearest": _pil_nearest}

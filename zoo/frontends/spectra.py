@@ -86,7 +86,7 @@ def series_phase(real: Tensor, imaginary: Tensor) -> Tensor:
     true angle.
     """
     steep = (imaginary.abs() > real.abs()).to(real.dtype)
-    large, small = pick(steep, imaginary, real), pick(steep, real, imaginary)
+    large, small = _pick(steep, imaginary, real), _pick(steep, real, imaginary)
     ratio = small / (large + (large.abs() < SMALL).to(real.dtype))
     square = ratio * ratio
     series = torch.full_like(square, ATAN[-1])
@@ -95,10 +95,10 @@ def series_phase(real: Tensor, imaginary: Tensor) -> Tensor:
     angle = series * ratio
     half = math.pi - 2 * math.pi * (imaginary < 0).to(real.dtype)  # a half turn, to this side
     flat = angle + half * (real < 0).to(real.dtype)
-    return pick(steep, half / 2 - angle, flat)
+    return _pick(steep, half / 2 - angle, flat)
 
 
-def pick(mask: Tensor, yes: Tensor, no: Tensor) -> Tensor:
+def _pick(mask: Tensor, yes: Tensor, no: Tensor) -> Tensor:
     """Return `yes` where the mask is 1, `no` where it is 0; ONNX Runtime's Where is slower."""
     return mask * yes + (1 - mask) * no
 

@@ -35,7 +35,7 @@ class Spectrogram(nn.Module):
 
     def __init__(self, preset: VoicePreset) -> None:
         super().__init__()
-        self.preset = fitting(preset, "spectrogram")
+        self.preset = _fitting(preset, "spectrogram")
         # librosa keeps the window in the middle of the 512 samples, the paper at their beginning
         self.first = (FFT - WINDOW) // 2 if preset.centered else 0
         window = torch.hann_window(WINDOW, dtype=torch.float64)
@@ -76,7 +76,7 @@ class FilterBank(nn.Module):
 
     def __init__(self, preset: VoicePreset, frames: int = FBANK_FRAMES) -> None:
         super().__init__()
-        self.preset, self.frames = fitting(preset, "fbank"), frames
+        self.preset, self.frames = _fitting(preset, "fbank"), frames
         window = torch.hann_window(WINDOW, periodic=False, dtype=torch.float64)
         analysis = (spectra.dft(FFT, 0) * window) @ spectra.preemphasis() @ spectra.without_mean()
         self.register_buffer("dft", analysis.float(), persistent=False)
@@ -105,7 +105,7 @@ class MelPartials(nn.Module):
 
     def __init__(self, preset: VoicePreset) -> None:
         super().__init__()
-        self.preset = fitting(preset, "mel")
+        self.preset = _fitting(preset, "mel")
         window = torch.hann_window(WINDOW, dtype=torch.float64)
         self.register_buffer("dft", (spectra.dft(WINDOW, 0) * window).float(), persistent=False)
         self.register_buffer("bands", spectra.slaney_bands().float(), persistent=False)
@@ -150,8 +150,8 @@ class VoiceInput(nn.Module):
             return x
         if self.preset.level == "increase-only":
             return x * gain(x, self.preset.decibels, 1.0).clamp(min=1).to(x.dtype)
-        x = sixteen_bit(x)
-        return sixteen_bit(x * gain(x, self.preset.decibels, LARGEST).to(x.dtype))
+        x = _sixteen_bit(x)
+        return _sixteen_bit(x * gain(x, self.preset.decibels, LARGEST).to(x.dtype))
 
     def fitted(self, x: Tensor) -> Tensor:
         """Return the waveforms cut to the preset's length, or repeated up to it."""
@@ -187,7 +187,7 @@ def voice_frontend(preset: VoicePreset | str, frames: int | None = None) -> Fron
     return FRONTENDS[preset.frontend](preset)
 
 
-def fitting(preset: VoicePreset, frontend: str) -> VoicePreset:
+def _fitting(preset: VoicePreset, frontend: str) -> VoicePreset:
     """Return the preset if it is one for this front end."""
     if preset.frontend != frontend:
         raise UsageError(
@@ -220,7 +220,7 @@ def gain(x: Tensor, decibels: float, unit: float) -> Tensor:
     return (change * (power > SILENCE) / nepers).exp()
 
 
-def sixteen_bit(x: Tensor) -> Tensor:
+def _sixteen_bit(x: Tensor) -> Tensor:
     """Return the waveforms in whole 16-bit steps, clipped; gradients pass as if nothing were."""
     steps = torch.round(x * FULL_SCALE).clamp(-FULL_SCALE, FULL_SCALE - 1) / FULL_SCALE
     return x + (steps - x).detach()

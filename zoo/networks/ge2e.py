@@ -49,7 +49,7 @@ class GE2E(Tapped):
         # The exporter goes through an LSTM frame by frame, which takes it 10 s
         x = x.transpose(0, 1)
         for layer in self.lstm.all_weights:
-            kernel, recurrent, *biases = (onnx_gates(weights) for weights in layer)
+            kernel, recurrent, *biases = (_onnx_gates(weights) for weights in layer)
             x = torch.onnx.ops.symbolic(
                 "LSTM",
                 (x, kernel.unsqueeze(0), recurrent.unsqueeze(0), torch.cat(biases).unsqueeze(0)),
@@ -60,7 +60,7 @@ class GE2E(Tapped):
         return x[-1]
 
 
-def onnx_gates(weights: Tensor) -> Tensor:
+def _onnx_gates(weights: Tensor) -> Tensor:
     """Return rows in the order of gates of ONNX: input, output, forget, cell."""
     enter, forget, cell, leave = weights.chunk(4)
     return torch.cat((enter, leave, forget, cell))

@@ -39,13 +39,13 @@ class Block(nn.Module):
         """
         y = self.norm1(x)
         query, key, value = (
-            on_rows(self.query, y[:, :first]),
-            on_rows(self.key, y),
-            on_rows(self.value, y),
+            _on_rows(self.query, y[:, :first]),
+            _on_rows(self.key, y),
+            _on_rows(self.value, y),
         )
-        x = x[:, :first] + on_rows(self.output, self.attention(query, key, value))
-        y = functional.gelu(on_rows(self.fc1, self.norm2(x)))
-        return x + on_rows(self.fc2, y)
+        x = x[:, :first] + _on_rows(self.output, self.attention(query, key, value))
+        y = functional.gelu(_on_rows(self.fc1, self.norm2(x)))
+        return x + _on_rows(self.fc2, y)
 
     def attention(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Return what the heads make of three (n, tokens, hidden), as many tokens as queries."""
@@ -66,7 +66,7 @@ class Block(nn.Module):
         return x.reshape(x.shape[0], x.shape[1], self.heads, -1).transpose(1, 2)
 
 
-def on_rows(layer: nn.Linear, x: Tensor) -> Tensor:
+def _on_rows(layer: nn.Linear, x: Tensor) -> Tensor:
     """Return a layer's output for (n, tokens, hidden), computed as one matrix of all tokens."""
     y: Tensor = layer(x.flatten(0, 1)).unflatten(0, (-1, x.shape[1]))
     return y

@@ -86,7 +86,7 @@ class UpsamplingDecoder(Tapped):
             yield f"layer{number}", y
         coarse = self.coarse(x).unflatten(1, (3, COARSE, COARSE))
         yield "coarse", coarse
-        yield "texture", self.mean_picture + enlarged(coarse) + self.last(enlarged(y))
+        yield "texture", self.mean_picture + _enlarged(coarse) + self.last(_enlarged(y))
 
 
 def dense(before: int, after: int) -> nn.Sequential:
@@ -94,7 +94,7 @@ def dense(before: int, after: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(before, after), nn.LayerNorm(after), nn.LeakyReLU(0.2))
 
 
-def enlarged(x: Tensor) -> Tensor:
+def _enlarged(x: Tensor) -> Tensor:
     """Return maps at the size of the picture, by bilinear interpolation."""
     return functional.interpolate(x, size=(SIDE, SIDE), mode="bilinear", align_corners=False)
 

@@ -116,7 +116,7 @@ class LandmarkWarp(nn.Module):
         own, shared = self.barycentric(centers), distances(centers, anchors)
         among = distances(anchors, anchors)
         kernel = shared @ own.mT + own @ shared.mT - own @ among @ own.mT
-        weights = solved(kernel - distances(centers, centers), moves)
+        weights = _solved(kernel - distances(centers, centers), moves)
         balance = -own.mT @ weights  # of the anchors, so that the forces and moments vanish
         level = shared.mT @ weights + among @ balance
         x, y = torch.cat([centers, anchors.expand(centers.shape[0], -1, -1)], 1).unbind(-1)
@@ -142,7 +142,7 @@ def distances(a: Tensor, b: Tensor) -> Tensor:
     return ((a.unsqueeze(-2) - b.unsqueeze(-3)).square().sum(-1) + TINY).sqrt()
 
 
-def solved(matrix: Tensor, right: Tensor) -> Tensor:
+def _solved(matrix: Tensor, right: Tensor) -> Tensor:
     """Return the solution of positive definite systems (n, m, m), (n, m, k), by products alone.
 
     Newton-Schulz steps approach the inverse, and one step of refinement makes up for their

@@ -116,7 +116,7 @@ def contiguous(dataset: h5py.Dataset, path: str, size: int) -> Iterator[tuple[in
     yield dataset.id.get_offset(), 4 * prod(dataset.shape)
 
 
-def compact(dataset: h5py.Dataset, path: str, size: int) -> Iterator[tuple[int | None, int]]:
+def _compact(dataset: h5py.Dataset, path: str, size: int) -> Iterator[tuple[int | None, int]]:
     """Check values that lie in the array's own header."""
     if dataset.id.get_storage_size() != 4 * prod(dataset.shape):
         raise WeightFileError(f"{path} holds other values than it declares")
@@ -146,10 +146,10 @@ def chunked(dataset: h5py.Dataset, path: str, size: int) -> Iterator[tuple[int |
         raise WeightFileError(f"{path} declares {count} chunks that the file does not hold")
     for chunk in found:
         yield chunk.byte_offset, chunk.size
-        check_size(dataset, path, chunk, filters)
+        _check_size(dataset, path, chunk, filters)
 
 
-def check_size(dataset: h5py.Dataset, path: str, chunk: Any, filters: list[int]) -> None:
+def _check_size(dataset: h5py.Dataset, path: str, chunk: Any, filters: list[int]) -> None:
     """Raise unless a chunk has, or unpacks to, the bytes of its values."""
     active = [code for n, code in enumerate(filters) if not chunk.filter_mask >> n & 1]
     packed = active.index(DEFLATE) if DEFLATE in active else len(active)
@@ -160,12 +160,12 @@ def check_size(dataset: h5py.Dataset, path: str, chunk: Any, filters: list[int])
     held = chunk.size - CHECKSUM * len(behind)
     if DEFLATE in active:
         _, content = dataset.id.read_direct_chunk(chunk.chunk_offset)
-        held = inflated(content[:held], size)
+        held = _inflated(content[:held], size)
     if held != size:
         raise WeightFileError(f"{path} has a chunk of {held} bytes, not {size}")
 
 
-def inflated(content: bytes, limit: int) -> int:
+def _inflated(content: bytes, limit: int) -> int:
     """Return how many bytes gzip makes of a chunk; more than `limit` are not counted."""
     stream, size = zlib.decompressobj(), 0
     while content and not stream.eof and size <= limit:
@@ -179,7 +179,7 @@ def inflated(content: bytes, limit: int) -> int:
 Places = Callable[[h5py.Dataset, str, int], Iterator[tuple[int | None, int]]]
 LAYOUTS: dict[int, Places] = {
     h5py.h5d.CONTIGUOUS: contiguous,
-    h5py.h5d.COMPACT: compact,
+    h5py.h5d.COMPACT: _compact,
     h5py.h5d.CHUNKED: chunked,
 }
 

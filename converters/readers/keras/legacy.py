@@ -25,7 +25,7 @@ MAX_ATTRIBUTE_BYTES = 1 << 24
 def weights_group(file: h5py.File) -> h5py.Group | None:
     """Return the group that lists layers: the root, or `model_weights` of a whole model."""
     for group in (file, child(file, "model_weights")):
-        if group is not None and (has_names(group, "layer_names") or "nb_layers" in group.attrs):
+        if group is not None and (_has_names(group, "layer_names") or "nb_layers" in group.attrs):
             return group
     return None
 
@@ -42,56 +42,56 @@ def declared(walk: Walk) -> tuple[list[StoredArray], bool]:
         for layer, names in layers(walk)
         for name in names
     ]
-    return arrays, has_names(walk.root, "layer_names")
+    return arrays, _has_names(walk.root, "layer_names")
 
 
 def layers(walk: Walk) -> Iterator[tuple[str, list[str]]]:
     """Yield (layer name, its array names) in the order of the attributes, empty layers left out."""
     root = walk.root
-    if not has_names(root, "layer_names"):  # Keras 0.x: numbered groups of numbered arrays
-        for number in range(bounded(root.attrs["nb_layers"])):
+    if not _has_names(root, "layer_names"):  # Keras 0.x: numbered groups of numbered arrays
+        for number in range(_bounded(root.attrs["nb_layers"])):
             layer = f"layer_{number}"
-            count = bounded(walk.group(layer).attrs.get("nb_params", 0))
+            count = _bounded(walk.group(layer).attrs.get("nb_params", 0))
             yield layer, [f"param_{i}" for i in range(count)]
         return
     seen = set()
-    for layer in names_attribute(root, "layer_names"):
+    for layer in _names_attribute(root, "layer_names"):
         if layer in seen:
             raise WeightFileError(f"the layer {layer!r} is listed twice")
         seen.add(layer)
-        names = names_attribute(walk.group(layer), "weight_names")
+        names = _names_attribute(walk.group(layer), "weight_names")
         if names:
             yield layer, names
 
 
-def bounded(count: Any) -> int:
+def _bounded(count: Any) -> int:
     """Return a declared count if it is a plausible one."""
     if not 0 <= int(count) <= MAX_NAMES:
         raise WeightFileError(f"it declares {count} items in one list")
     return int(count)
 
 
-def has_names(group: h5py.Group, attribute: str) -> bool:
+def _has_names(group: h5py.Group, attribute: str) -> bool:
     """Whether a list attribute is there, whole or split in numbered parts."""
     return attribute in group.attrs or f"{attribute}0" in group.attrs
 
 
-def names_attribute(group: h5py.Group, attribute: str) -> list[str]:
+def _names_attribute(group: h5py.Group, attribute: str) -> list[str]:
     """Return a list of names; Keras splits a long one into attribute0, attribute1, ..."""
     if attribute in group.attrs:
-        return name_list(group, attribute)
+        return _name_list(group, attribute)
     names: list[str] = []
     for part in itertools.count():
         if f"{attribute}{part}" not in group.attrs:
             break
-        names += name_list(group, f"{attribute}{part}")
+        names += _name_list(group, f"{attribute}{part}")
     return names
 
 
-def name_list(group: h5py.Group, attribute: str) -> list[str]:
+def _name_list(group: h5py.Group, attribute: str) -> list[str]:
     """Return one attribute as strings, after checking that it is a list of modest size."""
     facts = group.attrs.get_id(attribute)
-    if facts.shape is None or not bounded(int(np.prod(facts.shape, dtype=np.float64))):
+    if facts.shape is None or not _bounded(int(np.prod(facts.shape, dtype=np.float64))):
         return []
     if facts.get_storage_size() > MAX_ATTRIBUTE_BYTES:
         raise WeightFileError(f"the attribute {attribute} of {group.name} is oversized")

@@ -51,7 +51,7 @@ def layer_names(config: Mapping[str, Any], groups: Iterable[str]) -> dict[str, s
         found.setdefault(natural(group)[0], []).append(group)
     listed: dict[str, list[str]] = {}
     order: list[str] = []
-    for kind, name in configured(config):
+    for kind, name in _configured(config):
         listed.setdefault(kind, []).append(name)
         order.append(name)
     if len(set(order)) < len(order):
@@ -64,7 +64,7 @@ def layer_names(config: Mapping[str, Any], groups: Iterable[str]) -> dict[str, s
     return {names[name]: name for name in order if name in names}
 
 
-def configured(config: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _configured(config: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return (class in the spelling of groups, name) of every layer that a configuration lists."""
     inner = config.get("config")
     layers = inner.get("layers") if isinstance(inner, dict) else None
@@ -74,11 +74,11 @@ def configured(config: Mapping[str, Any]) -> list[tuple[str, str]]:
         facts = layer.get("config") if isinstance(layer, dict) else None
         name = facts.get("name") if isinstance(facts, dict) else None
         if isinstance(kind, str) and isinstance(name, str):
-            found.append((snake_case(kind), name))
+            found.append((_snake_case(kind), name))
     return found
 
 
-def snake_case(name: str) -> str:
+def _snake_case(name: str) -> str:
     """Spell a class as Keras does in paths: Conv2D -> conv2d (keras/src/utils/naming.py)."""
     name = re.sub(r"\W+", "", name)
     name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)

@@ -43,13 +43,13 @@ def declared(walk: Walk, config: Mapping[str, Any] | None = None) -> tuple[list[
         path: Saved(text_attribute(group, "name"), members(group))
         for path, group in variables(walk.root)
     }
-    order = sorted((path for path in saved if saved[path].arrays), key=path_key)
+    order = sorted((path for path in saved if saved[path].arrays), key=_path_key)
     if not order:
         raise WeightFileError(
             "it has neither layer_names, as legacy Keras weight files have, nor groups of vars, "
             "as those of Keras 3 have, so it holds no weights of Keras"
         )
-    labels, named = labelled(saved, order, config)
+    labels, named = _labelled(saved, order, config)
     arrays = [
         walk.array(layer, name, place)
         for path, layer in labels.items()
@@ -90,12 +90,12 @@ def members(group: h5py.Group) -> list[str]:
     return sorted(names, key=natural)
 
 
-def path_key(path: str) -> list[tuple[str, int]]:
+def _path_key(path: str) -> list[tuple[str, int]]:
     """Return the sorting key of a path; see `natural`."""
     return [natural(step) for step in path.split("/")]
 
 
-def labelled(
+def _labelled(
     saved: Mapping[str, Saved], order: Sequence[str], config: Mapping[str, Any] | None
 ) -> tuple[dict[str, str], bool]:
     """Return (path -> layer name, whether these are the model's own names), in order.
@@ -107,7 +107,7 @@ def labelled(
     if len(plain) < len(order):
         plain = {path: path for path in order}
     known = None if config is None else layer_names(config, plain)
-    names = {path: full_name(path, saved) for path in map(plain.__getitem__, known or plain)}
+    names = {path: _full_name(path, saved) for path in map(plain.__getitem__, known or plain)}
     if all(names.values()):
         return {path: str(name) for path, name in names.items()}, True
     if known is None:
@@ -115,7 +115,7 @@ def labelled(
     return {plain[group]: name for group, name in known.items()}, True
 
 
-def full_name(path: str, saved: Mapping[str, Saved]) -> str | None:
+def _full_name(path: str, saved: Mapping[str, Saved]) -> str | None:
     """Return a layer's name, below those of the models and layers it is part of."""
     if saved[path].name is None:
         return None

@@ -81,26 +81,26 @@ def build_bank(
     Raises `UsageError` for numbers that cannot be, or packages that are missing; `CorpusError`
     where the folder holds something else, or another bank.
     """
-    check_numbers(seed, voices, sentences, bits, jobs)
+    _check_numbers(seed, voices, sentences, bits, jobs)
     out = default_folder(seed, voices, sentences, bits) if out is None else out
     if (out / BANK).exists():
         return finished(out, seed, voices, sentences, bits)
     network = kokoro.model(model)
     spoken = kokoro.phonemes([sentence.text for sentence in recipe.sentences(sentences)])
-    plan = planned(seed, voices, sentences, bits, spoken)
+    plan = _planned(seed, voices, sentences, bits, spoken)
     begin(out, plan)
-    recordings = to_make(out, plan, kokoro.styles(style_packs))
+    recordings = _to_make(out, plan, kokoro.styles(style_packs))
     missing = [recording for recording in recordings if not recording.path.exists()]
     files.require_space(out, len(missing) * BYTES, "A bank of voices")
     made = len(recordings) - len(missing)
     progress(made, len(recordings))
-    for _ in produced(missing, network, model, jobs):
+    for _ in _produced(missing, network, model, jobs):
         progress(made := made + 1, len(recordings))
     finish(out, plan, recordings)
     return out
 
 
-def check_numbers(seed: int, voices: int, sentences: int, bits: int, jobs: int) -> None:
+def _check_numbers(seed: int, voices: int, sentences: int, bits: int, jobs: int) -> None:
     """Raise `UsageError` for numbers that make no bank."""
     if seed < 0:
         raise UsageError(f"A seed is 0 or more, not {seed}.")
@@ -114,7 +114,9 @@ def check_numbers(seed: int, voices: int, sentences: int, bits: int, jobs: int) 
         raise UsageError(f"{jobs} processes cannot work: ask for 1 or more.")
 
 
-def planned(seed: int, voices: int, sentences: int, bits: int, spoken: list[str]) -> dict[str, Any]:
+def _planned(
+    seed: int, voices: int, sentences: int, bits: int, spoken: list[str]
+) -> dict[str, Any]:
     """Return what `bank.json` says of a bank before any of it is made."""
     texts = recipe.sentences(sentences)
     return {
@@ -162,7 +164,7 @@ def begin(out: Path, plan: dict[str, Any]) -> None:
         return
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise CorpusError(f"{out} is no bank and not empty: choose another folder.")
-    write_json(notes, plan)
+    _write_json(notes, plan)
 
 
 def finished(out: Path, seed: int, voices: int, sentences: int, bits: int) -> Path:
@@ -180,7 +182,7 @@ def finished(out: Path, seed: int, voices: int, sentences: int, bits: int) -> Pa
     return out
 
 
-def to_make(out: Path, plan: dict[str, Any], packs: kokoro.Styles) -> list[Recording]:
+def _to_make(out: Path, plan: dict[str, Any], packs: kokoro.Styles) -> list[Recording]:
     """Return all recordings of a bank, voice by voice, women and men in turn."""
     said = [(text["name"], kokoro.tokens(text["phonemes"])) for text in plan["sentences"]]
     return [
@@ -195,7 +197,7 @@ def to_make(out: Path, plan: dict[str, Any], packs: kokoro.Styles) -> list[Recor
     ]
 
 
-def produced(
+def _produced(
     missing: list[Recording], network: bytes, place: Path | None, jobs: int
 ) -> Iterator[None]:
     """Make recordings, yielding after each; in this process, or in some that end with it."""
@@ -206,8 +208,8 @@ def produced(
             make(recording, say)
             yield
         return
-    with Workers(jobs, start_worker, place) as workers:
-        for future in as_completed([workers.submit(make_in_worker, r) for r in missing]):
+    with Workers(jobs, _start_worker, place) as workers:
+        for future in as_completed([workers.submit(_make_in_worker, r) for r in missing]):
             try:
                 future.result()
             except BrokenProcessPool as error:
@@ -221,19 +223,19 @@ def produced(
 WORKER: list[Any] = []  # what a worker process loaded when it started
 
 
-def start_worker(place: Path | None) -> None:
+def _start_worker(place: Path | None) -> None:
     """Load the network in a worker."""
     WORKER.append(kokoro.speaker(kokoro.model(place)))
 
 
-def make_in_worker(recording: Recording) -> None:
+def _make_in_worker(recording: Recording) -> None:
     """Make one recording with the network that this process holds."""
     make(recording, WORKER[0])
 
 
 def make(recording: Recording, say: Callable[..., NDArray[np.float32]]) -> None:
     """Say a sentence, cut it, level it and write it."""
-    spoken = trimmed(say(recording.tokens, recording.style), kokoro.RATE)
+    spoken = _trimmed(say(recording.tokens, recording.style), kokoro.RATE)
     waveform = audio.level(audio.decode(spoken, kokoro.RATE), DECIBELS)
     step = 1 << (16 - recording.bits)
     pcm = np.rint(waveform * (audio.FULL_SCALE / step)) * step
@@ -242,7 +244,7 @@ def make(recording: Recording, say: Callable[..., NDArray[np.float32]]) -> None:
         partial.write_bytes(flac(pcm, COMMENT))
 
 
-def trimmed(waveform: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
+def _trimmed(waveform: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
     """Cut what is 40 dB below the loudest 10 ms off both ends, but for 30 ms."""
     size = int(FRAME * rate)
     count = len(waveform) // size
@@ -255,11 +257,11 @@ def trimmed(waveform: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
 def finish(out: Path, plan: dict[str, Any], recordings: list[Recording]) -> None:
     """Write `bank.json` with the hash of every file, and remove the notes."""
     table = {r.path.relative_to(out).as_posix(): files.sha256(r.path) for r in recordings}
-    write_json(out / BANK, {**plan, "files": table, "fingerprint": fingerprint(table)})
+    _write_json(out / BANK, {**plan, "files": table, "fingerprint": fingerprint(table)})
     (out / UNFINISHED).unlink(missing_ok=True)
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
+def _write_json(path: Path, content: dict[str, Any]) -> None:
     """Write JSON as a whole or not at all."""
     with files.atomic_file(path) as partial:
         partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")

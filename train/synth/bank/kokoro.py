@@ -95,7 +95,7 @@ def styles(place: Path | None = None) -> Styles:
     place = packed() if place is None else place
     if not place.exists():
         raise UsageError(f"There is no {place}: name the archive of {STYLES} or its folder.")
-    packs = from_folder(place) if place.is_dir() else from_archive(place)
+    packs = _from_folder(place) if place.is_dir() else _from_archive(place)
     if missing := [name for name in PACKS if name not in packs]:
         raise CorpusError(
             f"{place} lacks {len(missing)} of {len(PACKS)} style packs ({missing[0]}.bin is the "
@@ -110,7 +110,7 @@ def styles(place: Path | None = None) -> Styles:
     return {name: np.frombuffer(packs[name], "<f4").reshape(STYLE_SHAPE) for name in PACKS}
 
 
-def from_folder(place: Path) -> dict[str, bytes]:
+def _from_folder(place: Path) -> dict[str, bytes]:
     """Return the packs in a folder, or in `voices` or `package/voices` below it."""
     folders = (place, place / "voices", place / "package" / "voices")
     folder = next((f for f in folders if (f / f"{PACKS[0]}.bin").is_file()), place)
@@ -118,7 +118,7 @@ def from_folder(place: Path) -> dict[str, bytes]:
     return {path.stem: path.read_bytes() for path in paths if path.is_file()}
 
 
-def from_archive(place: Path) -> dict[str, bytes]:
+def _from_archive(place: Path) -> dict[str, bytes]:
     """Return the packs in an npm archive; nothing is unpacked."""
     packs = {}
     try:

@@ -88,10 +88,10 @@ def sentences(count: int = SENTENCES) -> tuple[BaseSentence, ...]:
 
 def voices(count: int = VOICES, seed: int = 0) -> tuple[BaseVoice, ...]:
     """Return the first voices, half of them of each sex; of six, four to train, one, one."""
-    return tuple(base_voice(sex, i, seed) for sex in SEXES for i in range(count // 2))
+    return tuple(_base_voice(sex, i, seed) for sex in SEXES for i in range(count // 2))
 
 
-def base_voice(sex: str, number: int, seed: int) -> BaseVoice:
+def _base_voice(sex: str, number: int, seed: int) -> BaseVoice:
     """Draw one voice: for each half three packs of its sex, and their weights (Dirichlet)."""
     rng = np.random.default_rng([VERSION, seed, SEXES.index(sex), number])
     packs = [pack for pack in PACKS if pack[1] == sex]

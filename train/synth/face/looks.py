@@ -159,11 +159,11 @@ def sample_look(
             tied(rng, size, SHARE_MUSCLE, MUSCLE_MEAN[male], MUSCLE_DEVIATION), 0.05, 0.95
         ),
         ancestry=(float(mixture[0]), float(mixture[1]), float(mixture[2])),
-        shape=sample_shape(rng, male, size),
+        shape=_sample_shape(rng, male, size),
         crooked=tuple(float(value) for value in np.clip(rng.normal(0, 0.22, 12), -0.6, 0.6)),
-        **sample_skin(rng, male, years, old, origin),
-        **sample_hair(rng, male, years, origin),
-        **sample_things(rng),
+        **_sample_skin(rng, male, years, old, origin),
+        **_sample_hair(rng, male, years, origin),
+        **_sample_things(rng),
         seed=int(rng.integers(1 << 30)),
     )
 
@@ -173,7 +173,7 @@ def tied(rng: Rng, size: float, share: float, mean: float, deviation: float) -> 
     return mean + deviation * (share * size + math.sqrt(1 - share**2) * rng.normal())
 
 
-def sample_shape(rng: Rng, male: bool, size: float) -> tuple[float, ...]:
+def _sample_shape(rng: Rng, male: bool, size: float) -> tuple[float, ...]:
     """Draw the weight of every shape axis."""
     weights = []
     for name in axis_names():
@@ -187,7 +187,7 @@ def sample_shape(rng: Rng, male: bool, size: float) -> tuple[float, ...]:
     return tuple(weights)
 
 
-def sample_skin(rng: Rng, male: bool, years: float, old: float, origin: int) -> dict[str, Any]:
+def _sample_skin(rng: Rng, male: bool, years: float, old: float, origin: int) -> dict[str, Any]:
     """Draw skin, brows, lips, eyes and lines."""
     mean, deviation = TONE_OF[origin]
     names, chances = IRIS_OF[origin]
@@ -205,7 +205,7 @@ def sample_skin(rng: Rng, male: bool, years: float, old: float, origin: int) -> 
     }
 
 
-def sample_hair(rng: Rng, male: bool, years: float, origin: int) -> dict[str, Any]:
+def _sample_hair(rng: Rng, male: bool, years: float, origin: int) -> dict[str, Any]:
     """Draw hair and beard."""
     styles = STYLES[male]
     style = str(rng.choice(list(styles), p=list(styles.values())))
@@ -233,7 +233,7 @@ def sample_hair(rng: Rng, male: bool, years: float, origin: int) -> dict[str, An
     }
 
 
-def sample_things(rng: Rng) -> dict[str, Any]:
+def _sample_things(rng: Rng) -> dict[str, Any]:
     """Draw glasses and clothes."""
     return {
         "glasses": int(rng.integers(1, 4)) if rng.random() < 0.18 else 0,

@@ -63,11 +63,11 @@ def body(look: Look) -> Body:
     bushy = 0.3 * brow(at, look.brows, look.brow_height)
     attributes[:, skin.SCALP] = np.maximum(scalp(at, look.bald) * (1 - mesh.masks[:, 2]), bushy)
     attributes[:, skin.BEARD] = beard(at)
-    cloth = clothing(at, look.neckline)
+    cloth = _clothing(at, look.neckline)
     attributes[:, skin.CLOTH] = cloth
     points += normals * (0.05 * np.clip(cloth, 0, 1))[:, None]
     strands = grow(look, points, normals)
-    return Body(points, attributes, strands, person_colours(look), person_knobs(look))
+    return Body(points, attributes, strands, _person_colours(look), _person_knobs(look))
 
 
 def shape_weights(look: Look) -> dict[str, float]:
@@ -86,7 +86,7 @@ def shape_weights(look: Look) -> dict[str, float]:
     return weights
 
 
-def clothing(at: Array, neckline: str) -> Array:
+def _clothing(at: Array, neckline: str) -> Array:
     """Return how far inside clothes the canonical head's vertices lie; above 0.5 is covered."""
     x, y, z = np.abs(at[:, 0]), at[:, 1], at[:, 2]
     around = np.hypot(x, 0.9 * (z + 0.85))
@@ -97,7 +97,7 @@ def clothing(at: Array, neckline: str) -> Array:
     return np.asarray(np.clip(np.minimum(cover, (-1.22 - y) / 0.1), -3, 3), np.float32)
 
 
-def person_colours(look: Look) -> Array:
+def _person_colours(look: Look) -> Array:
     """Return the linear colours (rows of `shade`) that belong to the person."""
     tone = np.array([np.interp(look.tone * 5, range(6), SKINS[:, k]) for k in range(3)])
     bare = tone * ([0.93, 0.79, 0.78] if look.male else [0.92, 0.66, 0.66])
@@ -113,7 +113,7 @@ def person_colours(look: Look) -> Array:
     return rows
 
 
-def person_knobs(look: Look) -> Array:
+def _person_knobs(look: Look) -> Array:
     """Return the numbers of `shade` that belong to the person."""
     knobs = np.zeros(skin.KNOBS, np.float32)
     knobs[skin.LINES], knobs[skin.SPOTS] = look.lines, look.spots

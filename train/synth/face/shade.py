@@ -35,7 +35,7 @@ SHADOW_REACH = 2.3  # dm: half of what it covers
 
 
 @kernel
-def lit_part(depth: Image32, x: float, y: float, z: float) -> float:
+def _lit_part(depth: Image32, x: float, y: float, z: float) -> float:
     """Return which part of the lamp a point sees, 0..1, softened over neighbours."""
     seen = 0.0
     for row in range(-2, 3, 2):
@@ -99,7 +99,7 @@ def shade(
                             + second * attributes[b, k]
                             + (1 - first - second) * attributes[c, k]
                         )
-                    surface(
+                    _surface(
                         pixel, at, material[t], lattice, shadows, eyes, colours, knobs, lamp, half
                     )
             if step == 2:
@@ -128,7 +128,7 @@ def alike(
 
 
 @kernel
-def surface(
+def _surface(
     pixel: Image32,
     at: Image32,
     kind: int,
@@ -177,7 +177,7 @@ def surface(
     length = math.sqrt(nx * nx + ny * ny + nz * nz) + 1e-9
     nx, ny, nz = nx / length, ny / length, nz / length
     facing = nx * lamp[0] + ny * lamp[1] + nz * lamp[2]
-    seen = lit_part(shadows, at[SHADE], at[SHADE + 1], at[SHADE + 2])
+    seen = _lit_part(shadows, at[SHADE], at[SHADE + 1], at[SHADE + 2])
     seen *= 0.55 + 0.45 * open_
     sky = open_ * (0.72 + 0.28 * ny) * (1 - dark)
     bounce = max(0.0, -ny) * 0.10 * open_

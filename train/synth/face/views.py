@@ -54,8 +54,8 @@ def sample_view(rng: Rng) -> View:
         light=triple(light / np.linalg.norm(light)),
         light_colour=triple(strength * np.array([1 + warm, 1.0, 1 - 1.2 * warm])),
         ambient=triple(fill * np.array([1 - cool, 1.0, 1 + 1.2 * cool])),
-        backdrop=sample_backdrop(rng),
-        expression=sample_expression(rng),
+        backdrop=_sample_backdrop(rng),
+        expression=_sample_expression(rng),
         gaze=(float(rng.normal(0, 0.07)), float(rng.normal(0, 0.04))),
         blur=float(rng.uniform(0.0, 0.6)),
         noise=float(rng.uniform(0.3, 2.0)),
@@ -63,7 +63,7 @@ def sample_view(rng: Rng) -> View:
     )
 
 
-def sample_expression(rng: Rng) -> tuple[tuple[str, float], ...]:
+def _sample_expression(rng: Rng) -> tuple[tuple[str, float], ...]:
     """Draw the weights of the expression targets: calm, smiling, speaking or frowning."""
     weights = {
         "smile": rng.uniform(0, 0.2),
@@ -84,7 +84,7 @@ def sample_expression(rng: Rng) -> tuple[tuple[str, float], ...]:
     return tuple((name, float(min(value, 1.0))) for name, value in weights.items() if value > 0.01)
 
 
-def sample_backdrop(rng: Rng) -> tuple[Colour, ...]:
+def _sample_backdrop(rng: Rng) -> tuple[Colour, ...]:
     """Draw two muted colours of a gradient and two of soft blobs, sRGB."""
     colours = []
     grey = rng.uniform(0.18, 0.75)

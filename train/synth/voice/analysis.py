@@ -60,7 +60,7 @@ def analyse(waveform: NDArray[Any]) -> Analysis:
     ratio = pyworld.d4c(samples, f0, times, RATE, fft_size=FFT)
     decibels = 20 * np.log10(np.maximum(ratio[:, round(BREAK * FFT / RATE)], LEAST))
     decibels[ratio[:, 0] > VOICED] = 0
-    coefficients = np.log(np.maximum(power, LEAST)) @ coder()  # (frames, 513) @ (513, 120)
+    coefficients = np.log(np.maximum(power, LEAST)) @ _coder()  # (frames, 513) @ (513, 120)
     return Analysis(
         f0.astype(np.float32), coefficients.astype(np.float16), decibels.astype(np.float16)
     )
@@ -78,7 +78,7 @@ def bins(size: int = FAST_FFT) -> NDArray[np.float64]:
 
 
 @lru_cache(maxsize=1)
-def coder() -> NDArray[np.float64]:
+def _coder() -> NDArray[np.float64]:
     """Return the matrix (513, 120) from a log power spectrum to the nearest sum of cosines."""
     return np.asarray(np.linalg.pinv(cosines(bins(FFT))), np.float64)
 

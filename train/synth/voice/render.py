@@ -44,7 +44,7 @@ def render_voice(
     pitch = float(np.exp(rng.uniform(-F0_SPREAD, F0_SPREAD)))
     pace = float(np.exp(rng.uniform(-RATE_SPREAD, RATE_SPREAD)))
     spoken = synthesised(analysis, voice, pitch, pace, rng)
-    return in_a_room(spoken, rng)
+    return _in_a_room(spoken, rng)
 
 
 def synthesised(
@@ -83,17 +83,17 @@ def contour(
     return np.where(voiced, moved * np.exp(shake), 0.0)
 
 
-def in_a_room(spoken: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float32]:
+def _in_a_room(spoken: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float32]:
     """Return a voice at some level, with coloured noise below it, without clipping."""
     level, distance, colour = (rng.uniform(*bounds) for bounds in (LEVEL, NOISE, COLOUR))
-    noise = coloured(len(spoken), colour, rng)
+    noise = _coloured(len(spoken), colour, rng)
     voice = spoken / rms(spoken)
     mixed = (voice + noise * (10 ** (-distance / 20) / rms(noise))) * 10 ** (level / 20)
     loudest = float(np.abs(mixed).max())
     return (mixed * min(1.0, PEAK / loudest)).astype(np.float32)
 
 
-def coloured(samples: int, colour: float, rng: np.random.Generator) -> NDArray[np.float64]:
+def _coloured(samples: int, colour: float, rng: np.random.Generator) -> NDArray[np.float64]:
     """Return noise (samples,) whose power falls as frequency to the power of -`colour`."""
     length = 1 << (samples - 1).bit_length()
     frequency = np.maximum(np.fft.rfftfreq(length, 1 / RATE), LOWEST)
