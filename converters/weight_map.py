@@ -139,7 +139,7 @@ class WeightMap:
         used = [self.renamed(array) for array in arrays if array.layer not in self.ignore]
         pairs, problems = PAIRINGS[match](self.expected(used, match), used)
         problems += [
-            f"{rule.source} has shape {array.shape} in the file, expected is {rule.shape}"
+            f"{rule.source} has shape {array.shape} in the file, expected {rule.shape}"
             for rule, array in pairs
             if array.shape != rule.shape
         ]

@@ -55,7 +55,7 @@ def add(models: Iterator[Entry] | tuple[Entry, ...], package: str = "") -> None:
 def _require_usable(model: Entry) -> None:
     """Raise `UsageError`, with all that is wrong, unless an entry can be used."""
     if not isinstance(model, Entry):
-        raise UsageError(f"{model!r:.80} is no model: give an Entry of vox2face.core.entry.")
+        raise UsageError(f"{model!r:.80} is not a model: give an Entry of vox2face.core.entry.")
     problems = list(misfits(model, Entry)) or list(_mistakes(model))
     if problems:
         raise UsageError(f"{model.name!r:.80} cannot be a model: {'; '.join(problems)}.")

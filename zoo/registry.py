@@ -174,7 +174,7 @@ def _require_float32(model: Entry, held: Mapping[str, Stored]) -> None:
     refuse(
         model,
         [
-            f"{name} holds {place.dtype}, expected is {FLOAT32}"
+            f"{name} holds {place.dtype}, expected {FLOAT32}"
             for name, place in held.items()
             if place.dtype != FLOAT32
         ],
@@ -191,7 +191,7 @@ def require_same(model: Entry, network: nn.Module, shapes: Mapping[str, Sequence
     problems = [f"{name} is missing" for name in wanted.keys() - shapes.keys()]
     problems += [f"{name!r:.80} belongs to no layer" for name in shapes.keys() - wanted.keys()]
     problems += [
-        f"{name} is {tuple(shape)}, expected is {wanted[name]}"
+        f"{name} is {tuple(shape)}, expected {wanted[name]}"
         for name, shape in shapes.items()
         if tuple(shape) != wanted.get(name, tuple(shape))
     ]

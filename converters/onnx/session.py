@@ -96,7 +96,7 @@ def require_interface(
             given = ", ".join(f"{arg.name} {arg.type} {tuple(arg.shape)}" for arg in found)
             expected = ", ".join(f"{spec.name} {FLOAT} {spec.shape}" for spec in wanted)
             raise BundleError(
-                f"{path} has the {what} {given[:300]!r}, expected is {expected!r}: delete it, and "
+                f"{path} has the {what} {given[:300]!r}, expected {expected!r}: delete it, and "
                 "it will be exported again."
             )
 

@@ -162,7 +162,7 @@ def checked_kind(name: str, kind: str) -> str:
     """Return the type of a tensor's values if they can become float32, or raise."""
     if kind not in KINDS:
         raise WeightFileError(
-            f"{name} holds {kind} values: expected is float32, float64, float16 or bfloat16"
+            f"{name} holds {kind} values: expected float32, float64, float16 or bfloat16"
         )
     return kind
 

@@ -90,7 +90,7 @@ def open_weights(path: Path, state: str = "") -> Iterator[WeightFile]:
         raise WeightFileError(f"{path} cannot be read ({error.strerror}).") from error
     if kind not in READ:
         advice = ADVICE.get(kind, "")
-        raise WeightFileError(f"{path} is {kind}{advice}; expected is {ACCEPTED}.")
+        raise WeightFileError(f"{path} is {kind}{advice}; expected {ACCEPTED}.")
     child = Child(path, state)
     try:
         found = child.answer()

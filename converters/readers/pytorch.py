@@ -127,7 +127,7 @@ def chosen(content: Any, state: str) -> tuple[str, Tensors]:
         return state, found[state]
     if not found:
         raise WeightFileError(
-            "it holds no dict of tensors, expected is one, as torch.save(model.state_dict(), ...) "
+            "it holds no dict of tensors, expected one, as torch.save(model.state_dict(), ...) "
             "writes it"
         )
     known = [key for key in ("", *PLACES) if key in found]
@@ -165,10 +165,10 @@ def _told_of(content: Any, key: str, state: str) -> Iterator[str]:
 
 
 def kind_of(name: str, tensor: torch.Tensor) -> str:
-    """Return the type of a tensor's values; raise for what is no plain tensor of numbers."""
+    """Return the type of a tensor's values; raise for what is not a plain tensor of numbers."""
     plain = type(tensor) in (torch.Tensor, torch.nn.Parameter)
     if not plain or tensor.layout != torch.strided or tensor.device.type != "cpu":
-        raise WeightFileError(f"{name} is no plain tensor: save it as one")
+        raise WeightFileError(f"{name} is not a plain tensor: save it as one")
     return base.checked_kind(name, str(tensor.dtype).removeprefix("torch."))
 
 

@@ -41,7 +41,7 @@ def listing(path: Path) -> list[Any]:
             f"{path} is the index of weights in several files (shards): load them with the program "
             "that wrote them, and save them as one file."
         )
-    raise WeightFileError(f"{path} is a JSON file that lists no weights: expected is {ACCEPTED}.")
+    raise WeightFileError(f"{path} is a JSON file that lists no weights: expected {ACCEPTED}.")
 
 
 def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -59,7 +59,9 @@ def part(path: Path, name: object) -> Path:
     files under other names.
     """
     if not isinstance(name, str) or not name or re.search(r"[/\\\0]", name) or name in (".", ".."):
-        raise WeightFileError(f"it names a part {str(name)[:200]!r}, which is no plain file name")
+        raise WeightFileError(
+            f"it names a part {str(name)[:200]!r}, which is not a plain file name"
+        )
     found = path.parent / name
     if not found.is_file():
         raise WeightFileError(f"its part {name} is missing: put all its files in one folder")

@@ -99,7 +99,7 @@ def encoding(name: str, weight: Mapping[str, Any], files: tuple[Path, ...], star
     """Return how the values of a weight are encoded."""
     if weight.get("dtype") not in ("float32", NO_WEIGHT):
         found = str(weight.get("dtype"))[:50]
-        raise WeightFileError(f"{name} holds {found} values: expected is float32")
+        raise WeightFileError(f"{name} holds {found} values: expected float32")
     facts: Any = weight.get("quantization")
     if facts is None:
         return Packed(files, start, FLOAT32)

@@ -82,7 +82,7 @@ def missing(members: dict[str, zipfile.ZipInfo]) -> str:
     inside = next((n for n in members if n.endswith((".h5", ".pth", ".pt", ".safetensors"))), "")
     if inside:
         return f"is a zip archive with {inside[:200]!r} in it: unpack it, and name that file."
-    return f"is a zip archive without weights: expected is {ACCEPTED}."
+    return f"is a zip archive without weights: expected {ACCEPTED}."
 
 
 def configuration(

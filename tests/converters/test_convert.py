@@ -317,5 +317,5 @@ def test_damaged_configs_are_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(BundleError, match="format 99"):
         bundles.read(tmp_path)
-    with pytest.raises(BundleError, match="no folder"):
+    with pytest.raises(BundleError, match="not a folder"):
         bundles.read(tmp_path / "nowhere")

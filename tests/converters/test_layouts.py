@@ -310,7 +310,7 @@ def test_other_misfits_are_described_in_the_layout_they_are_in(
     made = converter(name)
     state = load_file(made.bundle(twin_file(name)) / bundles.WEIGHTS)
     wrong = {**state, "fc6.weight": torch.zeros(256, 1569)}
-    with pytest.raises(MappingError, match=r"\(256, 1569\) in the file, expected is \(256, 32, 7"):
+    with pytest.raises(MappingError, match=r"\(256, 1569\) in the file, expected \(256, 32, 7"):
         made.bundle(wrong)
     with pytest.raises(MappingError, match=r"\(1 problem\): fc8/bias is missing"):
         made.bundle({key: value for key, value in state.items() if key != "fc8.bias"})

@@ -43,7 +43,7 @@ def test_force_replaces_no_folder_that_is_no_bundle(
     out = tmp_path / "precious"
     out.mkdir()
     (out / "thesis.tex").write_text("years of work")
-    with pytest.raises(UsageError, match="no bundle"):
+    with pytest.raises(UsageError, match="not a bundle"):
         convert(twin("vggface.serengil"), twin_file("vggface.serengil"), out, force=True)
     assert (out / "thesis.tex").read_text() == "years of work"
 

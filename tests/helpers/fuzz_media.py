@@ -230,7 +230,7 @@ def see(path: Path) -> str:
     """Decode a picture; return what is wrong with the result."""
     seen = image.decode(path)
     right = seen.ndim == 3 and seen.shape[2] == 3 and seen.size and seen.dtype == np.uint8
-    return "" if right else f"{seen.dtype} {seen.shape} is no picture"
+    return "" if right else f"{seen.dtype} {seen.shape} is not a picture"
 
 
 KINDS = {

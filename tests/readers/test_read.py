@@ -219,7 +219,7 @@ def test_virtual_datasets_are_refused(handmade: Make, tmp_path: Path) -> None:
 def test_other_types_are_refused(handmade: Make, dtype: str) -> None:
     text = {"S4": "S4", "O": h5py.string_dtype()}
     values = np.array([b"a"], text[dtype]) if dtype in text else BIAS.astype(dtype)
-    assert "expected is float32" in refused(handmade([("conv", {"kernel:0": values})]))
+    assert "expected float32" in refused(handmade([("conv", {"kernel:0": values})]))
 
 
 def test_an_unusual_layout_of_float_bits_is_refused(handmade: Make) -> None:
@@ -229,7 +229,7 @@ def test_an_unusual_layout_of_float_bits_is_refused(handmade: Make) -> None:
         odd = h5py.h5t.IEEE_F32LE.copy()
         odd.set_fields(0, 1, 8, 9, 23)
         h5py.h5d.create(file["conv"].id, b"conv/bias:0", odd, h5py.h5s.create_simple((4,)))
-    assert "expected is float32" in refused(path)
+    assert "expected float32" in refused(path)
 
 
 def test_a_large_user_block_is_read_and_an_empty_list_is_no_weight_file(
@@ -283,7 +283,7 @@ def test_floods_of_names_and_nonsense_attributes_are_refused(handmade: Make) -> 
     assert "declares" in refused(path.with_name("flood.h5"))
     with h5py.File(path, "r+") as file:
         file.attrs["layer_names"] = np.arange(3)
-    assert "no list of names" in refused(path)
+    assert "not a list of names" in refused(path)
 
 
 def test_theano_files_are_refused_with_the_reason(handmade: Make) -> None:

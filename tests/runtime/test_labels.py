@@ -202,8 +202,8 @@ def test_paths_that_are_no_label_files_get_one_clear_sentence(tmp_path: Path) ->
         file.truncate(16_000_001)
     for path, words in (
         (tmp_path / "none.npy", "does not exist"),
-        (tmp_path, "is no regular file"),
-        (Path("/dev/zero"), "is no regular file"),
+        (tmp_path, "is not a regular file"),
+        (Path("/dev/zero"), "is not a regular file"),
         (big, r"16\.0 MB"),
     ):
         with pytest.raises(WeightFileError, match=words):
@@ -493,5 +493,5 @@ def test_options_that_do_not_fit_get_one_sentence(
 
 @pytest.mark.parametrize("labels", [5, {"a": 1, "b": 2}, [1, 2], [None, None], (n for n in "ab")])
 def test_names_that_are_no_text_are_refused(labels: object) -> None:
-    with pytest.raises(UsageError, match="no list of text"):
+    with pytest.raises(UsageError, match="not a list of text"):
         vox2face.decode_predictions(np.zeros((1, 2)), 1, labels=labels)  # type: ignore[arg-type]

@@ -95,7 +95,7 @@ def test_weights_cut_short_while_they_are_read_are_refused(
             file.truncate(300_000)
 
     monkeypatch.setattr(registry, "require_same", cut)
-    assert "is no whole safetensors file (it ends within 'fc6.weight')" in refused(face)
+    assert "is not a whole safetensors file (it ends within 'fc6.weight')" in refused(face)
 
 
 # ---------------------------------------------------------------- tensors
@@ -125,7 +125,7 @@ DAMAGE: dict[str, tuple[Callable[[Tensors, str], Any], str]] = {
         "'x.num_batches_tracked' belongs to no layer",
     ),
     "of another shape": (resized, "{name} is ("),
-    "half": (lambda t, name: t.update({name: t[name].half()}), "{name} holds F16, expected is F32"),
+    "half": (lambda t, name: t.update({name: t[name].half()}), "{name} holds F16, expected F32"),
     "NaN": (spoilt(torch.nan), "'{name}' holds NaN or infinity"),
     "infinite": (spoilt(-torch.inf), "'{name}' holds NaN or infinity"),
 }
@@ -194,9 +194,9 @@ def one(**facts: object) -> dict[str, object]:
         (with_header(b"\xff\xff"), "decode"),
         (with_header(one(dtype=5)), "its header is malformed"),
         (with_header(one(dtype="f\n")), "has the type"),
-        (with_header(one(shape=[-2])), "numbers that cannot be meant"),
-        (with_header(one(shape=[2.0])), "numbers that cannot be meant"),
-        (with_header(one(shape=[True, 2])), "numbers that cannot be meant"),
+        (with_header(one(shape=[-2])), "numbers that are not valid"),
+        (with_header(one(shape=[2.0])), "numbers that are not valid"),
+        (with_header(one(shape=[True, 2])), "numbers that are not valid"),
         (with_header(one(shape=[1 << 62, 1 << 62])), "do not lie where they have to"),
         (with_header(one(shape=[3])), "do not lie where they have to"),
         (with_header(one(data_offsets=[0])), "unpack"),
@@ -211,7 +211,7 @@ def one(**facts: object) -> dict[str, object]:
 def test_files_that_are_no_safetensors_are_refused(face: Path, content: bytes, words: str) -> None:
     (face / bundles.WEIGHTS).write_bytes(content)
     message = refused(face)
-    assert "is no whole safetensors file" in message
+    assert "is not a whole safetensors file" in message
     assert re.search(words, message)
 
 

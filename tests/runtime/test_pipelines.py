@@ -129,9 +129,9 @@ def test_models_that_do_not_fit_are_refused(bundle: Make) -> None:
     voice, decoder = bundle(VOICES[0]), bundle("face_decoder.cole", onnx=False, width=32)
     with pytest.raises(UsageError, match=r"gives embeddings of 48 values and .* takes 32"):
         SpeechToFace.from_zoo(voice, decoder)
-    with pytest.raises(UsageError, match="is a voice-encoder, expected is a face-decoder"):
+    with pytest.raises(UsageError, match="is a voice-encoder, expected a face-decoder"):
         SpeechToFace.from_zoo(voice, voice)
-    with pytest.raises(UsageError, match="is a voice-encoder, expected is a face-encoder"):
+    with pytest.raises(UsageError, match="is a voice-encoder, expected a face-encoder"):
         FaceToFace.from_zoo(voice, decoder)
     loaded = package.load(decoder)
     for bad in (np.ones((2, 31), np.float32), np.full((1, 32), np.nan, np.float32)):
@@ -329,7 +329,7 @@ def test_modules_and_presets_that_do_not_fit_are_refused(bundle: Make, tmp_path:
     assert not out.exists()
     with pytest.raises(UsageError, match="hears a spectrogram"):
         package.load(bundle("ve_conv.tiny", onnx=False), preset="ast-audioset")
-    with pytest.raises(UsageError, match="is a face-encoder, expected is a voice-encoder"):
+    with pytest.raises(UsageError, match="is a face-encoder, expected a voice-encoder"):
         SpeechToFace.from_zoo("vggface.serengil", "face_decoder.tiny")  # nothing is fetched
 
 

@@ -216,7 +216,7 @@ def test_wrong_arguments_get_one_sentence(converted: Path, tmp_path: Path) -> No
         vox2face.load(NAME, device="cuda", backend="onnx")
     with pytest.raises(UsageError, match="no device 'tpu'"):
         vox2face.load(NAME, device="tpu", backend="onnx")
-    with pytest.raises(Vox2FaceError, match="no folder"):
+    with pytest.raises(Vox2FaceError, match="not a folder"):
         vox2face.load(tmp_path / "nowhere")
 
 

@@ -180,7 +180,7 @@ def test_a_mirror_is_tried_first(
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        (HDF5_MAGIC + b"something else", "expected is " + SHA),
+        (HDF5_MAGIC + b"something else", "expected " + SHA),
         (b"<!DOCTYPE html><html><body>Sign in</body></html>", "a web page"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "Git LFS pointer"),
         (b"", "an empty file"),

@@ -77,7 +77,7 @@ def index(sources: Sources, options: Options | None = None) -> Index:
     """Walk corpora and return their manifest; every file and person left out is in the tally.
 
     Raises `CorpusError` where a source holds nothing of what it should, where metadata is
-    missing or damaged, and where nobody is left; `UsageError` for options that cannot be meant.
+    missing or damaged, and where nobody is left; `UsageError` for options that are not valid.
     """
     require("data", "Indexing a corpus")
     options = checked(options or Options())

@@ -204,7 +204,7 @@ def folders(tree: Tree, kind: str, step: Step = silent) -> Found:
     if not found.keys:
         what = "recordings" if kind == "voice" else "pictures"
         raise CorpusError(
-            f"There are no {what} in {tree.root}: expected is a folder for each person, with "
+            f"There are no {what} in {tree.root}: expected a folder for each person, with "
             f"{what} in it."
         )
     return found

@@ -156,7 +156,7 @@ def read(place: storage.Place) -> Manifest:
     if version != VERSION or missing(table):
         given = f"a manifest of version {version}" if version else "a Parquet file, but no manifest"
         raise CorpusError(
-            f"{place} is {given}; expected is version {VERSION}: make it again with "
+            f"{place} is {given}; expected version {VERSION}: make it again with "
             "vox2face data index."
         )
     with _damage_told(place):

@@ -99,9 +99,9 @@ def of_picture(picture: Path, ending: str) -> Path:
 
 
 def load_array(path: Path) -> NDArray[np.float32]:
-    """Return an array as float32. Raises `CorpusError` for what is no plain array of numbers."""
+    """Return an array as float32. Raises `CorpusError` for what is not a plain array of numbers."""
     try:
         array = np.load(path, allow_pickle=False)
         return np.asarray(array, np.float32)
     except (OSError, ValueError, EOFError) as error:
-        raise CorpusError(f"{path} is no array of numbers ({error}): make it again.") from error
+        raise CorpusError(f"{path} is not an array of numbers ({error}): make it again.") from error

@@ -139,7 +139,7 @@ def listed(place: storage.Place) -> dict[str, str]:
 def from_json(content: Any) -> list[tuple[str, str]]:
     """Return names and splits of any of the shapes of JSON."""
     if not isinstance(content, dict):
-        raise TypeError("expected is an object")
+        raise TypeError("expected an object")
     if any(corpus in content for corpus in CORPORA):
         first: dict[str, str] = {}
         for corpus in CORPORA:
@@ -165,6 +165,6 @@ def _from_table(text: str, place: storage.Place) -> list[tuple[str, str]]:
             raise CorpusError(f"{place} has lines with more or fewer columns than its first line.")
         return [(row[person], row[header.index("split")]) for row in rows[1:]]
     raise CorpusError(
-        f"{place} is no list of splits: expected is a table with the columns identity and split, "
+        f"{place} is not a list of splits: expected a table with the columns identity and split, "
         "or JSON."
     )

@@ -99,7 +99,7 @@ def text_of(place: storage.Place) -> str:
     data = storage.read_bytes(place)
     kind = identify_bytes(data[:512])
     if kind not in ("plain text", "a JSON file", UNKNOWN):
-        raise CorpusError(f"{place} is {kind}: expected is a table as text, such as CSV.")
+        raise CorpusError(f"{place} is {kind}: expected a table as text, such as CSV.")
     try:
         return data.decode("utf-8-sig").replace("\0", "")
     except UnicodeDecodeError as error:

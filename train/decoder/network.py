@@ -26,12 +26,12 @@ SAMPLE = 500  # pictures whose mean colour the decoder starts from
 def build(settings: Network, width: int, seed: int) -> Decoder:
     """Return the network of a recipe for embeddings of `width` values.
 
-    Raises `UsageError` for an entry that is no face decoder, options it does not have, and weights
-    of another network.
+    Raises `UsageError` for an entry that is not a face decoder, options it does not have, and
+    weights of another network.
     """
     entry = registry.entry(settings.entry)
     if entry.kind != "face-decoder":
-        raise UsageError(f"{entry.name} is no face decoder: network.entry has to be one.")
+        raise UsageError(f"{entry.name} is not a face decoder: network.entry has to be one.")
     weights = tensors_of(settings.init_from)
     torch.manual_seed(seed)
     try:

@@ -71,7 +71,7 @@ def read_table(file: storage.Place) -> list[dict[str, str]]:
         reader = csv.DictReader(io.StringIO(storage.read_bytes(file).decode("utf-8-sig")))
         rows = list(reader)
     except UnicodeDecodeError as error:
-        raise CorpusError(f"{file} is no text in UTF-8: give a CSV file.") from error
+        raise CorpusError(f"{file} is not text in UTF-8: give a CSV file.") from error
     except csv.Error as error:
         raise CorpusError(f"{file} cannot be read as CSV ({error}): give a CSV file.") from error
     names = [str(name) for name in reader.fieldnames or ()]

@@ -30,7 +30,7 @@ def cut_pools(
     """Return disjoint pools of `size` identities each, in order: positions in 0..count-1.
 
     `size` None is one pool of everybody. `pools` None is three, as SF2F has it, or as many as fit.
-    Raises `UsageError` if they do not fit, and for numbers that cannot be meant; `who` says in it
+    Raises `UsageError` if they do not fit, and for numbers that are not valid; `who` says in it
     what is counted.
     """
     if size is None and pools not in (None, 1):

@@ -307,7 +307,7 @@ def open_prepared(folder: storage.Place) -> Prepared:
     place = str(folder)
     if not storage.exists(storage.join(place, FILE)):
         raise CorpusError(
-            f"{place} has no {FILE}: it is no prepared corpus, or its preparation has not "
+            f"{place} has no {FILE}: it is not a prepared corpus, or its preparation has not "
             "finished. Run vox2face data prepare, with the same options, to go on."
         )
     try:
@@ -317,7 +317,7 @@ def open_prepared(folder: storage.Place) -> Prepared:
         raise CorpusError(f"{place}/{FILE} is damaged: run vox2face data prepare again.") from error
     if version != VERSION:
         raise CorpusError(
-            f"{place} was prepared in version {version} of this layout; expected is {VERSION}: "
+            f"{place} was prepared in version {version} of this layout; expected {VERSION}: "
             "prepare it again with vox2face data prepare --force."
         )
     return Prepared(place, manifest.read(storage.join(place, manifest.FILE)), facts)

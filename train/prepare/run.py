@@ -109,7 +109,7 @@ class Looked:
 def look(run: Run, stage: str, settings: Mapping[str, Any]) -> Looked:
     """Look at the shards of a stage that are there, and note their failures; nothing is written.
 
-    Raises `CorpusError` for shards that do not fit, unless `force` lets them be made anew.
+    Raises `CorpusError` for shards that do not fit, unless `force` lets them be rebuilt.
     """
     works = plan(run.table, stage, settings, run.folder, run.options.shard_rows, run.files)
     folder = storage.join(run.folder, *stage.split("/"))

@@ -193,7 +193,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
             yield file, facts
     except (SafetensorError, KeyError, ValueError) as error:
         raise WeightFileError(
-            f"{path} is no checkpoint or is damaged: start again without --resume, in another "
+            f"{path} is not a checkpoint or is damaged: start again without --resume, in another "
             "folder."
         ) from error
 

@@ -99,7 +99,7 @@ def plan(
     """Return what becomes of files and folders; folders are walked and mirrored.
 
     With `together` everything below one argument becomes one picture, with `sheets` there are
-    comparisons too. Raises `UsageError` for what does not exist or cannot be meant.
+    comparisons too. Raises `UsageError` for what does not exist or is not valid.
     """
     if output is not None and output.suffix.lower() in set(PICTURES) - {".png"}:
         raise UsageError(f"--output {output}: faces are saved as PNG, so name FILE.png.")

@@ -36,7 +36,7 @@ class Place(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the path; one that is too long for the file system is refused before any work."""
         if not str(value) or str(value).isspace():
-            self.fail(f"{str(value)!r} is no path: name one.", param, ctx)
+            self.fail(f"{str(value)!r} is not a path: name one.", param, ctx)
         require_possible(Path(value))
         return super().convert(value, param, ctx)
 

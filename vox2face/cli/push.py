@@ -25,7 +25,7 @@ from vox2face.store import hub
     help="You have checked that you may pass on weights whose licence restricts it.",
 )
 @click.option("--message", metavar="M", help="The message of the commit.")
-@click.option("--force", is_flag=True, help="Commit on top of what is no bundle of this model.")
+@click.option("--force", is_flag=True, help="Commit on top of what is not a bundle of this model.")
 def command(bundle: str, repo: str, **options: Any) -> None:
     """Upload a bundle to the Hugging Face hub.
 

@@ -134,7 +134,7 @@ def require_microphone(place: Path, arguments: dict[str, Any]) -> None:
 
 
 def comparison(compare: Path | None, face: str | None, count: int) -> Any:
-    """Return the original picture, decoded, or None; raise for what cannot be meant."""
+    """Return the original picture, decoded, or None; raise for what is not valid."""
     if compare is None:
         if face is not None:
             raise UsageError(

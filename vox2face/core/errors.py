@@ -31,7 +31,7 @@ class Vox2FaceWarning(UserWarning):
 
 
 class UsageError(Vox2FaceError):
-    """The request itself cannot be meant: the command line exits with 2."""
+    """The request itself is not valid: the command line exits with 2."""
 
     exit_code = 2
 

@@ -97,7 +97,7 @@ def require_weight_file(path: Path) -> None:
     if (path / "saved_model.pb").is_file():
         raise WeightFileError(
             f"{path} is a SavedModel folder: load it in Keras and save the model's weights; "
-            f"expected is {ACCEPTED}."
+            f"expected {ACCEPTED}."
         )
     if path.is_dir():
         raise WeightFileError(f"{path} is a folder: name the file itself, {ACCEPTED}.")
@@ -389,7 +389,7 @@ def put(folder: Path, target: Path, retired: Path, replace: bool) -> bool:
 
 
 def require_absent(target: Path, replace: bool) -> None:
-    """Raise if `target` exists and may not be replaced, or is no folder."""
+    """Raise if `target` exists and may not be replaced, or is not a folder."""
     if target.is_file():
         raise UsageError(f"{target} is a file; a bundle is a folder: choose another place.")
     if target.is_mount() or target.resolve() == Path.cwd():
@@ -402,6 +402,6 @@ def require_absent(target: Path, replace: bool) -> None:
             raise UsageError(f"{target} exists already: add --force to replace it.")
         if "config.json" not in content or content - BUNDLE_FILES:
             raise UsageError(
-                f"{target} is no bundle or holds other files too, so it is not replaced: choose "
+                f"{target} is not a bundle or holds other files too, so it is not replaced: choose "
                 "another place, or move them away."
             )

@@ -15,7 +15,7 @@ FEW = 1000
 
 
 class Bars:
-    """One bar a stage on standard error; silent when that is no terminal."""
+    """One bar a stage on standard error; silent when that is not a terminal."""
 
     def __init__(self) -> None:
         self.stage = ("", 0)

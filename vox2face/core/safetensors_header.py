@@ -74,7 +74,7 @@ def declared(facts: dict[str, Any], start: int) -> Stored:
     """Return one tensor of a header; `start` is where the values of all begin."""
     shape, (begin, stop), dtype = tuple(facts["shape"]), facts["data_offsets"], facts["dtype"]
     if any(type(number) is not int or number < 0 for number in (*shape, begin, stop)):
-        raise ValueError("its header has numbers that cannot be meant")
+        raise ValueError("its header has numbers that are not valid")
     if not DTYPE.fullmatch(dtype):
         raise ValueError(f"its header has the type {dtype!r:.80}")
     return Stored(dtype, shape, start + begin)
@@ -93,7 +93,7 @@ def damaged(path: Path, error: Exception) -> BundleError:
     """Return the error for a safetensors file that cannot be read."""
     reason = getattr(error, "strerror", None) or str(error)
     return BundleError(
-        f"{path} is no whole safetensors file ({reason}): convert again with --force."
+        f"{path} is not a whole safetensors file ({reason}): convert again with --force."
     )
 
 

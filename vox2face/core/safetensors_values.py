@@ -30,14 +30,14 @@ def read_tensors(path: Path, names: Collection[str] | None = None) -> dict[str, 
 
 
 def values(file: BufferedReader, held: Mapping[str, Stored]) -> dict[str, Tensor]:
-    """Return tensors of an open file; raise `ValueError` for one that cannot be meant."""
+    """Return tensors of an open file; raise `ValueError` for one that is not valid."""
     return {name: value(file, name, held[name]) for name in held}
 
 
 def value(file: BufferedReader, name: str, place: Stored) -> Tensor:
     """Return one tensor of an open file, in memory of its own."""
     if place.dtype != FLOAT32:
-        raise ValueError(f"{name!r:.80} is {place.dtype}, expected is {FLOAT32}")
+        raise ValueError(f"{name!r:.80} is {place.dtype}, expected {FLOAT32}")
     tensor = torch.empty(place.shape)
     content = tensor.numpy().reshape(-1).view(np.uint8)
     file.seek(place.start)

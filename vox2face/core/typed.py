@@ -13,7 +13,7 @@ MODULES = re.compile(r"\b(?:[a-z_]\w*\.)+(?=[A-Z])")  # as in "vox2face.core.ent
 
 
 def misfits(value: Any, kind: Any, name: str = "") -> Iterator[str]:
-    """Yield "source is None, expected is Source" for each field of another type, nested ones too.
+    """Yield "source is None, expected Source" for each field of another type, nested ones too.
 
     `kind` is the dataclass that `value` should be, `name` what leads to it, such as "outputs[0]".
     """
@@ -24,7 +24,7 @@ def misfits(value: Any, kind: Any, name: str = "") -> Iterator[str]:
         get_origin(chosen) is tuple and ... not in args and len(args) != len(value)
     ):
         text = kind.__name__ if isinstance(kind, type) and not get_args(kind) else str(kind)
-        yield f"{name} is {value!r:.60}, expected is {MODULES.sub('', text)}"
+        yield f"{name} is {value!r:.60}, expected {MODULES.sub('', text)}"
     elif get_origin(chosen) is tuple:
         ones = repeat(args[0], len(value)) if ... in args else args
         for i, (item, one) in enumerate(zip(value, ones, strict=True)):

@@ -59,8 +59,8 @@ def decode(picture: Picture) -> Pixels:
     taken. HEIC files need the extra `heic`. A JPEG file that is cut short is read, with a
     `Vox2FaceWarning`, if at least half of its rows are there; missing ones are of one colour.
 
-    Raises `ImageError` for what is no picture or damaged, and, before it is decoded, for a picture
-    of more than 110 million pixels or one that takes more than 600 MB to decode; `UsageError`
+    Raises `ImageError` for what is not a picture or damaged, and, before it is decoded, for one of
+    more than 110 million pixels or one that takes more than 600 MB to decode; `UsageError`
     without the extra.
     """
     if isinstance(picture, np.ndarray):

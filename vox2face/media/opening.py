@@ -1,4 +1,4 @@
-"""Open the files that people name: one sentence for whatever is no file."""
+"""Open the files that people name: one sentence for whatever is not a file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vox2face.core.errors import Vox2FaceError
 def opened(given: Any, what: str, forms: str, kind: type[Vox2FaceError]) -> BinaryIO:
     """Open a file for reading; `what` it holds and the `forms` that has are for errors.
 
-    Raises an error of this `kind` for what is no path, and for a path of no readable file.
+    Raises an error of this `kind` for what is not a path, and for a path of no readable file.
     """
     try:
         path = Path(os.fspath(given))

@@ -41,7 +41,7 @@ def decode_predictions(
     `logits` are class scores before softmax, float (n, classes); softmax is computed in float64,
     and equal scores stay in the order of the classes. `labels` are the names, one a class;
     without them the published list for 2622 or 8631 classes is used, and fetched the first time.
-    Raises `UsageError` for scores that cannot be meant, `FetchError` where there are no names.
+    Raises `UsageError` for scores that are not valid, `FetchError` where there are no names.
     """
     scores = _checked_scores(logits)
     classes = scores.shape[1]
@@ -98,8 +98,8 @@ def _checked_labels(labels: Sequence[str], classes: int) -> Sequence[str]:
         isinstance(name, str) for name in labels
     ):
         raise UsageError(
-            f"labels is a {type(labels).__name__} that is no list of text: give the names, one a "
-            "class."
+            f"labels is a {type(labels).__name__} that is not a list of text: give the names, one "
+            "a class."
         )
     if len(labels) != classes:
         raise UsageError(
@@ -146,7 +146,7 @@ def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:
     """
     path = Path(path)
     if not path.is_file():
-        what = "is no regular file" if path.exists() else "does not exist"
+        what = "is not a regular file" if path.exists() else "does not exist"
         raise WeightFileError(f"{path} {what}: {ADVICE}.")
     if path.stat().st_size > LARGEST:
         raise WeightFileError(

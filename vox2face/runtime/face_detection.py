@@ -154,7 +154,7 @@ def the_face(picture: Picture, which: str | int = "one") -> Face68:
 
     Where there are several, `which` chooses: "one" (there must be no other), "largest", or the
     face's number in the list of `find`. Raises `ImageError` without a face, or with several and
-    no choice, and `UsageError` for a choice that cannot be meant.
+    no choice, and `UsageError` for a choice that is not valid.
     """
     number = numbered(which)
     faces = find(picture)

@@ -69,7 +69,7 @@ class FaceEncoder(Loaded):
 
         `pictures` is one picture or several: paths, Pillow images or uint8 RGB arrays.
         `normalize=True` divides each embedding by its length + 1e-10, as deepface does. Raises
-        `ImageError` for what is no picture.
+        `ImageError` for what is not a picture.
         """
         embeddings = self.batched(self.embed, self.width, pictures, batch_size)
         return normalized(embeddings) if normalize else embeddings
@@ -79,7 +79,8 @@ class FaceEncoder(Loaded):
     ) -> NDArray[np.float32]:
         """Return the class scores of cropped faces before softmax, float32 (n, classes).
 
-        Raises `UsageError` for weights without a classifier, `ImageError` for what is no picture.
+        Raises `UsageError` for weights without a classifier, `ImageError` for what is not a
+        picture.
         """
         self.require_classes()
         return self.batched(self.score, self.classes, pictures, batch_size)

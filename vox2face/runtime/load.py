@@ -90,7 +90,7 @@ def load_kind(kind: type[Model], name: str | os.PathLike[str], **options: Any) -
     found, wanted = kind_of(name), next(word for word, cls in KINDS.items() if cls is kind)
     if found != wanted:  # told before any weights are fetched
         raise UsageError(
-            f"{name} is a {found}, expected is a {wanted}: vox2face zoo list --kind {wanted} lists "
+            f"{name} is a {found}, expected a {wanted}: vox2face zoo list --kind {wanted} lists "
             "those."
         )
     model: Model = load(name, **options)

@@ -126,7 +126,7 @@ class FaceToFace:
         """Return one face for one picture, or a list for a list.
 
         Pictures are paths, Pillow images or RGB uint8 arrays of cropped faces. Raises
-        `ImageError` for what is no picture.
+        `ImageError` for what is not a picture.
         """
         alone, items = one_picture(pictures), pictures_of(pictures)
         faces = decoded(self.face, self.decoder, self.face(items))

@@ -59,7 +59,7 @@ def _entry_of(name: str) -> Entry:
         if not Path(name).is_dir():
             raise
         raise UsageError(
-            f"{name} is a folder without {bundles.CONFIG}, so it is no bundle, and no model has "
+            f"{name} is a folder without {bundles.CONFIG}, so it is not a bundle, and no model has "
             "that name: name the bundle's own folder, such as RUN/bundle of a training run."
         ) from None
 

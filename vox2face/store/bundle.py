@@ -207,8 +207,8 @@ def read(path: Path) -> Bundle:
     """Open a bundle folder; a folder that is none raises `BundleError`."""
     if not is_bundle(path):
         if not path.is_dir():
-            raise BundleError(f"{path} is no folder: name a bundle folder or a registry name.")
-        raise BundleError(f"{path} has no {CONFIG}, so it is no bundle: convert weights first.")
+            raise BundleError(f"{path} is not a folder: name a bundle folder or a registry name.")
+        raise BundleError(f"{path} has no {CONFIG}, so it is not a bundle: convert weights first.")
     config = read_config(path)
     if not (path / WEIGHTS).is_file():
         raise BundleError(f"{path} lacks {WEIGHTS}: convert again with --force.")

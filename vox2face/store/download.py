@@ -207,7 +207,7 @@ def accept(partial: Path, expected: str | None, wanted: str) -> str:
         return digest
     if kind != wanted:
         raise Unusable(f"what arrived is {kind}")
-    raise Unusable(f"what arrived has sha256 {digest}, expected is {expected}; it was discarded")
+    raise Unusable(f"what arrived has sha256 {digest}, expected {expected}; it was discarded")
 
 
 def note_of(partial: Path) -> Path:

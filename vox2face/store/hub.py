@@ -44,7 +44,7 @@ def parse(address: str) -> tuple[str, str | None]:
     repo, at, revision = address.removeprefix(PREFIX).partition("@")
     if not REPO.fullmatch(repo) or (at and not revision):
         raise UsageError(
-            f"{address} is no address on the hub: write hf:USER/REPO or hf:USER/REPO@REVISION."
+            f"{address} is not an address on the hub: write hf:USER/REPO or hf:USER/REPO@REVISION."
         )
     return repo, revision or None
 
@@ -54,7 +54,7 @@ def download(address: str, onnx: bool = False) -> Bundle:
 
     Weights, with `onnx` also model.onnx if there is one, and config.json are fetched, all from
     one commit, and compared with the sha256 in config.json. Offline (`$VOX2FACE_OFFLINE` or
-    `$HF_HUB_OFFLINE`) only the cache is looked at. Raises `BundleError` for what is no bundle or
+    `$HF_HUB_OFFLINE`) only the cache is looked at. Raises `BundleError` for what is not a bundle or
     is altered, `FetchError` for what cannot be had.
     """
     extras.require("hub", address)
@@ -98,7 +98,7 @@ def fetched(address: str, repo: str, file: str, revision: str | None) -> Path:
             ) from error
         except EntryNotFoundError as error:
             raise BundleError(
-                f"{address} is no bundle, as it lacks {file}: name a repository that "
+                f"{address} is not a bundle, as it lacks {file}: name a repository that "
                 "'vox2face push' made."
             ) from error
     return Path(path)
@@ -125,8 +125,8 @@ def described(address: str, folder: Path) -> dict[str, Any]:
     name = _recorded_entry(folder / CONFIG)
     if name is None:
         raise BundleError(
-            f"{address} is no bundle, as its {CONFIG} is of another kind: name a repository that "
-            "'vox2face push' made."
+            f"{address} is not a bundle, as its {CONFIG} is of another kind: name a repository "
+            "that 'vox2face push' made."
         )
     try:
         config = bundles.read_config(folder)
@@ -169,7 +169,7 @@ def push(
     """
     extras.require("hub", "vox2face push")
     if not REPO.fullmatch(repo):
-        raise UsageError(f"{repo} is no repository of the hub: name it as USER/REPO.")
+        raise UsageError(f"{repo} is not a repository of the hub: name it as USER/REPO.")
     if offline():
         raise UsageError("VOX2FACE_OFFLINE forbids uploads: unset it.")
     require_intact(bundle)

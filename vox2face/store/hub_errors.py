@@ -13,7 +13,7 @@ from vox2face.core.errors import FetchError, UsageError, Vox2FaceError
 
 LOGIN = "log in with 'hf auth login' or set HF_TOKEN"
 
-NO_REPOSITORY = "{name} is no repository of the hub: name it as USER/REPO."
+NO_REPOSITORY = "{name} is not a repository of the hub: name it as USER/REPO."
 
 # What cannot be had, by the name of the error. The first that fits is raised.
 KINDS = {

@@ -76,7 +76,7 @@ class Walk:
             raise WeightFileError(f"{path} is a virtual dataset")
         stored = dataset.id.get_type()  # the dtype alone would hide an unusual layout of the bits
         if not any(stored.equal(kind) for kind in (h5py.h5t.IEEE_F32LE, h5py.h5t.IEEE_F32BE)):
-            raise WeightFileError(f"{path} holds {dataset.dtype} values: expected is float32")
+            raise WeightFileError(f"{path} holds {dataset.dtype} values: expected float32")
         if dataset.shape is None or 0 in dataset.shape:
             raise WeightFileError(f"{path} is empty")
         for start, length in LAYOUTS[creation.get_layout()](dataset, path, self.size):

@@ -97,5 +97,5 @@ def _name_list(group: h5py.Group, attribute: str) -> list[str]:
         raise WeightFileError(f"the attribute {attribute} of {group.name} is oversized")
     values = np.atleast_1d(group.attrs[attribute])
     if values.ndim != 1 or not all(isinstance(value, (bytes, str)) for value in values):
-        raise WeightFileError(f"the attribute {attribute} of {group.name} is no list of names")
+        raise WeightFileError(f"the attribute {attribute} of {group.name} is not a list of names")
     return [text(value) for value in values]

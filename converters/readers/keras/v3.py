@@ -86,7 +86,7 @@ def members(group: h5py.Group) -> list[str]:
     """Return the names in a group, those of numbers in the order of numbers."""
     names = list(group)
     if not all(isinstance(name, str) for name in names):
-        raise WeightFileError(f"{group.name} has a name that is no text")
+        raise WeightFileError(f"{group.name} has a name that is not text")
     return sorted(names, key=natural)
 
 

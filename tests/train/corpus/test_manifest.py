@@ -80,7 +80,7 @@ def test_what_is_no_manifest_is_told_in_a_sentence(
     monkeypatch.setattr(manifest, "VERSION", "0")
     manifest.write(manifest.from_columns(ROWS), place)
     monkeypatch.undo()
-    with pytest.raises(CorpusError, match="a manifest of version 0; expected is version 2"):
+    with pytest.raises(CorpusError, match="a manifest of version 0; expected version 2"):
         manifest.read(place)
 
 

@@ -117,7 +117,7 @@ def test_onnx_files_where_onnx_runtime_cannot_open_them_are_refused_before_the_w
 
 
 def test_an_empty_path_is_none() -> None:
-    with pytest.raises(Exception, match="is no path"):
+    with pytest.raises(Exception, match="is not a path"):
         Place().convert(" ", None, None)
 
 

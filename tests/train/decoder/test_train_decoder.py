@@ -259,7 +259,7 @@ def test_what_cannot_be_trained_is_refused_in_one_sentence(tmp_path: Path) -> No
     def network(entry: str = "face_decoder.tiny", begin: str = "", **options: Any) -> Network:
         return Network(entry=entry, init_from=begin, init_to_mean=True, options=options)
 
-    with pytest.raises(UsageError, match="is no face decoder"):
+    with pytest.raises(UsageError, match="is not a face decoder"):
         build(network("ve_conv.tiny"), WIDTH, 0)
     with pytest.raises(UsageError, match=r"do not fit face_decoder\.tiny"):
         build(network(widht=3), WIDTH, 0)

