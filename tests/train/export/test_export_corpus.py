@@ -148,7 +148,11 @@ def test_a_bad_file_costs_one_line(tmp_path: Path, inside: Inside) -> None:
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(None, "There is no"), ({}, "no spectrograms or embeddings"), ({"x.npy": b"?"}, "not an array")],
+    [
+        (None, "There is no"),
+        ({}, "no spectrograms or embeddings"),
+        ({"x.npy": b"?"}, "not an array"),
+    ],
 )
 def test_folders_of_something_else_are_one_sentence(
     content: dict[str, bytes] | None, words: str, tmp_path: Path
