@@ -12,7 +12,7 @@ import errno
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -33,6 +33,19 @@ VERSION = 1
 LAST, BEST = "last.safetensors", "best.safetensors"
 MODEL, OPTIMIZER, FACTS = "model/", "optimizer/", "vox2face_checkpoint"
 NO_SPACE = "os error 28"  # in what the safetensors library says of a full disk
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a checkpoint holds beside tensors, as JSON in the file's metadata."""
+
+    step: int  # steps done
+    items: int = 0  # that are trained on
+    best: float | None = None  # value of the monitored metric
+    since: int = 0  # evaluations without a better one
+    failed: Mapping[str, str] = field(default_factory=dict)  # why items could not be read
+    scaler: Mapping[str, Any] | None = None  # of gradients in half precision
+    run: Mapping[str, Any] = field(default_factory=dict)  # recipe, networks and phase
 
 
 @dataclass
@@ -56,7 +69,8 @@ class CheckpointManager:
     modules: Mapping[str, nn.Module]
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
-    facts: Mapping[str, Any]
+    items: int
+    run: Mapping[str, Any]
     unmeasured: Callable[[], Mapping[int, str]] = dict  # items that the evaluation could not read
 
     def restore(
@@ -80,31 +94,25 @@ class CheckpointManager:
         if not path.exists():
             if resume:
                 log(f"The phase {self.folder.name} has no checkpoint yet: it starts at step 0.")
-            return State(EarlyStopping(mode), self.facts["items"])
+            return State(EarlyStopping(mode), self.items)
         tensors, facts = read(path)
-        require_fitting(path, facts, self.facts["items"], total)
+        require_fitting(path, facts, self.items, total)
         load_model(self.modules, tensors, path)
         _load_optimizer(self.optimizer, tensors)
-        if facts["scaler"]:
-            self.scaler.load_state_dict(facts["scaler"])
-        failed = {int(index): reason for index, reason in facts["failed"].items()}
-        best = EarlyStopping(mode, facts["best"], facts["since"])
-        return State(best, facts["items"], facts["step"], failed=failed)
+        if facts.scaler:
+            self.scaler.load_state_dict(dict(facts.scaler))
+        failed = {int(index): reason for index, reason in facts.failed.items()}
+        best = EarlyStopping(mode, facts.best, facts.since)
+        return State(best, facts.items, facts.step, failed=failed)
 
-    def contents(self, name: str, state: State) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Return all that a checkpoint holds: tensors by name, and facts that become JSON."""
+    def contents(self, name: str, state: State) -> tuple[dict[str, Tensor], Facts]:
+        """Return all that a checkpoint holds: tensors by name, and facts."""
         tensors = _model_tensors(self.modules)
         if name == LAST:  # the best one needs no state of the optimizer
             tensors |= _optimizer_tensors(self.optimizer)
-        facts = {
-            **self.facts,  # the recipe, the networks, the phase, and how many items there are
-            "step": state.step,
-            "best": state.best.best,
-            "since": state.best.since,  # evaluations
-            "failed": state.failed,
-            "scaler": self.scaler.state_dict() or None,
-        }
-        return tensors, facts
+        failed = {str(index): reason for index, reason in state.failed.items()}
+        best, since, scaler = state.best.best, state.best.since, self.scaler.state_dict() or None
+        return tensors, Facts(state.step, self.items, best, since, failed, scaler, self.run)
 
     def save(self, name: str, state: State) -> None:
         """Write a checkpoint as a whole, in the first process.
@@ -137,7 +145,7 @@ class CheckpointManager:
         """Return the error for numbers that are none any more, naming what can be gone on with."""
         last = self.folder / LAST
         advice = (
-            f"--resume from step {facts_of(last)['step']}"
+            f"--resume from step {facts_of(last).step}"
             if last.exists()
             else "start again in another folder"
         )
@@ -147,10 +155,10 @@ class CheckpointManager:
         )
 
 
-def write(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+def write(path: Path, tensors: Mapping[str, Tensor], facts: Facts) -> None:
     """Write a checkpoint as a whole or not at all. Raises `Vox2FaceError` on a full disk."""
     here = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    text = json.dumps({"version": VERSION, **facts}, sort_keys=True)
+    text = json.dumps({"version": VERSION, **asdict(facts)}, sort_keys=True)
     write_tensors(path, here, {FACTS: text})
 
 
@@ -165,20 +173,20 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str,
             raise
 
 
-def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read(path: Path) -> tuple[dict[str, Tensor], Facts]:
     """Return the tensors and the facts of a checkpoint; `WeightFileError` if it is none."""
     with _opened(path) as (file, facts):
         return {name: file.get_tensor(name) for name in file.keys()}, facts
 
 
-def facts_of(path: Path) -> dict[str, Any]:
+def facts_of(path: Path) -> Facts:
     """Return the facts of a checkpoint without reading its tensors; errors as `read`."""
     with _opened(path) as (_, facts):
         return facts
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
+def _opened(path: Path) -> Iterator[tuple[Any, Facts]]:
     """Yield the open file and the facts of a checkpoint."""
     if not path.is_file():
         raise WeightFileError(f"There is no checkpoint {path}: start without --resume.")
@@ -190,8 +198,9 @@ def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
                     f"{path} has version {facts.get('version')}, this vox2face reads {VERSION}: "
                     "install the version that wrote it."
                 )
-            yield file, facts
-    except (SafetensorError, KeyError, ValueError) as error:
+            known = {one.name for one in fields(Facts)}
+            yield file, Facts(**{name: facts[name] for name in known & facts.keys()})
+    except (SafetensorError, KeyError, ValueError, TypeError) as error:
         raise WeightFileError(
             f"{path} is not a checkpoint or is damaged: start again without --resume, in another "
             "folder."
@@ -265,15 +274,15 @@ def _finite(tensor: Tensor) -> bool:
     return not tensor.is_floating_point() or bool(tensor.isfinite().all())
 
 
-def require_fitting(path: Path, facts: Mapping[str, Any], items: int, total: int) -> None:
+def require_fitting(path: Path, facts: Facts, items: int, total: int) -> None:
     """Raise `UsageError` if the facts of a checkpoint are not those of this run."""
-    if facts["items"] != items:
+    if facts.items != items:
         raise UsageError(
-            f"{path} was trained on {facts['items']} items and these are {items}: resume with the "
+            f"{path} was trained on {facts.items} items and these are {items}: resume with the "
             "same data, or start in another folder."
         )
-    if facts["step"] > total:
+    if facts.step > total:
         raise UsageError(
-            f"{path} has done {facts['step']} steps and {total} are asked for: ask for as many or "
+            f"{path} has done {facts.step} steps and {total} are asked for: ask for as many or "
             "more, or start in another folder."
         )

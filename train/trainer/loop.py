@@ -76,9 +76,15 @@ def train(
     sampler = BatchSampler(len(dataset), loop.batch_size, loop.seed, *place)
     total = plan.total(sampler.per_epoch)
     model, optimizer, scaler = _prepare(accelerator, task, plan)
-    known = {**(facts or {}), "items": len(dataset)}
     manager = CheckpointManager(
-        folder, accelerator, task.trained(), optimizer, scaler, known, _failures_of(evaluate)
+        folder,
+        accelerator,
+        task.trained(),
+        optimizer,
+        scaler,
+        len(dataset),
+        facts or {},
+        _failures_of(evaluate),
     )
     state = manager.restore(plan.mode, total, resume, log)
     drawn = Drawn(dataset, loop.seed, task.augment())

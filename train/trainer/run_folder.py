@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,16 @@ FREE = (
     "phases.*.lr",
     "phases.*.backbone_lr",
 )
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What run.json holds: what is trained, with which networks, on which data."""
+
+    kind: str
+    names: Names
+    data: Mapping[str, str]
+    output_activation: str | None = None  # vox2face 0.1.0 did not note it
 
 
 @dataclass(frozen=True)
@@ -95,7 +105,7 @@ def recipe_file(folder: Path, kind: str) -> Path:
 
     Raises `UsageError` if there is no such run, `Vox2FaceError` if a file of it is lost.
     """
-    _names_in(folder, kind)
+    _facts_of(folder, kind)
     path = folder / recipe.FILE
     if not path.is_file():
         raise Vox2FaceError(
@@ -105,34 +115,25 @@ def recipe_file(folder: Path, kind: str) -> Path:
     return path
 
 
-def _names_in(folder: Path, kind: str) -> Names:
-    """Return the names that run.json holds. Raises `UsageError` if there is no run of that kind."""
-    return _begun_with(folder, kind)[0]
-
-
-def _begun_with(folder: Path, kind: str) -> tuple[Names, dict[str, str]]:
-    """Return the names and the digests of data that a run began with.
-
-    Raises `UsageError` if there is no run of that kind.
-    """
+def _facts_of(folder: Path, kind: str) -> RunFacts:
+    """Return what run.json holds. Raises `UsageError` if there is no run of that kind."""
     try:
-        found = json.loads((folder / RUN).read_text(encoding="utf-8"))
-        known, names, data = str(found["kind"]), dict(found["names"]), dict(found["data"])
+        facts = RunFacts(**json.loads((folder / RUN).read_text(encoding="utf-8")))
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(
             f"{folder} holds no run to go on with (no {RUN}): check the folder, or start a run in "
             "an empty one, without --resume."
         ) from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, TypeError) as error:
         raise Vox2FaceError(
             f"{folder / RUN} is damaged: start again in another folder, without --resume."
         ) from error
-    if known != kind:
+    if facts.kind != kind:
         raise UsageError(
-            f"The run in {folder} trains a {known}: go on with it by vox2face train {known}, or "
-            "choose another folder."
+            f"The run in {folder} trains a {facts.kind}: go on with it by vox2face train "
+            f"{facts.kind}, or choose another folder."
         )
-    return names, data
+    return facts
 
 
 def chosen(
@@ -152,7 +153,7 @@ def chosen(
 
 def remembered(folder: Path, kind: str, given: Names) -> Names:
     """Return the names of the networks that a run began with; what is given must be the same."""
-    names = _names_in(folder, kind)
+    names = _facts_of(folder, kind).names
     for option, name in given.items():
         if name and name != names.get(option):
             began = names.get(option)
@@ -186,19 +187,14 @@ def begin(folder: Path, run: RunSpec, resume: bool) -> None:
         require_free(folder)
     folder.mkdir(parents=True, exist_ok=True)
     recipe.write(run.recipe, folder / recipe.FILE)
-    known = {
-        "kind": run.kind,
-        "names": run.networks,
-        "data": run.data,
-        "output_activation": run.output_activation,
-    }
+    known = RunFacts(run.kind, run.networks, run.data, run.output_activation)
     with atomic_file(folder / RUN) as partial:
-        partial.write_text(json.dumps(known, indent=1), encoding="utf-8")
+        partial.write_text(json.dumps(asdict(known), indent=1), encoding="utf-8")
 
 
 def _require_same_data(folder: Path, run: RunSpec) -> None:
     """Raise `UsageError` naming what of the data is other than when a run began."""
-    before = _begun_with(folder, run.kind)[1]
+    before = _facts_of(folder, run.kind).data
     other = [what for what in {**before, **run.data} if before.get(what) != run.data.get(what)]
     if other:
         raise UsageError(
@@ -209,7 +205,7 @@ def _require_same_data(folder: Path, run: RunSpec) -> None:
 
 def _require_same_ending(folder: Path, run: RunSpec) -> None:
     """Raise `UsageError` if a run's network ends otherwise than when it began."""
-    found = json.loads((folder / RUN).read_text(encoding="utf-8")).get("output_activation")
+    found = _facts_of(folder, run.kind).output_activation
     if found not in (None, run.output_activation):
         raise UsageError(
             f"The run in {folder} trains a network with the output activation {found}, and that of "
@@ -251,12 +247,12 @@ def _require_whole(folder: Path, per_epoch: Mapping[str, int]) -> None:
         last, best = (folder / name / file for file in (checkpoint.LAST, checkpoint.BEST))
         known = checkpoint.facts_of(best) if best.exists() else None
         if last.exists():
-            if known is None and checkpoint.facts_of(last)["best"] is not None:
+            if known is None and checkpoint.facts_of(last).best is not None:
                 raise lost(best)
             continue
         later = [folder / other / checkpoint.LAST for other in names[number + 1 :]]
         made = [*later, *([] if number else [folder / BUNDLE])]
-        reached = known is not None and known["step"] > per_epoch[name]
+        reached = known is not None and known.step > per_epoch[name]
         if reached or any(path.exists() for path in made):
             raise lost(last)
 

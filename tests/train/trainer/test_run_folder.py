@@ -41,7 +41,7 @@ def run(tmp_path: Path) -> Path:
     """The folder of a run that has done 7 steps on 64 items."""
     folder = tmp_path / "run"
     begin(folder, resume=False)
-    facts = {"items": 64, "step": 7, "best": None}
+    facts = checkpoint.Facts(7, items=64)
     checkpoint.write(folder / "train" / checkpoint.LAST, {"model/a": torch.ones(2)}, facts)
     return folder
 
@@ -175,9 +175,11 @@ def test_a_last_checkpoint_that_must_have_been_there_is_missed(run: Path) -> Non
     last, best = (run / "train" / name for name in (checkpoint.LAST, checkpoint.BEST))
     last.unlink()
     begin(run)  # killed before the first one was written
-    checkpoint.write(best, {"model/a": torch.ones(2)}, {"step": 2})  # an epoch of 64 in batches
+    checkpoint.write(
+        best, {"model/a": torch.ones(2)}, checkpoint.Facts(2)
+    )  # an epoch of 64 in batches
     begin(run)
-    checkpoint.write(best, {"model/a": torch.ones(2)}, {"step": 4})
+    checkpoint.write(best, {"model/a": torch.ones(2)}, checkpoint.Facts(4))
     with pytest.raises(WeightFileError, match=r"last\.safetensors is missing, without which"):
         begin(run)
     best.unlink()
@@ -188,10 +190,10 @@ def test_a_last_checkpoint_that_must_have_been_there_is_missed(run: Path) -> Non
 
 def test_the_best_checkpoint_is_missed_and_read_before_a_run_goes_on(run: Path) -> None:
     last, best = (run / "train" / name for name in (checkpoint.LAST, checkpoint.BEST))
-    checkpoint.write(last, {"model/a": torch.ones(2)}, {"items": 64, "step": 7, "best": 0.5})
+    checkpoint.write(last, {"model/a": torch.ones(2)}, checkpoint.Facts(7, 64, 0.5))
     with pytest.raises(WeightFileError, match=r"best\.safetensors is missing, without which"):
         begin(run)
-    checkpoint.write(best, {"model/a": torch.ones(2)}, {"step": 4})
+    checkpoint.write(best, {"model/a": torch.ones(2)}, checkpoint.Facts(4))
     begin(run)
     best.write_bytes(best.read_bytes()[:-1])
     with pytest.raises(

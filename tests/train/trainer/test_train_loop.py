@@ -219,7 +219,7 @@ def test_weights_that_are_no_numbers_are_never_saved(tmp_path: Path) -> None:
     with pytest.raises(Vox2FaceError, match=r"weights are no number.*step 4.*--resume from step 3"):
         trained(tmp_path / "run", plan, task=Breaking())
     tensors, facts = checkpoint.read(tmp_path / "run" / "last.safetensors")
-    assert facts["step"] == 3 and all(tensor.isfinite().all() for tensor in tensors.values())
+    assert facts.step == 3 and all(tensor.isfinite().all() for tensor in tensors.values())
 
 
 def test_fewer_steps_than_done_are_refused(tmp_path: Path) -> None:
@@ -287,7 +287,7 @@ def test_early_stopping_is_exact(tmp_path: Path) -> None:
     measure = lambda accelerator, step: {"loss": next(values)}  # noqa: E731
     state = train(task, Pictures(), plan, tmp_path, measure)
     assert state.step == 5 * 3 and state.finished
-    assert checkpoint.read(tmp_path / "best.safetensors")[1]["step"] == 2 * 3
+    assert checkpoint.read(tmp_path / "best.safetensors")[1].step == 2 * 3
     again = train(task, Pictures(), plan, tmp_path, resume=True, log=lambda _: None)
     assert again.step == 15 and again.finished
 
@@ -364,7 +364,7 @@ def test_history_curves_and_tensorboard_tell_the_same(tmp_path: Path) -> None:
 
 def test_time_that_is_up_stops_the_run_resumably(tmp_path: Path) -> None:
     trained(tmp_path / "a", deadline=0.0)
-    assert checkpoint.read(tmp_path / "a" / "last.safetensors")[1]["step"] == 1
+    assert checkpoint.read(tmp_path / "a" / "last.safetensors")[1].step == 1
     trained(tmp_path / "a", resume=True)
     trained(tmp_path / "b")
     last = [checkpoint.read(tmp_path / run / "last.safetensors")[0] for run in "ab"]
