@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -41,9 +42,15 @@ class Encoder(torch.nn.Module):
         self.norm = torch.nn.BatchNorm2d(8)
         self.last = torch.nn.Linear(8 * 36, WIDTH)
 
+    embedding = "last"
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = self.last(self.norm(self.conv(x)).relu().flatten(1))
-        return found
+        return dict(self.taps(x))["last"]
+
+    def taps(self, x: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
+        convolved = self.conv(x)
+        yield "conv", convolved
+        yield "last", self.last(self.norm(convolved).relu().flatten(1))
 
 
 class Corpus:

@@ -17,6 +17,7 @@ from helpers.twins import random_module
 from PIL import Image
 
 import vox2face as package
+from vox2face.cli import batch
 from vox2face.core.errors import AudioError, UsageError
 from vox2face.media.audio import speech
 from vox2face.media.decoded_face import SOURCE_TYPE, Face, made_by
@@ -285,6 +286,17 @@ def test_what_was_given_is_never_replaced(inside: Run, bundle: Make, tmp_path: P
         )
         assert done.returncode == 2 and "is one of the files given" in done.stderr
         assert photo.read_bytes() == before
+
+
+def test_a_png_without_output_becomes_a_face_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("me.png", "you.jpg"):
+        (tmp_path / name).touch()
+    for name, target in (("me.png", "me-face.png"), ("you.jpg", "you.png")):
+        (item,) = batch.plan([Path(name)], None, (".png", ".jpg"), sheets=True)
+        assert item.target == Path(target)
 
 
 @pytest.mark.long

@@ -98,6 +98,11 @@ class DecoderRecipe(Recipe[DecoderPhase]):
     def _check_loss(self) -> DecoderRecipe:
         s = self.loss
         shapes = s.landmarks_weight or s.texture_weight or s.laplacian_weight or s.ssim_weight
+        if s.features_weight and not s.features:
+            raise ValueError(
+                "loss.features_weight is set and loss.features names nothing: name activations of "
+                "the face encoder, or set the weight to 0."
+            )
         for name, phase in self.phases.items():
             if not shapes and not (phase.embedding and s.embedding_weight):
                 raise ValueError(f"phases.{name} has no loss to learn from: give one a weight.")

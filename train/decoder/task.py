@@ -94,7 +94,6 @@ class DecoderTask(Task):
         self.tail = FaceTail(network.mean_landmarks, step=STEP)
         self.embedding = embedding and loss.embedding_weight > 0
         self.features = loss.features if embedding and loss.features_weight > 0 else ()
-        judge.require_taps(self.features)
         self.critic_lr = critic_lr
         self.critic = Critic() if critic_lr and loss.adversarial_weight else None
         self.places: Tensor

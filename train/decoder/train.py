@@ -98,6 +98,8 @@ class DecoderSetUp(SetUp):
         init_to_data(self.network, self.source, recipe.network)
         self.dataset = self._dataset()
         self.judge, self.shape = FrozenFaceEncoder(encoder), mean_shape(self.source)
+        if recipe.loss.features_weight:
+            self.judge.require_taps(recipe.loss.features)
         self.evaluated = self._evaluated()
         self.facts = {
             "warps": self.warps,

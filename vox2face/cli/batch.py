@@ -68,8 +68,8 @@ options = added(
             "--output",
             type=Place(),
             metavar="PATH",
-            help="FILE.png for one picture, or a folder. Default: NAME.png here for one file, the "
-            f"folder {FOLDER} for more.",
+            help="FILE.png for one picture, or a folder. Default: NAME.png here for one file "
+            f"(NAME-face.png for a NAME.png), the folder {FOLDER} for more.",
         ),
         click.option("--landmarks", is_flag=True, help="Draw the landmarks into the pictures."),
         click.option(
@@ -119,6 +119,8 @@ def plan(
         ]
     else:
         items = distinct([Item((s,), folder / mirrored(r, s, len(given) > 1)) for r, s in found])
+    if output is None and alone:  # photo.png becomes photo-face.png
+        items = [replace(item, target=_beside_source(item)) for item in items]
     return checked(items, sheets)
 
 
@@ -152,6 +154,13 @@ def distinct(items: Sequence[Item]) -> list[Item]:
         else Item(item.sources, item.target.with_name(f"{item.sources[0].name}.png"))
         for item in items
     ]
+
+
+def _beside_source(item: Item) -> Path:
+    """Return the target of an item, or another one where that is the file it is made from."""
+    if item.target.resolve() not in [path.resolve() for path in item.sources]:
+        return item.target
+    return item.target.with_name(f"{item.target.stem}-face.png")
 
 
 def checked(items: list[Item], sheets: bool) -> list[Item]:

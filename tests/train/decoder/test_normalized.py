@@ -34,7 +34,7 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def chosen(*more: str) -> DecoderRecipe:
-    return settings("loss.features=[]", "loss.judged=2", *more, name="tiny-normalized")
+    return settings('loss.features=["conv"]', "loss.judged=2", *more, name="tiny-normalized")
 
 
 def items(corpus: Corpus) -> FaceDecoderDataset:
@@ -73,6 +73,18 @@ def test_embeddings_are_blended_between_pictures_of_a_person() -> None:
     before = torch.stack([calm[i]["embedding"] for i in range(len(data))])
     calm.set_epoch(1)
     assert not torch.equal(torch.stack([calm[i]["embedding"] for i in range(len(data))]), before)
+
+
+def test_features_that_there_are_not_are_found_before_the_first_step(tmp_path: Path) -> None:
+    corpus = Corpus(normalized=True)
+    found = chosen('loss.features=["conv", "foo"]')
+    with pytest.raises(UsageError, match="names 'foo', which the face encoder has not: use some"):
+        train_decoder(corpus.manifest, corpus, found, tmp_path / "run")  # type: ignore[arg-type]
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(
+        UsageError, match=r"loss\.features_weight is set and loss\.features names no"
+    ):
+        chosen("loss.features=[]")
 
 
 @pytest.mark.long
