@@ -6,10 +6,11 @@ With one process every function here returns what it was given.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.distributed.nn import functional
 
 
 def world() -> int:
@@ -18,47 +19,9 @@ def world() -> int:
     return distributed.get_world_size() if running else 1
 
 
-class Summed(torch.autograd.Function):
-    """The sum of a tensor over all processes; its gradient is the sum of theirs."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        """Add up."""
-        total = x.clone()
-        distributed.all_reduce(total)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        """Add up the gradients."""
-        total = gradients[0].clone()
-        distributed.all_reduce(total)
-        return total
-
-
-def summed(x: Tensor) -> Tensor:
-    """Return the sum of a tensor over all processes."""
-    return cast(Tensor, Summed.apply(x))  # type: ignore[no-untyped-call]
-
-
-class Gathered(torch.autograd.Function):
-    """The rows of all processes, in their order; each gets the gradients of its own rows."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        """Gather the rows; every process has equally many."""
-        ctx.rows = x.shape[0]
-        parts = [torch.empty_like(x) for _ in range(world())]
-        distributed.all_gather(parts, x.contiguous())
-        return torch.cat(parts)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        """Add up the gradients and keep those of the own rows."""
-        total = gradients[0].clone()
-        distributed.all_reduce(total)
-        start = distributed.get_rank() * ctx.rows
-        return total[start : start + ctx.rows]
+def _summed(x: Tensor) -> Tensor:
+    """Return the sum of a tensor over all processes, whose gradient is the sum of theirs."""
+    return cast(Tensor, functional.all_reduce(x))  # type: ignore[no-untyped-call]
 
 
 def whole_batch(rows: Tensor) -> Tensor:
@@ -68,7 +31,7 @@ def whole_batch(rows: Tensor) -> Tensor:
     """
     if world() == 1:
         return rows
-    return cast(Tensor, Gathered.apply(rows))  # type: ignore[no-untyped-call]
+    return torch.cat(functional.all_gather(rows.contiguous()))  # type: ignore[no-untyped-call]
 
 
 class WholeBatchNorm(nn.modules.batchnorm._BatchNorm):
@@ -80,9 +43,9 @@ class WholeBatchNorm(nn.modules.batchnorm._BatchNorm):
             return super().forward(x)
         axes, shape = [0, *range(2, x.ndim)], (-1, *([1] * (x.ndim - 2)))
         count = x.numel() / x.shape[1] * world()
-        mean = summed(x.sum(axes)) / count
+        mean = _summed(x.sum(axes)) / count
         centred = x - mean.view(shape)
-        variance = summed(centred.square().sum(axes)) / count
+        variance = _summed(centred.square().sum(axes)) / count
         self.remember(mean.detach(), variance.detach() * count / (count - 1))
         scale = self.weight * torch.rsqrt(variance + self.eps)
         return centred * scale.view(shape) + self.bias.view(shape)
