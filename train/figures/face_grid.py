@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from vox2face.core.entry import Space
 from vox2face.media.audio import RATE
 from vox2face.media.decoded_face import save_png
 from vox2face.train import storage
 from vox2face.train.figures.contact_sheet import GAP
-from vox2face.train.figures.tiles import INK, PALE, PAPER, TILE, lettering
+from vox2face.train.figures.tiles import INK, PALE, PAPER, TILE, lettering, write
 from vox2face.train.media import read_clip
 
 if TYPE_CHECKING:
@@ -98,29 +98,8 @@ def sheet(
                 tile = Image.fromarray(shown[who]).resize((TILE, TILE), Image.Resampling.LANCZOS)
                 page.paste(tile, (left, top))
             if column == 0:
-                font = lettering(NAME)
-                pen.text((left, top + TILE + 1), fitted(names[number], font), fill=PALE, font=font)
+                write(pen, (left, top + TILE + 1), names[number], NAME, PALE, TILE, "la")
     return page
-
-
-def fitted(name: str, font: ImageFont.FreeTypeFont) -> str:
-    """Return a name no wider than a tile: one that is too long loses letters of its middle.
-
-    The ends stay, because names that count, as `Person_000008` does, differ there.
-    """
-    name = "".join(letter if letter.isprintable() else "?" for letter in name)
-    if font.getlength(name) <= TILE:
-        return name
-    kept = min(len(name) - 1, TILE)  # a letter has a pixel at least
-    while kept and font.getlength(shortened(name, kept)) > TILE:
-        kept -= 1
-    return shortened(name, kept)
-
-
-def shortened(name: str, kept: int) -> str:
-    """Return a name with `kept` of its letters, half of them from each end."""
-    head = (kept + 1) // 2
-    return f"{name[:head]}…{name[len(name) - (kept - head) :]}"
 
 
 def spoken(

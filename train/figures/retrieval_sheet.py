@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from PIL import Image, ImageDraw
 
 from vox2face.train.figures.contact_sheet import GAP
-from vox2face.train.figures.tiles import INK, PALE, PAPER, TILE, lettering
+from vox2face.train.figures.tiles import INK, PALE, PAPER, TILE, write
 
 RIGHT, TRUTH = "#22964a", "#466ebe"
 FRAME, HEAD, FOOT, LEFT, MARGIN = 4, 66, 22, 14, 26  # pixels
@@ -44,15 +44,15 @@ def sheet(rows: Sequence[Found], title: str, note: str, by: str) -> Image.Image:
         "RGB", (lefts[-1] + widths[-1] + LEFT, HEAD + height * len(rows) + MARGIN), PAPER
     )
     pen = ImageDraw.Draw(page)
-    write(pen, (LEFT, 16), title, 16, INK, page.width - 2 * LEFT, "lm")
-    write(pen, (LEFT, 36), note, 12, PALE, page.width - 2 * LEFT, "lm")
+    write(pen, (LEFT, 16), title, 16, INK, page.width - 2 * LEFT)
+    write(pen, (LEFT, 36), note, 12, PALE, page.width - 2 * LEFT)
     titles = ["truth", by, *[f"found: {n + 1}" for n in range(len(widths) - 2)]]
     for left, width, words in zip(lefts, widths, titles, strict=True):
-        write(pen, (left + width // 2, 54), words, 12, INK, width)
+        write(pen, (left + width // 2, 54), words, 12, INK, width, "mm")
     for number, row in enumerate(rows):
         _draw_row(page, pen, row, HEAD + number * height, list(zip(lefts, widths, strict=True)))
     frames = "blue frame: the truth; green frame: found; rank: the place of the truth"
-    write(pen, (LEFT, page.height - 12), frames, 12, PALE, page.width - 2 * LEFT, "lm")
+    write(pen, (LEFT, page.height - 12), frames, 12, PALE, page.width - 2 * LEFT)
     return page
 
 
@@ -74,24 +74,4 @@ def _draw_row(
         if colour is not None:
             edge = (left - FRAME, top - FRAME, left + width + FRAME - 1, top + TILE + FRAME - 1)
             pen.rectangle(edge, outline=colour, width=FRAME)
-        write(pen, (left + width // 2, top + TILE + 14), words, 12, colour or INK, width)
-
-
-def write(
-    pen: ImageDraw.ImageDraw,
-    at: tuple[int, int],
-    words: str,
-    size: int,
-    ink: str,
-    room: int,
-    anchor: str = "mm",
-) -> None:
-    """Write one line, shortened in its middle to `room` pixels: ends of names tell them apart."""
-    font = lettering(size)
-    shown = "".join(letter if letter.isprintable() else "?" for letter in words)
-    kept = len(shown)
-    while kept > 1 and font.getlength(shown) > room:
-        kept -= 1
-        half = kept // 2
-        shown = f"{words[: kept - half]}…{words[len(words) - half :]}"
-    pen.text(at, shown, fill=ink, font=font, anchor=anchor)
+        write(pen, (left + width // 2, top + TILE + 14), words, 12, colour or INK, width, "mm")

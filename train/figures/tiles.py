@@ -67,17 +67,33 @@ def spectrogram(waveform: NDArray[np.float32]) -> Image.Image:
 
 
 def write(
-    pen: ImageDraw.ImageDraw, at: tuple[int, int], text: str, size: int, ink: str, room: int
+    pen: ImageDraw.ImageDraw,
+    at: tuple[int, int],
+    text: str,
+    size: int,
+    ink: str,
+    room: int,
+    anchor: str = "lm",
 ) -> int:
-    """Write one line from x, its middle at y, shortened to `room` pixels; return where it ends."""
+    """Write one line, fitted into `room` pixels; return where it ends if it begins at `at`."""
     font = lettering(size)
-    text = "".join(letter if letter.isprintable() else "?" for letter in text)
-    if font.getlength(text) > room:
-        while text and font.getlength(f"{text}…") > room:
-            text = text[:-1]
-        text = f"{text}…"
-    pen.text(at, text, fill=ink, font=font, anchor="lm")
+    text = fitted(text, font, room)
+    pen.text(at, text, fill=ink, font=font, anchor=anchor)
     return at[0] + math.ceil(font.getlength(text))
+
+
+def fitted(text: str, font: ImageFont.FreeTypeFont, room: int) -> str:
+    """Return a line no wider than `room` pixels: one that is too long loses letters of its middle.
+
+    The ends stay, because names that count, as `Person_000008` does, differ there.
+    """
+    text = "".join(letter if letter.isprintable() else "?" for letter in text)
+    shown, kept = text, min(len(text), room)  # a letter has a pixel at least
+    while kept and font.getlength(shown) > room:
+        kept -= 1
+        head = (kept + 1) // 2
+        shown = f"{text[:head]}…{text[len(text) - (kept - head) :]}"
+    return shown
 
 
 def lettering(size: int) -> ImageFont.FreeTypeFont:

@@ -7,8 +7,8 @@ import pytest
 from PIL import ImageChops
 
 from vox2face.train.figures.contact_sheet import GAP
-from vox2face.train.figures.face_grid import HEAD, LEFT, NAME, TITLE, fitted, sheet
-from vox2face.train.figures.tiles import PAPER, TILE, lettering
+from vox2face.train.figures.face_grid import HEAD, LEFT, NAME, TITLE, sheet
+from vox2face.train.figures.tiles import PAPER, TILE, fitted, lettering
 
 NAMES = (
     "Synthetic_Person_000008",
@@ -24,7 +24,7 @@ NAMES = (
 @pytest.mark.parametrize("name", NAMES)
 def test_names_fit_their_tile(name: str) -> None:
     font = lettering(NAME)
-    shown = fitted(name, font)
+    shown = fitted(name, font, TILE)
     assert font.getlength(shown) <= TILE
     assert "\n" not in shown
     if font.getlength(name.replace("\n", "?")) > TILE:
@@ -37,8 +37,9 @@ def test_names_fit_their_tile(name: str) -> None:
 def test_names_that_are_counted_stay_different() -> None:
     font = lettering(NAME)
     names = [f"A_Synthetic_Person_of_this_corpus_{i:06d}" for i in range(20)]
-    assert len({fitted(name, font) for name in names}) == 20
-    assert fitted(names[7], font).startswith("A_Synth") and "…" in fitted(names[7], font)
+    assert len({fitted(name, font, TILE) for name in names}) == 20
+    shown = fitted(names[7], font, TILE)
+    assert shown.startswith("A_Synth") and "…" in shown
 
 
 def test_a_long_name_leaves_the_room_beside_its_tile_empty() -> None:
