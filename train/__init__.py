@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 __all__ = ["FaceDecoderDataset", "VoiceEncoderDataset"]
 
 _HOMES = {
-    "FaceDecoderDataset": "vox2face.train.datasets.voice",
+    "FaceDecoderDataset": "vox2face.train.datasets.face",
     "VoiceEncoderDataset": "vox2face.train.datasets.voice",
 }
 

@@ -17,6 +17,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+import vox2face.train as package
 from vox2face.core.errors import CorpusError, UsageError
 from vox2face.media import audio
 from vox2face.train import storage
@@ -450,3 +451,9 @@ def test_importing_the_package_imports_no_torch(python: Callable[..., str]) -> N
     script = "import sys, vox2face.train; print('torch' in sys.modules, dir(vox2face.train))"
     said = python(script)
     assert said.startswith("False") and "VoiceEncoderDataset" in said
+
+
+def test_the_package_names_its_data_sets() -> None:
+    for name in package.__all__:
+        assert getattr(package, name).__name__ == name
+    assert set(package.__all__) <= set(dir(package))
