@@ -199,9 +199,14 @@ def _run_phase(given: Arguments[Any], setup: SetUp, name: str, facts: Mapping[st
 
 
 def mix(network: nn.Module, begun: Mapping[str, Tensor], part: float) -> None:
-    """Put the weights of a network on the line from others to its own, a part of the way."""
+    """Put the weights of a network on the line from others to its own, a part of the way.
+
+    Whole numbers, as counters of batches are, stay.
+    """
     with torch.no_grad():
         for key, value in network.state_dict().items():
+            if not value.is_floating_point():
+                continue
             value.copy_(torch.lerp(begun[key].to(value), value, part))
 
 
