@@ -11,6 +11,8 @@ from typing import Any
 from vox2face.core.errors import CorpusError, UsageError
 from vox2face.core.files import atomic_file
 
+LONGEST = 120  # characters in which a message shows two values
+
 
 def claim(folder: Path, name: str, given: Mapping[str, Any]) -> None:
     """Write options into the file `name` of a new folder, or check those that are there.
@@ -21,11 +23,11 @@ def claim(folder: Path, name: str, given: Mapping[str, Any]) -> None:
     path = folder / name
     if path.exists():
         try:
-            there = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            there = dict(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
             raise CorpusError(f"{path} is damaged: choose another --out.") from error
         different = [
-            f"{key} {there.get(key)!r}, not {value!r}"
+            _difference(key, there.get(key), value)
             for key, value in given.items()
             if there.get(key) != value
         ]
@@ -40,6 +42,11 @@ def claim(folder: Path, name: str, given: Mapping[str, Any]) -> None:
     with atomic_file(path) as partial:
         text = json.dumps(dict(given), indent=2, sort_keys=True, ensure_ascii=False)
         partial.write_text(f"{text}\n", encoding="utf-8")
+
+
+def _difference(key: str, made: Any, asked: Any) -> str:
+    words = f"{key} {made!r}, not {asked!r}"
+    return words if len(words) < LONGEST else f"other {key}"
 
 
 def write_csv(path: Path, header: list[str], rows: list[list[str]]) -> None:

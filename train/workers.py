@@ -7,12 +7,13 @@ import os
 import signal
 import threading
 import warnings
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any
 
-from vox2face.core.errors import show_warning
+from vox2face.core.errors import CorpusError, show_warning
 
 
 class Workers(ProcessPoolExecutor):
@@ -41,6 +42,36 @@ class Workers(ProcessPoolExecutor):
             process.terminate()
         for process in processes:
             process.join()
+
+
+def as_made(
+    jobs: int,
+    make: Callable[[Any], Any],
+    items: Sequence[Any],
+    begin: Callable[..., None],
+    *given: Any,
+    what: str,
+) -> Iterator[Any]:
+    """Yield what `make` returns for each item, in the order in which they are done.
+
+    With one job or item in this process, else in processes; each calls `begin(*given)` first.
+    Raises `CorpusError` where one of them was killed; `what` says in it what they made.
+    """
+    jobs = min(jobs, len(items))
+    if jobs < 2:
+        if items:
+            begin(*given)
+        yield from map(make, items)
+        return
+    try:
+        with Workers(jobs, begin, *given) as pool:
+            for future in as_completed([pool.submit(make, item) for item in items]):
+                yield future.result()
+    except BrokenProcessPool as error:
+        raise CorpusError(
+            f"A process that made {what} was killed, perhaps because memory ran out: run the same "
+            "command again to go on, with fewer --jobs."
+        ) from error
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from vox2face.train.evaluate.protocol import (
     occurrence,
     similarity_to_own,
 )
+from vox2face.train.evaluate.results import DecodedFaces, DecodedRecall
 from vox2face.train.metrics.craniofacial import craniofacial_table, landmark_correlation
 from vox2face.train.metrics.similarity import Array, Indices
 from vox2face.train.metrics.vggface_score import SPLITS, vggface_score
@@ -103,33 +104,36 @@ def measure(
     real: Gallery,
     judges: Sequence[Judge],
     classifier: FaceEncoder | None,
-) -> dict[str, Any]:
+) -> DecodedFaces:
     """Return what is measured of `SPOKEN` and `DECODED` faces, or of one of these.
 
-    "recall" by each judge, "vggface_score" where a classifier is given, "landmarks" and
-    "craniofacial": correlations between both and with the first real picture.
+    Recall is by each judge, landmarks are compared between both and with the first real picture.
     """
     seed = real.where.seed
-    table: dict[str, Any] = {"recall": {}, "landmarks": {}, "craniofacial": {}}
+    recall: dict[str, DecodedRecall] = {}
     for judge in judges:
         if SPOKEN in drawn:
-            table["recall"][f"{SPOKEN} ({judge.name})"] = _spoken_recall(drawn[SPOKEN], real, judge)
+            recall[f"{SPOKEN} ({judge.name})"] = _spoken_recall(drawn[SPOKEN], real, judge)
         if DECODED in drawn:
-            table["recall"].update(_decoded_recall(drawn[DECODED], real, judge))
+            recall.update(_decoded_recall(drawn[DECODED], real, judge))
+    scores = None
     if classifier is not None:
-        table["classifier"] = classifier.entry.name
-        table["vggface_score"] = {
+        scores = {
             name: vggface_score(probabilities(classifier, faces), seed)
             for name, faces in drawn.items()
             if len(faces.owners) >= 2 * SPLITS  # fewer have no score, and are no reason to stop
         }
-    for name, (first, second) in _landmark_pairs(drawn, real).items():
-        table["landmarks"][name] = landmark_correlation(first, second, seed)
-        table["craniofacial"][name] = craniofacial_table(first, second, seed)
-    return table
+    pairs = _landmark_pairs(drawn, real)
+    return DecodedFaces(
+        recall=recall,
+        landmarks={name: landmark_correlation(*both, seed) for name, both in pairs.items()},
+        craniofacial={name: craniofacial_table(*both, seed) for name, both in pairs.items()},
+        classifier=None if classifier is None else classifier.entry.name,
+        vggface_score=scores,
+    )
 
 
-def _spoken_recall(drawn: Drawn, real: Gallery, judge: Judge) -> dict[str, Any]:
+def _spoken_recall(drawn: Drawn, real: Gallery, judge: Judge) -> DecodedRecall:
     """Return recall and nearness of faces drawn from voices, in the pools of the evaluation."""
     where = real.where
     seen = Protocol(
@@ -142,12 +146,12 @@ def _spoken_recall(drawn: Drawn, real: Gallery, judge: Judge) -> dict[str, Any]:
         where.seed,
     )
     queries = judge.embed(drawn)
-    return {
-        "network": judge.name,
-        "pool": len(where.pools[0]),
-        "recall": seen.recall(queries, drawn.owners).row(where.seed),
-        "similarity": similarity_to_own(seen, queries, drawn.owners),
-    }
+    return DecodedRecall(
+        network=judge.name,
+        pool=len(where.pools[0]),
+        recall=seen.recall(queries, drawn.owners).table(where.seed),
+        similarity=similarity_to_own(seen, queries, drawn.owners),
+    )
 
 
 def require_several(sitters: Indices) -> None:
@@ -192,7 +196,7 @@ def decoded_setting(real: Gallery, judge: Judge) -> tuple[Protocol, Indices, Ind
     return seen, who, held
 
 
-def _decoded_recall(drawn: Drawn, real: Gallery, judge: Judge) -> dict[str, Any]:
+def _decoded_recall(drawn: Drawn, real: Gallery, judge: Judge) -> dict[str, DecodedRecall]:
     """Return recall of faces decoded from pictures, and of those pictures themselves.
 
     What the real picture recalls, with the person's other pictures in the gallery, is the ceiling.
@@ -205,13 +209,13 @@ def _decoded_recall(drawn: Drawn, real: Gallery, judge: Judge) -> dict[str, Any]
     }
     people = np.arange(len(who))
     return {
-        f"{name} ({judge.name})": {
-            "network": judge.name,
-            "pool": len(seen.pools[0]),
-            "left_out": len(real.where.names) - len(who),
-            "recall": seen.recall(rows, people).row(seen.seed),
-            "similarity": similarity_to_own(seen, rows, people),
-        }
+        f"{name} ({judge.name})": DecodedRecall(
+            network=judge.name,
+            pool=len(seen.pools[0]),
+            recall=seen.recall(rows, people).table(seen.seed),
+            similarity=similarity_to_own(seen, rows, people),
+            left_out=len(real.where.names) - len(who),
+        )
         for name, rows in queries.items()
     }
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vox2face.core.errors import AudioError, CorpusError
-from vox2face.core.files import atomic_file
 from vox2face.core.progress import Bars
-from vox2face.train import storage
+from vox2face.train import array_cache, storage
 from vox2face.train.evaluate.test_set import Corpus, Rows, without_clips
 from vox2face.train.media import opened
 
@@ -24,7 +20,6 @@ if TYPE_CHECKING:
     from vox2face.runtime.voice_encoder import VoiceEncoder
 
 CHUNK = 256  # clips whose embeddings are kept together, so that an interrupted run goes on
-KEPT = ".npz"  # the ending of their files
 
 
 @dataclass
@@ -64,7 +59,7 @@ class Voices:
         for start in range(0, len(clips), CHUNK):
             self.bars.advance(f"Listen, {encoder.entry.name}", start, len(clips), " clips")
             values, bad = self.chunk(encoder, clips[start : start + CHUNK])
-            failures.update({start + place: reason for place, reason in bad})
+            failures.update({start + place: reason for place, reason in bad.items()})
             parts.append(values)
             self.require_few(list(failures.values()), len(clips))
         self.bars.close()
@@ -78,39 +73,23 @@ class Voices:
                 f"{self.max_failures:g} allows; the first: {lost[0]}"
             )
 
-    def chunk(
-        self, encoder: VoiceEncoder, files: Sequence[str]
-    ) -> tuple[Rows, list[tuple[int, str]]]:
-        """Return embeddings, zero where a clip cannot be read, and the failures: (place, why)."""
-        kept = None if self.folder is None else self.folder / f"{digest(encoder, files)}{KEPT}"
-        if kept is not None and (known := _read_kept(kept)) is not None:
-            return known
+    def chunk(self, encoder: VoiceEncoder, files: Sequence[str]) -> tuple[Rows, Mapping[int, str]]:
+        """Return embeddings, zero where a clip cannot be read, and why, by place."""
+        stamp = digest(encoder, files)
+        path = None if self.folder is None else self.folder / f"{stamp[:24]}{array_cache.ENDING}"
+        if path is not None and (kept := array_cache.find(path, stamp)) is not None:
+            return kept.values(), kept.failed
         values = np.zeros((len(files), encoder.width), np.float32)
-        failures: list[tuple[int, str]] = []
+        failures: dict[int, str] = {}
         for place, row in _heard_each(encoder, files):
             if isinstance(row, str):
                 named = row if row.startswith(files[place]) else f"{files[place]}: {row}"
-                failures.append((place, named))
+                failures[place] = named
             else:
                 values[place] = row
-        if kept is not None:
-            with atomic_file(kept) as partial, partial.open("wb") as file:
-                places = np.array([place for place, _ in failures], np.int64)
-                reasons = np.array([reason for _, reason in failures], np.str_)
-                np.savez(file, values=values, places=places, reasons=reasons)
+        if path is not None:
+            array_cache.keep(path, stamp, values, failures)
         return values, failures
-
-
-def _read_kept(file: Path) -> tuple[Rows, list[tuple[int, str]]] | None:
-    """Return embeddings and failures that were kept; None where there are none, or damaged ones."""
-    if not file.is_file():
-        return None
-    try:
-        with file.open("rb") as raw, np.load(raw) as found:
-            known = zip(found["places"].tolist(), found["reasons"].tolist(), strict=True)
-            return found["values"], list(known)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None
 
 
 def _heard_each(
@@ -148,7 +127,7 @@ def digest(encoder: VoiceEncoder, files: Sequence[str]) -> str:
 
     seen = [None if storage.is_remote(f) or not Path(f).is_file() else state(f) for f in files]
     facts = [identity(encoder), encoder.preset, encoder.backend, list(files), seen]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]
+    return array_cache.stamp_of(facts)
 
 
 def state(file: str) -> tuple[int, int]:

@@ -21,17 +21,17 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from vox2face.core.errors import CorpusError
 from vox2face.train import storage
+from vox2face.train.evaluate.results import Accuracy
 from vox2face.train.metrics.retrieval import KS, Recall, place, recall
 from vox2face.train.metrics.ridge import FittedRidge, folds_of, ridge
 from vox2face.train.metrics.similarity import Array, Indices
-from vox2face.train.metrics.statistics import interval, resampled_means
+from vox2face.train.metrics.statistics import percentiles, resampled_means
 
 MIDDLE, SCALE = 45.0, 20.0  # years: ages become numbers of the size of 1
 TRUE, FALSE = ("true", "1", "m", "male"), ("false", "0", "f", "female")
@@ -188,7 +188,7 @@ def predicted_classes(
 
 def balanced_accuracy(
     guesses: Sequence[str], truth: Sequence[str], names: Sequence[str], seed: int
-) -> dict[str, Any]:
+) -> Accuracy:
     """Return the mean over classes of the part guessed right, with its interval; chance is 1 / n.
 
     The interval resamples people. Every class counts the same, so that a constant guess has chance.
@@ -199,16 +199,10 @@ def balanced_accuracy(
     drawn = resampled_means(np.concatenate([member * right[:, None], member], 1), seed)
     count = len(there)
     weight = np.maximum(drawn[:, count:], 1e-12)
-    low, high = interval((drawn[:, :count] / weight).mean(1))
+    low, high = percentiles((drawn[:, :count] / weight).mean(1))
     mean = float(((member * right[:, None]).sum(0) / member.sum(0)).mean())
-    return {
-        "accuracy": mean,
-        "low": low,
-        "high": high,
-        "chance": 1 / len(names),
-        "people": len(truth),
-        "at_chance": bool(low <= 1 / len(names) <= high),
-    }
+    chance = 1 / len(names)
+    return Accuracy(mean, low, high, chance, len(truth), bool(low <= chance <= high))
 
 
 def crossed_classes(

@@ -7,16 +7,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from vox2face.core.errors import CorpusError
+from vox2face.train.evaluate.results import (
+    Group,
+    Groups,
+    PermutationControl,
+    References,
+    Similarity,
+    Spread,
+    SystemResult,
+    WithinGender,
+)
 from vox2face.train.metrics import retrieval
 from vox2face.train.metrics.retrieval import KS, Recall, by_identity, rank, recall
 from vox2face.train.metrics.similarity import Array, Indices, checked, similarity
-from vox2face.train.metrics.statistics import bootstrap, derangement, fraction_of_headroom
+from vox2face.train.metrics.statistics import (
+    Share,
+    bootstrap,
+    derangement,
+    fraction_of_headroom,
+)
 
 LEAST_GROUP = 5  # people: figures of fewer would be figures of persons
 QUARTERS = 4
@@ -79,24 +93,18 @@ def make_protocol(
     )
 
 
-def evaluate_queries(where: Protocol, queries: ArrayLike, owners: ArrayLike) -> dict[str, Any]:
-    """Return everything that is measured of queries (n, width) of people `owners` (n,).
-
-    "similarity" to one's own pictures, "recall" in the pools, "within" one gender with its chance,
-    and "shuffled": both again with the people exchanged.
-    """
+def evaluate_queries(where: Protocol, queries: ArrayLike, owners: ArrayLike) -> SystemResult:
+    """Return everything that is measured of queries (n, width) of people `owners` (n,)."""
     q, owner = checked(queries, "query embeddings"), np.asarray(owners, np.intp)
     inside = np.isin(owner, where.people)
     q, owner = q[inside], owner[inside]
-    found: dict[str, Any] = {
-        "queries": len(q),
-        "similarity": similarity_to_own(where, q, owner),
-        "recall": where.recall(q, owner).row(where.seed),
-        "shuffled": _permutation_control(where, q, owner),
-    }
-    if gendered(where, owner):
-        found["within"] = within_gender_recall(where, q, owner)
-    return found
+    return SystemResult(
+        queries=len(q),
+        similarity=similarity_to_own(where, q, owner),
+        recall=where.recall(q, owner).table(where.seed),
+        shuffled=_permutation_control(where, q, owner),
+        within=within_gender_recall(where, q, owner) if gendered(where, owner) else None,
+    )
 
 
 def gendered(where: Protocol, owner: Indices) -> bool:
@@ -104,17 +112,18 @@ def gendered(where: Protocol, owner: Indices) -> bool:
     return sum(bool(where.genders[i]) for i in np.unique(owner)) >= 2
 
 
-def similarity_to_own(where: Protocol, q: Array, owner: Indices) -> dict[str, Any]:
+def similarity_to_own(where: Protocol, q: Array, owner: Indices) -> Similarity:
     """Return mean, interval and spread of cosine, degrees, L1 and L2 to one's own pictures.
 
     The clips of a person are paired with the pictures in turn, each clip once.
     """
     values = similarity(q, where.pictures[partners(owner, where.owners)])
     table, _ = by_identity(np.stack(list(values.values()), 1), owner)
-    return {
-        name: {**bootstrap(table[:, column], where.seed), "std": float(table[:, column].std())}
-        for column, name in enumerate(values)
-    }
+    spreads = {}
+    for name, column in zip(values, table.T, strict=True):
+        mean = bootstrap(column, where.seed)
+        spreads[name] = Spread(mean.mean, mean.low, mean.high, float(column.std()))
+    return spreads
 
 
 def partners(owner: Indices, owners: Indices) -> Indices:
@@ -138,7 +147,7 @@ def occurrence(owner: Indices) -> Indices:
     return result
 
 
-def _permutation_control(where: Protocol, q: Array, owner: Indices) -> dict[str, Any]:
+def _permutation_control(where: Protocol, q: Array, owner: Indices) -> PermutationControl:
     """Return recall and cosine with everybody's face exchanged for another of the same pool.
 
     The control of the whole measurement: recall has to be that of chance, and the cosine tells how
@@ -151,51 +160,40 @@ def _permutation_control(where: Protocol, q: Array, owner: Indices) -> dict[str,
     other = truth[owner]
     cosine = similarity(q, where.pictures[partners(other, where.owners)])["cosine"]
     table, _ = by_identity(cosine, owner)
-    return {
-        "recall": recall(ranks, where.ks).row(where.seed),
-        "cosine": bootstrap(table, where.seed),
-    }
+    return PermutationControl(
+        recall(ranks, where.ks).table(where.seed), bootstrap(table, where.seed)
+    )
 
 
-def within_gender_recall(where: Protocol, q: Array, owner: Indices) -> dict[str, Any]:
-    """Return recall among the faces of the speaker's own gender, and its chance: K / n of these.
-
-    "above" is the difference with its interval, "excludes_chance" whether that is above 0.
-    """
+def within_gender_recall(where: Protocol, q: Array, owner: Indices) -> WithinGender:
+    """Return recall among the faces of the speaker's own gender, and its chance."""
     ranks = rank(q, owner, where.gallery, where.pools, where.distance, where.genders)
     got = recall(ranks, where.ks)
     chance = retrieval.chance_recall(ranks, where.ks)
     sizes = np.unique(ranks.pool)
-    row: dict[str, Any] = {
-        "recall": got.row(where.seed),
-        "chance": {f"R@{k}": float(chance.at(k).mean()) for k in where.ks},
-        "pool": [int(sizes[0]), int(sizes[-1])],
-    }
     above = {f"R@{k}": bootstrap(got.at(k) - chance.at(k), where.seed) for k in where.ks}
-    row["above"] = above
-    row["excludes_chance"] = {name: bool(value["low"] > 0) for name, value in above.items()}
-    return row
+    return WithinGender(
+        recall=got.table(where.seed),
+        chance=chance.means(),
+        pool=(int(sizes[0]), int(sizes[-1])),
+        above=above,
+        excludes_chance={name: value.low > 0 for name, value in above.items()},
+    )
 
 
-def references(where: Protocol) -> dict[str, Any]:
-    """Return the rows that need no network: random (K / N) and the gender oracle.
-
-    The oracle is left out where the gender of nobody is known.
-    """
+def references(where: Protocol) -> References:
+    """Return the recall that needs no network: random (K / N) and the gender oracle."""
     sizes = [len(pool) for pool in where.pools]
-    random = retrieval.random_recall(sizes[0], where.ks)
-    rows: dict[str, Any] = {
-        "random": {f"R@{k}": float(v) for k, v in zip(where.ks, random, strict=True)}
-    }
+    values = retrieval.random_recall(sizes[0], where.ks)
+    random = {f"R@{k}": float(v) for k, v in zip(where.ks, values, strict=True)}
     known = sum(where.genders[i] is not None for i in where.people)
-    if known:
-        oracle = retrieval.oracle_recall(where.genders, where.pools, where.ks)
-        rows["gender_oracle"] = {f"R@{k}": float(oracle.at(k).mean()) for k in where.ks}
-        rows["gender_known"] = known
-    return rows
+    if not known:
+        return References(random)
+    oracle = retrieval.oracle_recall(where.genders, where.pools, where.ks)
+    return References(random, oracle.means(), known)
 
 
-def same_person_similarity(where: Protocol) -> dict[str, Any] | None:
+def same_person_similarity(where: Protocol) -> Similarity | None:
     """Return how near two pictures of one person are; None unless two people have two.
 
     Cosine, degrees, L1 and L2 of the first and the second picture: no network is expected to come
@@ -215,10 +213,10 @@ def shares(
     systems: Mapping[str, Recall],
     latent: Recall,
     sexes: Sequence[str | None],
-) -> dict[str, Any]:
+) -> dict[str, dict[str, Share]]:
     """Return for each system the part of the way from sex only to the latent oracle, for each K."""
     floor = aligned(retrieval.oracle_recall(sexes, where.pools, where.ks), latent.who)
-    table: dict[str, Any] = {}
+    table = {}
     for name, found in systems.items():
         model = aligned(found, latent.who)
         table[name] = {
@@ -241,7 +239,7 @@ def aligned(found: Recall, who: Indices) -> Array:
 
 def group_table(
     where: Protocol, queries: ArrayLike, owners: ArrayLike, groups: Sequence[str | None]
-) -> dict[str, Any]:
+) -> Groups:
     """Return recall and cosine for each group of people; the pools stay whole.
 
     Groups of fewer than five people are left out and counted: a figure of so few would be one of
@@ -254,18 +252,18 @@ def group_table(
     near = similarity(q, where.pictures[partners(owner, where.owners)])["cosine"]
     cosine, _ = by_identity(near, owner)
     kinds = np.array([groups[i] or "" for i in found.who])
-    table: dict[str, Any] = {"groups": {}, "left_out": 0}
+    table: dict[str, Group] = {}
+    left_out = 0
     for kind in sorted(set(kinds.tolist())):
         member = kinds == kind
         if not kind or member.sum() < LEAST_GROUP:
-            table["left_out"] += int(member.sum())
+            left_out += int(member.sum())
             continue
         row = {
             f"R@{k}": bootstrap(found.hits[member, i], where.seed) for i, k in enumerate(where.ks)
         }
-        row["cosine"] = bootstrap(cosine[member], where.seed)
-        table["groups"][kind] = {"people": int(member.sum()), **row}
-    return table
+        table[kind] = Group(int(member.sum()), row, bootstrap(cosine[member], where.seed))
+    return Groups(table, left_out)
 
 
 def binned(values: Sequence[str | None]) -> list[str | None]:

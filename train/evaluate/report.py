@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-Results = Mapping[str, Any]
+from vox2face.train.evaluate.results import Accuracy, Results
+from vox2face.train.metrics.statistics import Correlation, Interval, Share
 
 
 def rounded(value: float, digits: int = 0) -> str:
@@ -27,33 +27,35 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def _percent(value: Any) -> str:
+def percent(value: float | Interval) -> str:
     """Return a part, or a mean with its interval, in percent: "12.3 [10.1, 14.5]"."""
-    if not isinstance(value, Mapping):
-        return rounded(100 * value, 1)
-    return number({name: 100 * value[name] for name in ("mean", "low", "high")}, 1)
+    if isinstance(value, Interval):
+        return with_interval(100 * value.mean, 100 * value.low, 100 * value.high, 1)
+    return rounded(100 * value, 1)
 
 
-def number(value: Any, digits: int = 3) -> str:
-    """Return a mean with its interval: "0.123 [0.101, 0.145]"; a dash for None."""
-    if value is None:
+def number(value: float | Interval, digits: int = 3) -> str:
+    """Return a number, or a mean with its interval: "0.123 [0.101, 0.145]"."""
+    if isinstance(value, Interval):
+        return with_interval(value.mean, value.low, value.high, digits)
+    return rounded(value, digits)
+
+
+def with_interval(middle: float, low: float, high: float, digits: int) -> str:
+    """Return a number with its interval in brackets."""
+    return f"{rounded(middle, digits)} [{rounded(low, digits)}, {rounded(high, digits)}]"
+
+
+def covered(value: Share) -> str:
+    """Return a share of the way with its interval: "62 % [51, 74]"; a dash without a way."""
+    if value.share is None or value.low is None or value.high is None:
         return "-"
-    if not isinstance(value, Mapping):
-        return rounded(value, digits)
-    low, high = rounded(value["low"], digits), rounded(value["high"], digits)
-    return f"{rounded(value['mean'], digits)} [{low}, {high}]"
-
-
-def covered(value: Mapping[str, Any]) -> str:
-    """Return a share of the way with its interval: "62 % [51, 74]"."""
-    if value["share"] is None:
-        return "-"
-    share, low, high = (rounded(100 * value[name]) for name in ("share", "low", "high"))
+    share, low, high = (rounded(100 * part) for part in (value.share, value.low, value.high))
     return f"{share} % [{low}, {high}]"
 
 
 def report(results: Results) -> str:
-    """Return all tables of a run of `evaluate_run.run`."""
+    """Return all tables of an evaluation."""
     parts = [
         heading(results),
         _recall_part(results),
@@ -70,174 +72,162 @@ def report(results: Results) -> str:
 
 def heading(results: Results) -> str:
     """Return what was measured, in words."""
-    pool, settings = results["pool"], results["settings"]
-    size = f"{pool['pools']} x {pool['size']} people" if pool["pools"] > 1 else str(pool["size"])
-    people = "" if pool["pools"] > 1 else " people"
+    pool, settings = results.pool, results.settings
+    size = f"{pool.pools} x {pool.size} people" if pool.pools > 1 else f"{pool.size} people"
     return (
-        f"{settings['split']} split, {settings['face']}: pool of {size}{people} "
-        f"({pool['used']} of {pool['people']} {pool['who']}), {pool['order']}\n"
-        f"gallery: {pool['gallery']}; query: {pool['query']}; distance: {settings['distance']}\n"
+        f"{settings['split']} split, {settings['face']}: pool of {size} "
+        f"({pool.used} of {pool.people} {pool.who}), {pool.order}\n"
+        f"gallery: {pool.gallery}; query: {pool.query}; distance: {settings['distance']}\n"
         f"in brackets: 95 % intervals, people resampled {settings['draws']} times, "
         f"seed {settings['seed']}"
     )
 
 
-def _ks_of(results: Results) -> list[str]:
-    """Return the names of the recalls, "R@1" and so on."""
-    return [name for name in results["references"]["random"] if name.startswith("R@")]
-
-
 def _recall_part(results: Results) -> str:
     """Return recall, with chance and oracles beside it."""
-    ks, references = _ks_of(results), results["references"]
-    rows: list[list[str]] = []
-    rows.append(
-        [f"random, K/{results['pool']['size']}"]
-        + [_percent(references["random"][k]) for k in ks]
-        + ["50.0"]
-    )
-    if "gender_oracle" in references:
-        rows.append(
-            ["right gender, random order"]
-            + [_percent(references["gender_oracle"][k]) for k in ks]
-            + [""]
-        )
-    for name, found in results["systems"].items():
-        rows.append([name] + [_percent(found["recall"][k]) for k in [*ks, "rank"]])
-        if name == results["main"]:
-            other = found["shuffled"]["recall"]
-            rows.append(["  people exchanged"] + [_percent(other[k]) for k in [*ks, "rank"]])
-    for name, found in results.get("oracles", {}).items():
-        rows.append([name] + [_percent(found[k]) for k in [*ks, "rank"]])
+    references = results.references
+    ks = list(references.random)
+    rows = [[f"random, K/{results.pool.size}", *_percents(references.random), "50.0"]]
+    if references.gender_oracle is not None:
+        rows.append(["right gender, random order", *_percents(references.gender_oracle), ""])
+    tables = {}
+    for name, found in results.systems.items():
+        tables[name] = found.recall
+        if name == results.main:
+            tables["  people exchanged"] = found.shuffled.recall
+    if results.latents is not None:
+        tables.update(results.latents.oracles)
+    for name, reached in tables.items():
+        rows.append([name, *_percents(reached.at), percent(reached.rank)])
     return "Recall, %\n" + table(["", *ks, "mean rank, %"], rows)
+
+
+def _percents(recall: Mapping[str, float] | Mapping[str, Interval]) -> list[str]:
+    return [percent(value) for value in recall.values()]
 
 
 def _within_part(results: Results) -> str:
     """Return recall within one gender."""
-    ks = _ks_of(results)
-    rows: list[list[str]] = []
-    ways = {name: found.get("within") for name, found in results["systems"].items()}
-    for name, inside in {**ways, "latent oracle": results.get("latent_within")}.items():
-        if inside is None:
-            continue
-        if not rows:
-            low, high = inside["pool"]
-            rows.append(
-                [f"random, K/{low}" + ("" if low == high else f" to K/{high}")]
-                + [_percent(inside["chance"][k]) for k in ks]
-                + [""]
-            )
-        words = [k for k in ks if inside["excludes_chance"][k]]
-        rows.append(
-            [name] + [_percent(inside["recall"][k]) for k in ks] + [", ".join(words) or "-"]
-        )
-    header = ["", *ks, "interval above chance"]
-    return "Recall within one gender, %\n" + table(header, rows) if rows else ""
+    ways = {name: found.within for name, found in results.systems.items()}
+    if results.latents is not None:
+        ways["latent oracle"] = results.latents.latent_within
+    known = {name: within for name, within in ways.items() if within is not None}
+    if not known:
+        return ""
+    first = next(iter(known.values()))
+    low, high = first.pool
+    chance = f"random, K/{low}" + ("" if low == high else f" to K/{high}")
+    rows = [[chance, *_percents(first.chance), ""]]
+    for name, within in known.items():
+        above = [k for k, excluded in within.excludes_chance.items() if excluded]
+        rows.append([name, *_percents(within.recall.at), ", ".join(above) or "-"])
+    header = ["", *first.chance, "interval above chance"]
+    return "Recall within one gender, %\n" + table(header, rows)
 
 
 def _share_part(results: Results) -> str:
     """Return the shares of the way from sex only to the latent oracle."""
-    if "shares" not in results:
+    if results.latents is None:
         return ""
-    ks = _ks_of(results)
-    rows = [[name] + [covered(row[k]) for k in ks] for name, row in results["shares"].items()]
-    return "Covered of the way from sex only to the latent oracle\n" + table(["", *ks], rows)
+    shares = results.latents.shares
+    rows = [[name, *(covered(share) for share in row.values())] for name, row in shares.items()]
+    header = ["", *results.references.random]
+    return "Covered of the way from sex only to the latent oracle\n" + table(header, rows)
+
+
+SIMILARITIES = {  # by measure: its heading and decimals
+    "cosine": ("cosine", 3),
+    "degrees": ("degrees", 2),
+    "l1": ("L1, unit vectors", 3),
+    "l2": ("L2, unit vectors", 3),
+}
 
 
 def _similarity_part(results: Results) -> str:
     """Return nearness to one's own pictures."""
-    names = ("cosine", "degrees", "l1", "l2")
-    digits = {"degrees": 2}
+
+    def row(name: str, near: Mapping[str, Interval]) -> list[str]:
+        return [name, *(number(near[n], digits) for n, (_, digits) in SIMILARITIES.items())]
+
     rows = []
-    for name, found in results["systems"].items():
-        near = found["similarity"]
-        rows.append([name] + [number(near[n], digits.get(n, 3)) for n in names])
-        if name == results["main"]:
-            rows.append(["  people exchanged", number(found["shuffled"]["cosine"]), "", "", ""])
-    if results.get("ceiling"):
-        near = results["ceiling"]
-        rows.append(
-            ["two pictures of one person"] + [number(near[n], digits.get(n, 3)) for n in names]
-        )
-    header = ["", "cosine", "degrees", "L1, unit vectors", "L2, unit vectors"]
+    for name, found in results.systems.items():
+        rows.append(row(name, found.similarity))
+        if name == results.main:
+            rows.append(["  people exchanged", number(found.shuffled.cosine), "", "", ""])
+    if results.ceiling is not None:
+        rows.append(row("two pictures of one person", results.ceiling))
+    header = ["", *(heading for heading, _ in SIMILARITIES.values())]
     return "Nearness to one's own pictures\n" + table(header, rows)
 
 
 def _ancestry_part(results: Results) -> str:
     """Return the negative control: ancestry predicted from voices."""
-    found = results.get("ancestry")
-    if not found:
+    if results.latents is None or not results.latents.ancestry:
         return ""
-    rows = [
-        [
-            name,
-            _percent({"mean": row["accuracy"], **row}),
-            _percent(row["chance"]),
-            "yes" if row["at_chance"] else "no",
-        ]
-        for name, row in found.items()
-    ]
+
+    def row(name: str, found: Accuracy) -> list[str]:
+        value = percent(Interval(found.accuracy, found.low, found.high))
+        return [name, value, percent(found.chance), "yes" if found.at_chance else "no"]
+
+    rows = [row(*item) for item in results.latents.ancestry.items()]
     header = ["", "balanced accuracy, %", "chance, %", "interval holds chance"]
     return "Ancestry predicted by ridge regression (a control)\n" + table(header, rows)
 
 
 def _groups_part(results: Results) -> str:
     """Return recall for each group of people."""
-    ks, parts = _ks_of(results), []
-    for column, found in results.get("groups", {}).items():
+    ks, parts = list(results.references.random), []
+    for column, found in (results.groups or {}).items():
         rows = [
-            [kind, str(row["people"])] + [_percent(row[k]) for k in ks] + [number(row["cosine"])]
-            for kind, row in found["groups"].items()
+            [kind, str(group.people), *_percents(group.at), number(group.cosine)]
+            for kind, group in found.groups.items()
         ]
-        if found["left_out"]:
-            rows.append(["too few or unknown", str(found["left_out"]), *[""] * (len(ks) + 1)])
+        if found.left_out:
+            rows.append(["too few or unknown", str(found.left_out), *[""] * (len(ks) + 1)])
         parts.append(table([column, "people", *[f"{k}, %" for k in ks], "cosine"], rows))
-    title = f"By group ({results['main']}; whole pools)\n"
+    title = f"By group ({results.main}; whole pools)\n"
     return title + "\n\n".join(parts) if parts else ""
 
 
 def _pictures_part(results: Results) -> str:
     """Return what was measured of decoded pictures."""
-    found = results.get("pictures")
-    if not found:
+    found = results.pictures
+    if found is None:
         return ""
-    parts = []
-    ks = _ks_of(results)
     rows = [
-        [name, row["network"], str(row["pool"]), *[_percent(row["recall"][k]) for k in ks]]
-        for name, row in found["recall"].items()
+        [name, row.network, str(row.pool), *_percents(row.recall.at)]
+        for name, row in found.recall.items()
     ]
-    header = ["", "judged by", "pool", *ks]
-    parts.append("Recall of decoded pictures, %\n" + table(header, rows))
-    if scores := found.get("vggface_score"):
-        words = [f"{name} {row['mean']:.2f} +- {row['std']:.2f}" for name, row in scores.items()]
-        parts.append(f"VGGFace score ({found['classifier']}): " + ", ".join(words))
-    pairs = found["landmarks"]
-    rows = [[name, *[number(pairs[name][k]) for k in LANDMARKS]] for name in pairs]
-    if rows:
-        header = ["", *LANDMARKS.values()]
+    header = ["", "judged by", "pool", *results.references.random]
+    parts = ["Recall of decoded pictures, %\n" + table(header, rows)]
+    if found.vggface_score:
+        words = [f"{name} {s.mean:.2f} +- {s.std:.2f}" for name, s in found.vggface_score.items()]
+        parts.append(f"VGGFace score ({found.classifier}): " + ", ".join(words))
+    if found.landmarks:
+        rows = [
+            [name, *(number(value) for value in (pair.r, pair.shuffled, pair.distance))]
+            for name, pair in found.landmarks.items()
+        ]
+        header = ["", "mean r", "people exchanged", "distance, eye distances"]
         parts.append("Landmarks, aligned by the eyes\n" + table(header, rows))
-    faces = found["craniofacial"]
+    faces = found.craniofacial
     if faces:
         names = list(next(iter(faces.values())))
-        rows = [[name, *[correlation(faces[pair][name]) for pair in faces]] for name in names]
+        rows = [[name, *(correlation(faces[pair][name]) for pair in faces)] for name in names]
         parts.append("Craniofacial correlation, r\n" + table(["", *faces], rows))
     return "\n\n".join(parts)
 
 
-LANDMARKS = {"r": "mean r", "shuffled": "people exchanged", "distance": "distance, eye distances"}
-
-
-def correlation(row: Mapping[str, Any]) -> str:
-    """Return a correlation with its interval."""
-    if row["r"] is None:
+def correlation(found: Correlation) -> str:
+    """Return a correlation with its interval; a dash for that of a constant."""
+    if found.r is None or found.low is None or found.high is None:
         return "-"
-    return number({"mean": row["r"], **row}, 2)
+    return with_interval(found.r, found.low, found.high, 2)
 
 
 def _skipped_part(results: Results) -> str:
     """Return what was left out."""
-    lost = results["skipped"]
+    lost = results.skipped
     lines = [f"Left out: {line}" for line in lost[:5]]
     if len(lost) > 5:
         lines.append(f"Left out: {len(lost) - 5} more, listed in results.json")

@@ -1,226 +1,211 @@
-"""The files of an evaluation: results.json, results.txt and the picture sheet."""
+"""What an evaluation found, as `vox2face evaluate` writes it to results.json."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from PIL import Image
 
-from vox2face.core.errors import UsageError, Vox2FaceError
-from vox2face.core.files import atomic_file
-from vox2face.train.datasets.fingerprint import manifest_digest
-from vox2face.train.evaluate.decoded_faces import DECODED, SPOKEN, decoded_setting
-from vox2face.train.evaluate.embeddings import KEPT
-from vox2face.train.evaluate.options import Options
-from vox2face.train.evaluate.protocol import Protocol
-from vox2face.train.evaluate.report import report
-from vox2face.train.evaluate.run import COMPUTED, MANIFEST, Outcome
-from vox2face.train.figures.retrieval_sheet import Found
-from vox2face.train.metrics.retrieval import best, distances
-from vox2face.train.metrics.similarity import Array, Indices, checked
+from vox2face.train.metrics.craniofacial import LandmarkAgreement
+from vox2face.train.metrics.retrieval import RecallTable
+from vox2face.train.metrics.statistics import Correlation, Interval, Share
+from vox2face.train.metrics.vggface_score import Score
 
-if TYPE_CHECKING:
-    from vox2face.train.corpus.manifest import Manifest
-
-RESULTS, TABLE, SHEET = "results.json", "results.txt", "sheet.png"
-VOICES = "voices"  # the folder of embeddings that are kept
-ROWS = 6  # queries on the sheet
+DIGITS = 9  # of numbers in results.json: fewer than differ between machines
 
 
-def require_free(folder: Path, options: Options, manifest: Manifest) -> None:
-    """Raise `UsageError` if a folder holds anything but results of this very evaluation.
+@dataclass(frozen=True)
+class Spread(Interval):
+    """A mean over people with its interval, and the standard deviation over them."""
 
-    Those are written anew.
+    std: float
+
+
+Similarity = Mapping[str, Interval]  # by measure: cosine, degrees, l1, l2
+
+
+@dataclass(frozen=True)
+class WithinGender:
+    """Recall among the faces of the speaker's own gender, beside its chance: K / n of these.
+
+    `pool` is the smallest and the largest n, `above` recall minus chance, `excludes_chance` whether
+    that interval is above 0.
     """
-    there = sorted(path for path in folder.iterdir()) if folder.is_dir() else []
-    own = {RESULTS, TABLE, SHEET} if folder / RESULTS in there else set()
-    for path in there:
-        fits = _embeddings_only(path) if path.is_dir() else path.name in own
-        if not fits and not path.name.startswith("."):
-            raise UsageError(
-                f"--out {folder} holds {path.name}, which is of no evaluation: choose an empty "
-                "folder, or a new one."
-            )
-    if own:
-        require_same(folder / RESULTS, {**options.stated(), MANIFEST: manifest_digest(manifest)})
+
+    recall: RecallTable
+    chance: Mapping[str, float]
+    pool: tuple[int, int]
+    above: Mapping[str, Interval]
+    excludes_chance: Mapping[str, bool]
 
 
-def _embeddings_only(folder: Path) -> bool:
-    """Whether a folder is one of embeddings that were kept."""
-    names = (path.name for path in folder.iterdir() if not path.name.startswith("."))
-    return folder.name == VOICES and all(name.endswith(KEPT) for name in names)
+@dataclass(frozen=True)
+class PermutationControl:
+    """Recall and cosine with everybody's face exchanged for another one of the same pool."""
+
+    recall: RecallTable
+    cosine: Interval
 
 
-def require_same(file: Path, asked: Mapping[str, Any]) -> None:
-    """Raise `UsageError` if results are there of another evaluation, naming what differs."""
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-        known = {**found["settings"], MANIFEST: found[MANIFEST]["sha256"]}
-    except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(
-            f"{file} is there and is not of this version's evaluations: choose another --out."
-        ) from error
-    wanted = json.loads(json.dumps(asked))
-    for name in wanted | {name: None for name in known if name not in COMPUTED}:
-        if wanted.get(name) != known.get(name):
-            what = f"--{name.replace('_', '-')}" if name != MANIFEST else "manifest or split"
-            raise UsageError(
-                f"{file.parent} holds the results of another evaluation, of another {what}: choose "
-                "another --out."
-            )
+@dataclass(frozen=True)
+class SystemResult:
+    """What one way of finding faces reaches; `similarity` is to one's own pictures."""
+
+    queries: int
+    similarity: Similarity
+    recall: RecallTable
+    shuffled: PermutationControl
+    within: WithinGender | None = None
 
 
-def write(outcome: Outcome, folder: Path) -> list[Path]:
-    """Write all files of an evaluation into a folder, each as a whole, and return their paths."""
-    texts = {RESULTS: as_json(outcome), TABLE: report(outcome.results)}
-    for name, text in texts.items():
-        with atomic_file(folder / name) as partial:
-            partial.write_text(text, encoding="utf-8")
-    written = [folder / name for name in texts]
-    if (page := _picture_sheet(outcome)) is not None:
-        from vox2face.media.decoded_face import marks
+@dataclass(frozen=True)
+class References:
+    """Recall that needs no network: a random order, and the faces of the right gender first.
 
-        with atomic_file(folder / SHEET) as partial:
-            made = marks(outcome.results["weights"]) if outcome.drawn else None
-            page.save(partial, format="PNG", pnginfo=made)
-        written.append(folder / SHEET)
-    return written
-
-
-def as_json(outcome: Outcome) -> str:
-    """Return the results as JSON text; equal results give equal bytes."""
-    return json.dumps(outcome.results, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _picture_sheet(outcome: Outcome, count: int = ROWS) -> Image.Image | None:
-    """Return the sheet of the main way of finding faces, or of faces decoded from pictures.
-
-    People are drawn by the seed from the first pool, so that nobody chooses the good ones.
+    `gender_known` people have a gender; where nobody has, there is no oracle.
     """
-    from vox2face.train.figures.retrieval_sheet import sheet
 
-    rows, title, by = _voice_rows(outcome, count) if outcome.main else _decoded_rows(outcome, count)
-    if not rows:
-        return None
-    settings = outcome.results["settings"]
-    note = (
-        f"{settings['split']} split, first pool of {rows[0].pool}, {settings['distance']}; "
-        f"people drawn by seed {settings['seed']}, not chosen"
-    )
-    if settings["fuse"]:
-        note += "; found by all clips of a person together"
-    return sheet(rows, title, note, by)
+    random: Mapping[str, float]
+    gender_oracle: Mapping[str, float] | None = None
+    gender_known: int | None = None
 
 
-def _voice_rows(outcome: Outcome, count: int) -> tuple[list[Found], str, str]:
-    """Return the rows for voices, beside their decoded faces or spectrograms."""
-    from vox2face.train.figures.tiles import portrait, spectrogram
-    from vox2face.train.media import read_clip
+@dataclass(frozen=True)
+class Accuracy:
+    """Balanced accuracy with its interval over people, and chance: 1 / classes."""
 
-    main, where = outcome.main, outcome.where
-    assert main is not None
-    spoken = outcome.drawn.get(SPOKEN)
-    people = _drawn_people(where, main.owners, count)
-
-    def extra(query: int) -> Image.Image:
-        owner = int(main.owners[query])
-        if spoken is not None:
-            return portrait(spoken.pixels[spoken.of([owner])[0]])
-        clip = int(np.flatnonzero(outcome.corpus.speakers == owner)[0])
-        return spectrogram(read_clip(outcome.corpus.clips[clip]))
-
-    rows = _found_rows(where, main.queries, main.owners, people, _face_of(outcome), extra)
-    return rows, f"Faces found for voices: {main.name}", "its voice" if spoken is None else SPOKEN
+    accuracy: float
+    low: float
+    high: float
+    chance: float
+    people: int
+    at_chance: bool
 
 
-def _decoded_rows(outcome: Outcome, count: int) -> tuple[list[Found], str, str]:
-    """Return the rows for faces decoded from pictures, as the first judge finds them."""
-    from vox2face.train.figures.tiles import portrait
+@dataclass(frozen=True)
+class Group:
+    """Recall and cosine of one group of people."""
 
-    if DECODED not in outcome.drawn or not outcome.judges or outcome.real is None:
-        return [], "", ""
-    judge, drawn = outcome.judges[0], outcome.drawn[DECODED]
-    seen, who, _ = decoded_setting(outcome.real, judge)
-    people = _drawn_people(seen, np.arange(len(who)), count)
-    chosen = drawn.of([int(who[person]) for person in people])
-    queries = judge.embed(drawn)[drawn.of(who.tolist())]
-    pixels = {person: drawn.pixels[row] for person, row in zip(people, chosen, strict=True)}
-    shown = _face_of(outcome)
-    rows = _found_rows(
-        seen,
-        queries,
-        np.arange(len(who)),
-        people,
-        lambda person: shown(int(who[person])),
-        lambda query: portrait(pixels[query]),
-    )
-    return rows, f"Faces found for decoded pictures: {judge.name}", DECODED
+    people: int
+    at: Mapping[str, Interval] = field(metadata={"flat": True})
+    cosine: Interval
 
 
-def _face_of(outcome: Outcome) -> Callable[[int], Image.Image]:
-    """Return the function that gives a person's first picture as a tile."""
-    from PIL import Image
+@dataclass(frozen=True)
+class Groups:
+    """Groups by value of a column, and how many people are in none or in one of too few."""
 
-    from vox2face.train.evaluate.protocol import occurrence
-    from vox2face.train.figures.tiles import EMPTY, TILE, portrait
-
-    corpus = outcome.corpus
-    rows = np.flatnonzero(occurrence(corpus.sitters) == 0)
-    first = {int(corpus.sitters[row]): int(corpus.rows[row]) for row in rows}
-
-    def tile(person: int) -> Image.Image:
-        try:
-            return portrait(outcome.arrays.picture(first[person]))
-        except Vox2FaceError:  # moved since it was prepared: the figures do not need it
-            return Image.new("RGB", (TILE, TILE), EMPTY)
-
-    return tile
+    groups: Mapping[str, Group]
+    left_out: int
 
 
-FIRST = 5  # faces shown
-Portrait = Callable[[int], Image.Image]
+@dataclass(frozen=True)
+class DecodedRecall:
+    """How well one face network finds decoded pictures; `left_out` people had a single picture."""
+
+    network: str
+    pool: int
+    recall: RecallTable
+    similarity: Similarity
+    left_out: int | None = None
 
 
-def _drawn_people(where: Protocol, owners: Indices, count: int) -> list[int]:
-    """Return people of the first pool who have a query, drawn by the seed, in order."""
-    there = np.intersect1d(where.pools[0], owners)
-    rng = np.random.default_rng([where.seed, 5])
-    chosen = rng.choice(there, min(count, len(there)), replace=False)
-    return sorted(int(person) for person in chosen)
+@dataclass(frozen=True)
+class DecodedFaces:
+    """What is measured of decoded pictures, by what was decoded or compared."""
+
+    recall: Mapping[str, DecodedRecall]
+    landmarks: Mapping[str, LandmarkAgreement]
+    craniofacial: Mapping[str, Mapping[str, Correlation]]
+    classifier: str | None = None
+    vggface_score: Mapping[str, Score] | None = None
 
 
-def _found_rows(
-    where: Protocol,
-    queries: ArrayLike,
-    owners: Indices,
-    people: Sequence[int],
-    portrait: Portrait,
-    extra: Callable[[int], Image.Image],
-) -> list[Found]:
-    """Return a row for the first query of each of some people of the first pool.
+@dataclass(frozen=True)
+class Pool:
+    """Who is ranked for whom: `used` of `people` are in `pools` pools of `size` each.
 
-    `portrait` gives a person's picture; `extra`, given the row of the query, what stands for it.
+    `first` holds the name of the first person of each pool.
     """
-    pool, table = where.pools[0], checked(queries, "query embeddings")
-    place = {int(person): column for column, person in enumerate(pool)}
-    rows = []
-    for person in people:
-        query = int(np.flatnonzero(owners == person)[0])
-        order = ranked(where, table[query : query + 1], pool)
-        faces = [(where.names[i], portrait(int(i)), int(i) == person) for i in pool[order[:FIRST]]]
-        rank = int(np.flatnonzero(order == place[person])[0]) + 1
-        own = portrait(person)
-        rows.append(Found(where.names[person], own, extra(query), faces, rank, len(pool)))
-    return rows
+
+    size: int
+    pools: int
+    used: int
+    people: int
+    who: str
+    pictures: int
+    clips: int
+    order: str
+    gallery: str
+    query: str
+    first: Sequence[str]
 
 
-def ranked(where: Protocol, query: Array, pool: Indices) -> NDArray[np.intp]:
-    """Return the columns of the pool for one query (1, width), the nearest first."""
-    gallery = where.gallery[pool]
-    order: NDArray[np.intp] = best(distances(query, gallery, where.distance), len(pool))[0]
-    return order
+@dataclass(frozen=True)
+class ManifestFacts:
+    """Which manifest: its rows, and the sha256 of its values."""
+
+    rows: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Oracles:
+    """What the true sex, age and size of synthetic people would reach, and what systems cover."""
+
+    oracles: Mapping[str, RecallTable]
+    latent_within: WithinGender | None
+    latent_similarity: Similarity
+    latent_penalty: float
+    shares: Mapping[str, Mapping[str, Share]]
+    ancestry: Mapping[str, Accuracy]
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything an evaluation found; `as_json` is what results.json holds."""
+
+    vox2face: str
+    numpy: str
+    settings: Mapping[str, Any]
+    manifest: ManifestFacts
+    weights: Mapping[str, Any]
+    pool: Pool
+    skipped: Sequence[str]
+    main: str | None
+    references: References
+    systems: Mapping[str, SystemResult]
+    ceiling: Similarity | None
+    latents: Oracles | None = field(default=None, metadata={"flat": True})
+    groups: Mapping[str, Groups] | None = None
+    pictures: DecodedFaces | None = None
+
+
+def plain(value: Any) -> Any:
+    """Return results as JSON has them.
+
+    Numbers are rounded, what is not finite is null, and optional parts that are missing are left
+    out. Fields marked as flat give their entries to what they are in.
+    """
+    if dataclasses.is_dataclass(value):
+        return _plain_fields(value)
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float | np.floating):
+        return float(f"{value:.{DIGITS}g}") if np.isfinite(value) else None
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _plain_fields(value: Any) -> dict[str, Any]:
+    entries: dict[str, Any] = {}
+    for each in dataclasses.fields(value):
+        item = getattr(value, each.name)
+        if item is None and each.default is None:
+            continue
+        entries.update(plain(item) if each.metadata.get("flat") else {each.name: plain(item)})
+    return entries

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +17,14 @@ from vox2face.train.evaluate.embeddings import Voices
 from vox2face.train.evaluate.inputs import EvalInputs, System, gather, one_each, systems_of
 from vox2face.train.evaluate.options import Options
 from vox2face.train.evaluate.protocol import Protocol
+from vox2face.train.evaluate.results import (
+    Accuracy,
+    Groups,
+    ManifestFacts,
+    Oracles,
+    Pool,
+    Results,
+)
 from vox2face.train.evaluate.test_set import Arrays, Corpus
 from vox2face.train.metrics import retrieval
 from vox2face.train.metrics.similarity import Array, unit
@@ -26,16 +34,14 @@ if TYPE_CHECKING:
     from vox2face.train.corpus.manifest import Manifest
 
 LATENT, GAUSSIAN = "latent oracle", "latent oracle, Gaussian"
-MANIFEST = "manifest"  # in results: what was evaluated on
 COMPUTED = ("draws", "ks")  # settings that are no options
-DIGITS = 9  # of numbers in results: fewer than differ between machines
 
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What an evaluation found: `results` as they are written, and what the sheet is made of."""
+    """What an evaluation found, and what the sheet of pictures is made of."""
 
-    results: dict[str, Any]
+    results: Results
     where: Protocol
     corpus: Corpus
     arrays: Arrays
@@ -55,25 +61,22 @@ def run(manifest: Manifest, arrays: Arrays, options: Options, voices: Voices) ->
     inputs = gather(manifest, arrays, options, voices)
     where = inputs.where
     systems = list(systems_of(inputs, options))
-    results: dict[str, Any] = {
-        **facts(inputs, options, manifest),
-        "main": systems[0].name if systems else None,
-        "references": protocol.references(where),
-        "systems": {s.name: protocol.evaluate_queries(where, s.queries, s.owners) for s in systems},
-        "ceiling": protocol.same_person_similarity(where),
-    }
-    if options.latents:
-        results.update(_with_latents(inputs, options, systems))
-    if systems:
-        results["groups"] = groups(inputs, systems[0])
     main = systems[0] if systems else None
-    if inputs.decoder_and_judges is None:
-        return Outcome(plain(results), where, inputs.corpus, arrays, main, {})
-    drawn, judges, real = pictures(inputs, arrays, options, main, voices.bars)
-    results["pictures"] = decoded_faces.measure(
-        drawn, real, judges, inputs.decoder_and_judges.classifier
+    results = Results(
+        **facts(inputs, options, manifest),
+        main=main.name if main else None,
+        references=protocol.references(where),
+        systems={s.name: protocol.evaluate_queries(where, s.queries, s.owners) for s in systems},
+        ceiling=protocol.same_person_similarity(where),
+        latents=_with_latents(inputs, options, systems) if options.latents else None,
+        groups=groups(inputs, main) if main else None,
     )
-    return Outcome(plain(results), where, inputs.corpus, arrays, main, drawn, judges, real)
+    if inputs.decoder_and_judges is None:
+        return Outcome(results, where, inputs.corpus, arrays, main, {})
+    drawn, judges, real = pictures(inputs, arrays, options, main, voices.bars)
+    classifier = inputs.decoder_and_judges.classifier
+    results = replace(results, pictures=decoded_faces.measure(drawn, real, judges, classifier))
+    return Outcome(results, where, inputs.corpus, arrays, main, drawn, judges, real)
 
 
 def facts(inputs: EvalInputs, options: Options, manifest: Manifest) -> dict[str, Any]:
@@ -83,26 +86,27 @@ def facts(inputs: EvalInputs, options: Options, manifest: Manifest) -> dict[str,
     where, corpus = inputs.where, inputs.corpus
     who, gallery, query = words(options)
     computed = dict(zip(COMPUTED, (DRAWS, list(where.ks)), strict=True))
+    pool = Pool(
+        size=len(where.pools[0]),
+        pools=len(where.pools),
+        used=len(where.people),
+        people=len(corpus),
+        who=who,
+        pictures=len(corpus.pictures),
+        clips=len(corpus.clips),
+        order="ordered by corpus, then by name",
+        gallery=gallery,
+        query=query,
+        first=[corpus.names[people[0]] for people in where.pools],
+    )
     return {
         "vox2face": __version__,
         "numpy": np.__version__,
         "settings": {**options.stated(), **computed},
-        MANIFEST: {"rows": len(manifest), "sha256": manifest_digest(manifest)},
+        "manifest": ManifestFacts(len(manifest), manifest_digest(manifest)),
         "weights": {role: identity(model) for role, model in inputs.networks.items()},
-        "pool": {
-            "size": len(where.pools[0]),
-            "pools": len(where.pools),
-            "used": len(where.people),
-            "people": len(corpus),
-            "who": who,
-            "pictures": len(corpus.pictures),
-            "clips": len(corpus.clips),
-            "order": "ordered by corpus, then by name",
-            "gallery": gallery,
-            "query": query,
-            "first": [corpus.names[pool[0]] for pool in where.pools],
-        },
-        "skipped": list(corpus.lost),
+        "pool": pool,
+        "skipped": corpus.lost,
     }
 
 
@@ -119,20 +123,7 @@ def words(options: Options) -> tuple[str, str, str]:
     return "with voice and face", gallery, query
 
 
-def plain(value: Any) -> Any:
-    """Return results as JSON has them: numbers rounded, what is not finite as null."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, float | np.floating):
-        return float(f"{value:.{DIGITS}g}") if np.isfinite(value) else None
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def _with_latents(
-    inputs: EvalInputs, options: Options, systems: Sequence[System]
-) -> dict[str, Any]:
+def _with_latents(inputs: EvalInputs, options: Options, systems: Sequence[System]) -> Oracles:
     """Return the oracles, the shares of the way to them, and the control on ancestry."""
     where, corpus, train = inputs.where, inputs.corpus, inputs.teaching
     file = str(options.latents)
@@ -148,34 +139,34 @@ def _with_latents(
     recalls = {s.name: where.recall(s.queries, s.owners) for s in systems}
     recalls[GAUSSIAN] = gaussian
     sexes = retrieval.oracle_recall(known.sexes, where.pools, where.ks)
-    return {
-        "oracles": {
-            "sex only": sexes.row(where.seed),
-            LATENT: latent.row(where.seed),
-            GAUSSIAN: gaussian.row(where.seed),
+    return Oracles(
+        oracles={
+            "sex only": sexes.table(where.seed),
+            LATENT: latent.table(where.seed),
+            GAUSSIAN: gaussian.table(where.seed),
         },
-        "latent_within": (
+        latent_within=(
             protocol.within_gender_recall(where, guess, everybody)
             if protocol.gendered(where, where.people)
             else None
         ),
-        "latent_similarity": protocol.similarity_to_own(where, guess, everybody),
-        "latent_penalty": fitted.penalty,
-        "shares": protocol.shares(where, recalls, latent, known.sexes),
-        "ancestry": ancestry(inputs, options, known, taught),
-    }
+        latent_similarity=protocol.similarity_to_own(where, guess, everybody),
+        latent_penalty=fitted.penalty,
+        shares=protocol.shares(where, recalls, latent, known.sexes),
+        ancestry=ancestry(inputs, options, known, taught),
+    )
 
 
 def ancestry(
     inputs: EvalInputs, options: Options, known: oracles.Latents, taught: oracles.Latents
-) -> dict[str, Any]:
+) -> dict[str, Accuracy]:
     """Return how well ancestry is predicted: from voices it must not be, from faces it can be.
 
     From the voice encoder's own embeddings by regressions on the other people of the split, since
     those of the people it was trained on hold what it learnt of their faces.
     """
     corpus, seed = inputs.corpus, options.seed
-    table: dict[str, Any] = {}
+    table: dict[str, Accuracy] = {}
     if len(set(known.ancestry)) < 2 or len(set(taught.ancestry)) < 2:
         return table  # nothing to predict
 
@@ -202,7 +193,7 @@ def ancestry(
     return table
 
 
-def groups(inputs: EvalInputs, main: System) -> dict[str, Any]:
+def groups(inputs: EvalInputs, main: System) -> dict[str, Groups]:
     """Return the tables by gender, where the metadata has it, and by columns of CSV files."""
     where, names = inputs.where, inputs.corpus.names
     kinds: dict[str, Sequence[str | None]] = {}

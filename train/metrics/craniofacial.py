@@ -8,6 +8,7 @@ definition only.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from vox2face.core.errors import CorpusError
 from vox2face.train.metrics.similarity import Array
-from vox2face.train.metrics.statistics import correlation_table, correlations, derangement
+from vox2face.train.metrics.statistics import (
+    Correlation,
+    correlation_table,
+    correlations,
+    derangement,
+)
 
 POINTS = 68
 LEFT, RIGHT = slice(36, 42), slice(42, 48)  # the eyes, as the picture shows them
@@ -57,6 +63,19 @@ REPORTED = (
 LEAST = 0.02  # eye distances: a mouth or lip of less is divided by this
 
 
+@dataclass(frozen=True)
+class LandmarkAgreement:
+    """How landmarks of the same people agree between two sets of faces.
+
+    `r` is the mean correlation over the aligned coordinates, `shuffled` that of shuffled pairs,
+    `distance` the mean distance of points in eye distances.
+    """
+
+    r: float
+    shuffled: float
+    distance: float
+
+
 def aligned(landmarks: ArrayLike) -> Array:
     """Return faces (n, 68, 2) moved, scaled and turned: eyes level, 1 apart, their middle at 0.
 
@@ -93,29 +112,25 @@ def measurements(landmarks: ArrayLike) -> dict[str, Array]:
     return {name: found[name] for name in REPORTED}
 
 
-def craniofacial_table(first: ArrayLike, second: ArrayLike, seed: int) -> dict[str, Any]:
+def craniofacial_table(first: ArrayLike, second: ArrayLike, seed: int) -> dict[str, Correlation]:
     """Return the correlation of each measurement between two sets of faces of the same people.
 
-    Both are (people, 68, 2); each entry has r, low, high and the r of shuffled pairs.
+    Both are (people, 68, 2).
     """
     a, b = measurements(first), measurements(second)
     columns = np.stack(list(a.values()), 1), np.stack(list(b.values()), 1)
     return correlation_table(*columns, list(a), seed)
 
 
-def landmark_correlation(first: ArrayLike, second: ArrayLike, seed: int) -> dict[str, float]:
+def landmark_correlation(first: ArrayLike, second: ArrayLike, seed: int) -> LandmarkAgreement:
     """Return the mean over the 136 aligned coordinates of their correlation over people.
 
-    Both are (people, 68, 2). Coordinates that are the same for everybody are left out; `shuffled`
-    is the same of shuffled pairs, `distance` the mean distance of points in eye distances.
+    Both are (people, 68, 2). Coordinates that are the same for everybody are left out.
     """
     a, b = aligned(first), aligned(second)
     order = derangement(len(a), seed)
-    return {
-        "r": _mean_r(a, b),
-        "shuffled": _mean_r(a, b[order]),
-        "distance": float(np.linalg.norm(a - b, axis=-1).mean()),
-    }
+    distance = float(np.linalg.norm(a - b, axis=-1).mean())
+    return LandmarkAgreement(_mean_r(a, b), _mean_r(a, b[order]), distance)
 
 
 def _mean_r(a: NDArray[Any], b: NDArray[Any]) -> float:

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from vox2face.core.errors import CorpusError, UsageError
 from vox2face.train.metrics.similarity import Array, Indices, checked, unit
-from vox2face.train.metrics.statistics import bootstrap
+from vox2face.train.metrics.statistics import Interval, bootstrap
 
 KS = (1, 2, 5, 10)
 DISTANCES = ("cosine", "l2", "l1", "centred")
@@ -212,6 +212,15 @@ def by_identity(values: Array, owner: Indices) -> tuple[Array, Indices]:
     return result, who
 
 
+@dataclass(frozen=True)
+class RecallTable:
+    """Recall over identities: by name, "R@1" and so on, and the rank as a part of the pool."""
+
+    at: Mapping[str, Interval] = field(metadata={"flat": True})
+    rank: Interval
+    identities: int
+
+
 @dataclass(frozen=True, eq=False)
 class Recall:
     """Recall at each K for each identity: `hits` (identities, Ks), and who they are."""
@@ -220,16 +229,19 @@ class Recall:
     who: Indices
     normalized_rank: Array
     ks: tuple[int, ...] = KS
-    extra: Mapping[str, Any] = field(default_factory=dict)
 
     def at(self, k: int) -> Array:
         """Return the recall at one K, (identities,)."""
         return self.hits[:, self.ks.index(k)]
 
-    def row(self, seed: int) -> dict[str, Any]:
-        """Return the means with their intervals: {"R@1": {mean, low, high}, ..., "rank": ...}."""
-        row: dict[str, Any] = {f"R@{k}": bootstrap(self.at(k), seed) for k in self.ks}
-        return {**row, "rank": bootstrap(self.normalized_rank, seed), "identities": len(self.who)}
+    def table(self, seed: int) -> RecallTable:
+        """Return the means with their intervals."""
+        recall = {f"R@{k}": bootstrap(self.at(k), seed) for k in self.ks}
+        return RecallTable(recall, bootstrap(self.normalized_rank, seed), len(self.who))
+
+    def means(self) -> dict[str, float]:
+        """Return the mean recall by name, "R@1" and so on."""
+        return {f"R@{k}": float(self.at(k).mean()) for k in self.ks}
 
 
 def recall(ranks: Ranks, ks: Sequence[int] = KS) -> Recall:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,6 +15,35 @@ from vox2face.train.metrics.similarity import Array, Indices
 DRAWS = 2000  # resamples of a bootstrap
 LEVEL = 0.95
 BLOCK = 256  # resamples weighed at a time: they hold a count for each identity
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over identities, and its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """Pearson's r with its 95 % interval, and the r of shuffled pairs; all None for a constant."""
+
+    r: float | None
+    low: float | None
+    high: float | None
+    shuffled: float | None
+
+
+@dataclass(frozen=True)
+class Share:
+    """The part of a way that is covered, with its 95 % interval; None, and why, without a way."""
+
+    share: float | None
+    low: float | None
+    high: float | None
+    why: str | None = None
 
 
 @functools.lru_cache(maxsize=2)
@@ -48,21 +77,20 @@ def resampled_means(values: ArrayLike, seed: int, draws: int = DRAWS) -> Array:
     return result
 
 
-def interval(samples: Array, level: float = LEVEL) -> tuple[float, float]:
+def percentiles(samples: Array, level: float = LEVEL) -> tuple[float, float]:
     """Return the percentile interval of resampled values (draws,)."""
     low, high = np.quantile(samples, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
-def bootstrap(values: ArrayLike, seed: int, draws: int = DRAWS) -> dict[str, float]:
-    """Return the mean of one value an identity, and its 95 % interval: mean, low, high.
+def bootstrap(values: ArrayLike, seed: int, draws: int = DRAWS) -> Interval:
+    """Return the mean of one value an identity, and its 95 % interval.
 
     Identities are resampled with replacement, the percentiles 2.5 and 97.5 reported (Efron);
     a seed gives the same interval every time.
     """
     table = np.asarray(values, np.float64)
-    low, high = interval(resampled_means(table, seed, draws))
-    return {"mean": float(table.mean()), "low": low, "high": high}
+    return Interval(float(table.mean()), *percentiles(resampled_means(table, seed, draws)))
 
 
 def correlations(first: ArrayLike, second: ArrayLike, weights: ArrayLike | None = None) -> Array:
@@ -84,7 +112,7 @@ def correlations(first: ArrayLike, second: ArrayLike, weights: ArrayLike | None 
 
 def correlation_table(
     first: ArrayLike, second: ArrayLike, names: Sequence[str], seed: int, draws: int = 500
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, Correlation]:
     """Return r, its bootstrap interval and that of shuffled pairs for each named column.
 
     A column that is constant in either table has no correlation: its values are None.
@@ -94,17 +122,14 @@ def correlation_table(
     drawn = np.array([correlations(a, b, row) for row in counts])
     order = derangement(len(a), seed)
     real, control = correlations(a, b), correlations(a, b[order])
-    table: dict[str, dict[str, Any]] = {}
+    table: dict[str, Correlation] = {}
     for column, name in enumerate(names):
         samples = drawn[:, column][np.isfinite(drawn[:, column])]
-        known = bool(np.isfinite(real[column]) and samples.size)
-        low, high = interval(samples) if known else (None, None)
-        table[name] = {
-            "r": float(real[column]) if known else None,
-            "low": low,
-            "high": high,
-            "shuffled": float(control[column]) if known else None,
-        }
+        if np.isfinite(real[column]) and samples.size:
+            r, shuffled = float(real[column]), float(control[column])
+            table[name] = Correlation(r, *percentiles(samples), shuffled)
+        else:
+            table[name] = Correlation(None, None, None, None)
     return table
 
 
@@ -120,7 +145,7 @@ def derangement(count: int, seed: int) -> Indices:
 
 def fraction_of_headroom(
     model: ArrayLike, floor: ArrayLike, ceiling: ArrayLike, seed: int
-) -> dict[str, Any]:
+) -> Share:
     """Return how much of the way from `floor` to `ceiling` a model covers, with its interval.
 
     All are recalls of the same identities, (n,): (model - floor) / (ceiling - floor) of the means;
@@ -130,9 +155,9 @@ def fraction_of_headroom(
     table = np.stack([np.asarray(part, np.float64) for part in (model, floor, ceiling)], 1)
     mean, drawn = table.mean(0), resampled_means(table, seed)
     way, ways = mean[2] - mean[1], drawn[:, 2] - drawn[:, 1]
-    low, _ = interval(ways)
+    low, _ = percentiles(ways)
     if way <= 0 or low <= 0:
-        return {"share": None, "low": None, "high": None, "why": "the oracle is not above sex only"}
+        return Share(None, None, None, "the oracle is not above sex only")
     there = ways > 0  # a resample without a way, one in forty at most, has no share of it
-    low, high = interval(((drawn[:, 0] - drawn[:, 1]) / np.where(there, ways, 1))[there])
-    return {"share": float((mean[0] - mean[1]) / way), "low": low, "high": high}
+    covered = ((drawn[:, 0] - drawn[:, 1]) / np.where(there, ways, 1))[there]
+    return Share(float((mean[0] - mean[1]) / way), *percentiles(covered))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -11,8 +13,16 @@ from vox2face.train.metrics.similarity import Array
 SPLITS = 5  # of the VGGFace score, as SF2F's evaluator has it
 
 
-def vggface_score(probabilities: ArrayLike, seed: int, splits: int = SPLITS) -> dict[str, float]:
-    """Return the VGGFace score of pictures: exp of the mean KL(p(y|x) || p(y)); mean and std.
+@dataclass(frozen=True)
+class Score:
+    """A score's mean and standard deviation over the parts of the pictures."""
+
+    mean: float
+    std: float
+
+
+def vggface_score(probabilities: ArrayLike, seed: int, splits: int = SPLITS) -> Score:
+    """Return the VGGFace score of pictures: exp of the mean KL(p(y|x) || p(y)).
 
     `probabilities` are those of any classifier of faces, (pictures, classes); the pictures are
     shuffled and cut into `splits` parts, each of which has its own p(y). The formula is that of
@@ -34,7 +44,7 @@ def vggface_score(probabilities: ArrayLike, seed: int, splits: int = SPLITS) -> 
         )
     order = np.random.default_rng([seed, 2]).permutation(len(table))
     scores = [diversity(table[part]) for part in np.array_split(order, splits)]
-    return {"mean": float(np.mean(scores)), "std": float(np.std(scores))}
+    return Score(float(np.mean(scores)), float(np.std(scores)))
 
 
 def diversity(table: Array) -> float:

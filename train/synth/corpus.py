@@ -17,16 +17,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vox2face.core.errors import CorpusError
 from vox2face.core.extras import require
 from vox2face.core.files import atomic_file, require_space
 from vox2face.core.progress import Bars
@@ -36,7 +32,7 @@ from vox2face.train.synth import media
 from vox2face.train.synth.bank.bank import Bank, open_bank
 from vox2face.train.synth.card import write_tables
 from vox2face.train.synth.person import Person, sample_person, split_of
-from vox2face.train.workers import Workers
+from vox2face.train.workers import as_made
 
 if TYPE_CHECKING:
     from vox2face.train.synth.face.render import Rendered
@@ -47,7 +43,6 @@ PEOPLE = "people"
 FACES = "vox2/origin_faces"
 NORMALIZED = "vox2/normalized_faces"
 CLIPS = "wav"
-GROUP = 8  # people to a task of a worker
 BYTES = {"picture": 25_000, "clip": 130_000, "person": 60_000}  # more than they take
 
 
@@ -88,7 +83,9 @@ def synthesise(
     require_space(out, len(todo) * each, f"A corpus of {identities} people")
     bars = Bars()
     try:
-        for done in made(out, settings, bank, todo, jobs or os.cpu_count() or 1):
+        workers = jobs or os.cpu_count() or 1
+        made = as_made(workers, make, todo, begin, out, settings, bank, what="people")
+        for done, _ in enumerate(made, 1):
             bars.advance("people", done, len(todo), " people")
     finally:
         bars.close()
@@ -101,48 +98,18 @@ def _person_file(out: Path, index: int) -> Path:
     return out / PEOPLE / f"Synthetic_Person_{index:06d}.json"
 
 
-def made(out: Path, settings: Settings, bank: str, todo: list[int], jobs: int) -> Iterator[int]:
-    """Make people in processes, and yield how many are done."""
-    groups = [todo[i : i + GROUP] for i in range(0, len(todo), GROUP)]
-    if min(jobs, len(groups)) < 2:
-        begin(settings, bank)
-        for done, index in enumerate(todo, 1):
-            make(out, index)
-            yield done
-        return
-    done = 0
-    try:
-        with Workers(min(jobs, len(groups)), begin, settings, bank) as pool:
-            waiting = {pool.submit(_make_group, out, group) for group in groups}
-            while waiting:
-                ready, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                done += sum(task.result() for task in ready)
-                yield done
-    except BrokenProcessPool as error:
-        raise CorpusError(
-            "A process that made people was killed, perhaps because memory ran out: run the same "
-            "command again to go on, with fewer --jobs."
-        ) from error
-
-
 # What a process works with; set once by `begin`, because a bank keeps analysed recordings.
 WORK: dict[str, Any] = {}
 
 
-def begin(settings: Settings, bank: str) -> None:
+def begin(out: Path, settings: Settings, bank: str) -> None:
     """Open the bank in this process."""
-    WORK.update(settings=settings, bank=open_bank(bank))
+    WORK.update(out=out, settings=settings, bank=open_bank(bank))
 
 
-def _make_group(out: Path, indices: list[int]) -> int:
-    """Make several people, and return how many."""
-    for index in indices:
-        make(out, index)
-    return len(indices)
-
-
-def make(out: Path, index: int) -> None:
+def make(index: int) -> None:
     """Write everything of a person; its own file comes last."""
+    out: Path = WORK["out"]
     settings: Settings = WORK["settings"]
     bank: Bank = WORK["bank"]
     split = split_of(settings.seed, index)

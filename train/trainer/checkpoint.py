@@ -159,14 +159,9 @@ def write(path: Path, tensors: Mapping[str, Tensor], facts: Facts) -> None:
     """Write a checkpoint as a whole or not at all. Raises `Vox2FaceError` on a full disk."""
     here = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = json.dumps({"version": VERSION, **asdict(facts)}, sort_keys=True)
-    write_tensors(path, here, {FACTS: text})
-
-
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write a safetensors file as a whole or not at all. Raises `Vox2FaceError` on a full disk."""
     with atomic_file(path) as partial:
         try:
-            save_file(dict(tensors), partial, metadata)
+            save_file(here, partial, {FACTS: text})
         except SafetensorError as error:
             if NO_SPACE in str(error):
                 raise OSError(errno.ENOSPC, str(error)) from error

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import Dataset
 
 from vox2face.core.errors import CorpusError
 from vox2face.core.progress import Bars
+from vox2face.train import array_cache
 from vox2face.train.datasets.loader import Item
 from vox2face.train.datasets.pairing import DRAW_COPY, drawn
 from vox2face.train.datasets.voice import VoiceEncoderDataset
-from vox2face.train.trainer import checkpoint
 from vox2face.train.trainer.task import Augment
 from vox2face.train.trainer.validation import each
 
@@ -28,7 +25,6 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 SHARD = 128  # clips whose output is written at a time
-MADE = "vox2face_features"  # in the metadata of a shard: how it was made, and what failed
 READ_WITH = 16  # clips computed at a time
 Backbone = Callable[[Tensor, Sequence[int]], Tensor]
 
@@ -102,22 +98,23 @@ def extract_features(
     same `stamp` and lack no clip are read, the others computed, by several processes in turn.
     Raises `CorpusError` if no clip can be read.
     """
-    mark = hashlib.sha256(json.dumps(stamp, sort_keys=True).encode()).hexdigest()
-    starts, bars = range(0, len(clips), SHARD), Bars()
-    for number, first in enumerate(starts):
-        path = folder / f"{number:05d}.safetensors"
+    mark, bars = array_cache.stamp_of(stamp), Bars()
+    starts = range(0, len(clips), SHARD)
+    paths = [folder / f"{number:05d}{array_cache.ENDING}" for number in range(len(starts))]
+    for number, (path, first) in enumerate(zip(paths, starts, strict=True)):
         rows = range(first, min(first + SHARD, len(clips)))
-        if number % accelerator.num_processes == accelerator.process_index and not _valid(
-            path, mark, rows
-        ):
-            _write_shard(path, mark, *_features_of(accelerator, clips, rows, backbone, workers))
+        mine = number % accelerator.num_processes == accelerator.process_index
+        if mine and not _complete(path, mark, rows):
+            values, failed = _features_of(accelerator, clips, rows, backbone, workers)
+            array_cache.keep(path, mark, values.numpy(), failed)
         bars.advance(f"features, {folder.name}", rows.stop, len(clips), " clips")
     bars.close()
     accelerator.wait_for_everyone()
-    parts, reasons = zip(
-        *(_read_shard(folder / f"{n:05d}.safetensors") for n in range(len(starts))), strict=True
-    )
-    failed = {row: reason for each in reasons for row, reason in each.items()}
+    shards = [shard for path in paths if (shard := array_cache.find(path, mark))]
+    if len(shards) < len(paths):
+        raise CorpusError(f"A file of {folder} was lost while it was made: run the command again.")
+    failed = {row: reason for shard in shards for row, reason in shard.failed.items()}
+    parts = [torch.from_numpy(shard.values()) for shard in shards]
     width = max(part.shape[1] for part in parts)
     if not width:
         raise CorpusError(
@@ -152,24 +149,7 @@ def _features_of(
     return torch.stack([found.get(row, nothing) for row in rows]), failed
 
 
-def _write_shard(path: Path, mark: str, features: Tensor, failed: Mapping[int, str]) -> None:
-    """Write a shard of features as a whole."""
-    made = json.dumps({"stamp": mark, "failed": failed})  # one entry: several have no order
-    checkpoint.write_tensors(path, {"features": features}, {MADE: made})
-
-
-def _valid(path: Path, mark: str, rows: range) -> bool:
-    """Whether a shard is there and was computed of the same clips, all of them, by this network."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            same = json.loads(file.metadata()[MADE]) == {"stamp": mark, "failed": {}}
-            return bool(same and file.get_slice("features").get_shape()[0] == len(rows))
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
-        return False
-
-
-def _read_shard(path: Path) -> tuple[Tensor, dict[int, str]]:
-    """Return the features of a shard, and why those of some clips are missing."""
-    with safe_open(path, framework="pt") as file:
-        failed = json.loads(file.metadata()[MADE])["failed"]
-        return file.get_tensor("features"), {int(row): reason for row, reason in failed.items()}
+def _complete(path: Path, mark: str, rows: range) -> bool:
+    """Whether a shard of the same clips by this network is there and lacks none."""
+    found = array_cache.find(path, mark)
+    return found is not None and found.rows == len(rows) and not found.failed

@@ -81,7 +81,7 @@ def command(manifest: str, prepared: str, out: Path | None, pool: str, **chosen:
     With 95 % intervals. Two runs give the same bytes.
     """
     from vox2face.train.corpus import manifest as manifests
-    from vox2face.train.evaluate import report, results, run
+    from vox2face.train.evaluate import files, report, run
     from vox2face.train.evaluate.embeddings import Voices
     from vox2face.train.evaluate.options import Options
     from vox2face.train.evaluate.prepared import PreparedArrays
@@ -93,13 +93,13 @@ def command(manifest: str, prepared: str, out: Path | None, pool: str, **chosen:
     arrays = PreparedArrays(prepared, table)
     options = replace(options, face=arrays.chosen(chosen["face"]))
     if out is not None:
-        results.require_free(out, options, table)
-    kept = None if out is None else out / results.VOICES
+        files.require_free(out, options, table)
+    kept = None if out is None else out / files.VOICES
     voices = Voices(kept, options.max_failures)
     outcome = run.run(table, arrays, options, voices)
     click.echo(report.report(outcome.results), nl=False)
     if out is not None:
-        written = results.write(outcome, out)
+        written = files.write(outcome, out)
         click.echo(f"\nWritten to {out}: {', '.join(path.name for path in written)}")
 
 

@@ -20,13 +20,14 @@ from vox2face.core.errors import CorpusError, UsageError, Vox2FaceError
 from vox2face.media.audio import decode, speech
 from vox2face.runtime import load as runtime
 from vox2face.train.corpus import manifest
-from vox2face.train.evaluate import decoded_faces, protocol, results
+from vox2face.train.evaluate import decoded_faces, files, protocol
 from vox2face.train.evaluate import run as evaluate_run
 from vox2face.train.evaluate.embeddings import Voices
 from vox2face.train.evaluate.options import Options
 from vox2face.train.evaluate.prepared import PreparedArrays
 from vox2face.train.evaluate.report import report, table
 from vox2face.train.evaluate.test_set import read_corpus
+from vox2face.train.metrics.statistics import Interval
 from vox2face.train.prepare import reader
 from vox2face.zoo import registry
 
@@ -165,11 +166,12 @@ def test_the_gallery_is_the_mean_over_all_pictures() -> None:
 def test_own_faces_are_found_and_exchanged_ones_are_not() -> None:
     where = drawn_setting(60, size=30)
     found = protocol.evaluate_queries(where, where.gallery, np.arange(60))
-    assert found["recall"]["R@1"] == {"mean": 1, "low": 1, "high": 1}
-    assert found["shuffled"]["recall"]["R@1"]["mean"] == 0
-    assert found["similarity"]["cosine"]["mean"] > 0.9
-    assert abs(found["shuffled"]["cosine"]["mean"]) < 0.1
-    assert found["within"]["pool"] == [15, 15] and all(found["within"]["excludes_chance"].values())
+    assert found.recall.at["R@1"] == Interval(1, 1, 1)
+    assert found.shuffled.recall.at["R@1"].mean == 0
+    assert found.similarity["cosine"].mean > 0.9
+    assert abs(found.shuffled.cosine.mean) < 0.1
+    assert found.within is not None and found.within.pool == (15, 15)
+    assert all(found.within.excludes_chance.values())
 
 
 def test_voices_that_know_the_gender_alone_are_at_the_gender_oracle() -> None:
@@ -181,10 +183,10 @@ def test_voices_that_know_the_gender_alone_are_at_the_gender_oracle() -> None:
     where = protocol.make_protocol(names, genders, faces, np.arange(400), 100, 4)
     queries = rng.normal(size=(400, WIDTH)) + 30 * male[:, None]
     found = protocol.evaluate_queries(where, queries, np.arange(400))
-    oracle = protocol.references(where)["gender_oracle"]
-    assert oracle["R@10"] == pytest.approx(0.2)
-    assert found["recall"]["R@10"]["low"] < oracle["R@10"] < found["recall"]["R@10"]["high"]
-    assert not found["within"]["excludes_chance"]["R@10"]
+    oracle = protocol.references(where).gender_oracle
+    assert oracle is not None and oracle["R@10"] == pytest.approx(0.2)
+    assert found.recall.at["R@10"].low < oracle["R@10"] < found.recall.at["R@10"].high
+    assert found.within is not None and not found.within.excludes_chance["R@10"]
 
 
 def test_clips_are_paired_with_the_pictures_of_their_person_in_turn() -> None:
@@ -197,11 +199,11 @@ def test_groups_of_few_people_are_left_out() -> None:
     where = drawn_setting(30)
     kinds: list[str | None] = ["a"] * 20 + ["b"] * 4 + [None] * 6
     found = protocol.group_table(where, where.gallery, np.arange(30), kinds)
-    assert list(found["groups"]) == ["a"] and found["left_out"] == 10
-    assert found["groups"]["a"]["people"] == 20
+    assert list(found.groups) == ["a"] and found.left_out == 10
+    assert found.groups["a"].people == 20
     whole = protocol.evaluate_queries(where, where.gallery, np.arange(30))
     every = protocol.group_table(where, where.gallery, np.arange(30), ["x"] * 30)
-    assert every["groups"]["x"]["R@5"] == whole["recall"]["R@5"]
+    assert every.groups["x"].at["R@5"] == whole.recall.at["R@5"]
 
 
 def test_columns_of_numbers_are_cut_into_quarters() -> None:
@@ -243,19 +245,19 @@ def test_two_runs_give_the_same_bytes(corpus: Invented, hearing: Hearing, tmp_pa
         "groups": (f"{corpus.people}:ancestry",),
     }
     for name in ("one", "two"):
-        results.write(evaluated(corpus, **options), tmp_path / name)
-    for name in (results.RESULTS, results.TABLE, results.SHEET):
+        files.write(evaluated(corpus, **options), tmp_path / name)
+    for name in (files.RESULTS, files.TABLE, files.SHEET):
         first = (tmp_path / "one" / name).read_bytes()
         assert first and first == (tmp_path / "two" / name).read_bytes()
-    found = json.loads((tmp_path / "one" / results.RESULTS).read_text())
+    found = json.loads((tmp_path / "one" / files.RESULTS).read_text())
     assert found["pool"]["size"] == PEOPLE // 2 and found["pool"]["pools"] == 1
     assert found["references"]["random"]["R@1"] == pytest.approx(1 / 8)
     assert set(found["systems"]) == {VOICE, f"ridge on {VOICE}"}
     assert set(found["shares"]) >= set(found["systems"])
     assert len(found["ancestry"]) == 3 and found["vox2face"] == vox2face.__version__
-    text = (tmp_path / "one" / results.TABLE).read_text()
+    text = (tmp_path / "one" / files.TABLE).read_text()
     assert "pool of 8 people" in text and "random, K/8" in text and "latent oracle" in text
-    with Image.open(tmp_path / "one" / results.SHEET) as page:
+    with Image.open(tmp_path / "one" / files.SHEET) as page:
         assert page.width > 800
 
 
@@ -263,7 +265,7 @@ def test_embeddings_of_voices_are_kept_and_used_again(
     corpus: Invented, hearing: Hearing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = evaluated(corpus, Voices(tmp_path / "kept"), voice="hearing")
-    assert list((tmp_path / "kept").glob("*.npz"))
+    assert list((tmp_path / "kept").glob("*.safetensors"))
     monkeypatch.setattr(hearing, "preprocess", None)
     again = evaluated(corpus, Voices(tmp_path / "kept"), voice="hearing")
     assert first.results == again.results
@@ -277,8 +279,8 @@ def test_kept_embeddings_of_other_clips_or_damaged_ones_are_not_used(
         return voices.embed(hearing, [str(tmp_path / "P00-0.wav")])[0]  # type: ignore[arg-type]
 
     before = first()
-    (kept,) = (tmp_path / "kept").glob("*.npz")
-    for damage in (b"", b"PK\x03\x04 and no more", kept.read_bytes()[:-40]):
+    (kept,) = (tmp_path / "kept").glob("*.safetensors")
+    for damage in (b"", b"no array at all", kept.read_bytes()[:-40]):
         kept.write_bytes(damage)
         np.testing.assert_array_equal(first(), before)
     clip = tmp_path / "P00-0.wav"
@@ -305,7 +307,7 @@ def test_bad_clips_are_left_out_and_listed_up_to_a_part(
         evaluated(corpus, voice="hearing")
     found = evaluated(corpus, Voices(max_failures=0.5), voice="hearing")
     assert found.corpus.names == tuple(f"P{i:02d}" for i in range(0, PEOPLE, 2) if i != 2)
-    assert sum("P02" in line for line in found.results["skipped"]) == 3
+    assert sum("P02" in line for line in found.results.skipped) == 3
     assert "Left out: " in report(found.results)
 
 
@@ -455,8 +457,8 @@ def test_people_of_one_ancestry_or_hardly_any_gender_are_measured_without_it(
     corpus.people.write_text("\n".join([lines[0], *(line[:-1] + "0" for line in lines[1:])]))
     corpus.rows["gender"] = ["m" if name == "P00" else "" for name in corpus.rows["identity"]]
     found = evaluated(corpus, voice="hearing", latents=str(corpus.people)).results
-    assert found["ancestry"] == {} and found["latent_within"] is None
-    assert "within" not in found["systems"][VOICE]
+    assert found.latents.ancestry == {} and found.latents.latent_within is None
+    assert found.systems[VOICE].within is None
     assert "latent oracle" in report(found) and "Ancestry" not in report(found)
 
 
@@ -465,21 +467,21 @@ def test_decoded_pictures_are_measured(
 ) -> None:
     decoder = str(bundle("face_decoder.cole", onnx=False))
     found = evaluated(corpus, voice="hearing", decoder=decoder, second_face="other")
-    pictures = found.results["pictures"]
-    assert [name.rpartition(" (")[0] for name in pictures["recall"]] == 2 * [
+    pictures = found.results.pictures
+    assert [name.rpartition(" (")[0] for name in pictures.recall] == 2 * [
         "speech-to-face",
         "face-to-face",
         "a second real picture",
     ]
     # 0.2 of noise in pictures of people who differ by 1: the ceiling is to find them all
-    assert pictures["recall"]["a second real picture (other)"]["recall"]["R@1"]["mean"] == 1
-    assert set(pictures["landmarks"]) == {
+    assert pictures.recall["a second real picture (other)"].recall.at["R@1"].mean == 1
+    assert set(pictures.landmarks) == {
         "face-to-face, speech-to-face",
         "face-to-face, real",
         "speech-to-face, real",
     }
-    results.write(found, tmp_path / "out")
-    with Image.open(tmp_path / "out" / results.SHEET) as page:
+    files.write(found, tmp_path / "out")
+    with Image.open(tmp_path / "out" / files.SHEET) as page:
         assert "trainedAlgorithmicMedia" in page.info["XML:com.adobe.xmp"]
     assert "Craniofacial correlation" in report(found.results)
 
@@ -508,12 +510,12 @@ def test_face_to_face_needs_no_voices(corpus: Invented, bundle: Make, tmp_path: 
     decoder = str(bundle("face_decoder.cole", onnx=False))
     found = evaluated(corpus, decoder=decoder, face_to_face=True)
     assert len(found.corpus) == PEOPLE // 2
-    assert list(found.results["pictures"]["recall"]) == [
+    assert list(found.results.pictures.recall) == [
         "face-to-face (invented)",
         "a second real picture (invented)",
     ]
-    results.write(found, tmp_path / "out")
-    assert (tmp_path / "out" / results.SHEET).is_file()
+    files.write(found, tmp_path / "out")
+    assert (tmp_path / "out" / files.SHEET).is_file()
 
 
 def test_the_text_says_what_was_looked_for_in_what(
@@ -530,7 +532,7 @@ def test_the_text_says_what_was_looked_for_in_what(
     text = report(drawn)
     assert "(8 of 8 with a face)" in text and "query: each person's first picture, decoded" in text
     assert "without the decoded one" in text and "clip" not in text
-    assert list(drawn["weights"]) == ["decoder", "face invented", "classifier"]
+    assert list(drawn.weights) == ["decoder", "face invented", "classifier"]
 
 
 def test_a_classifier_gives_the_vggface_score_of_ten_pictures_or_more(
@@ -540,9 +542,9 @@ def test_a_classifier_gives_the_vggface_score_of_ten_pictures_or_more(
     for people, scored in ((22, {"face-to-face"}), (16, set())):
         corpus = Invented(tmp_path, wav, people)
         found = evaluated(corpus, decoder=decoder, face_to_face=True, classifier="colours")
-        scores = found.results["pictures"]["vggface_score"]
+        scores = found.results.pictures.vggface_score
         assert set(scores) == scored
-        assert all(1 <= score["mean"] <= 3 for score in scores.values())
+        assert all(1 <= score.mean <= 3 for score in scores.values())
         assert ("VGGFace score (vggface.serengil)" in report(found.results)) == bool(scored)
 
 
@@ -626,7 +628,7 @@ def test_the_command_prints_the_tables_and_writes_the_files(
     assert done.exit_code == 0, done.exception
     assert "pool of 2 x 4 people (8 of 8 with voice and face)" in done.output
     assert "invented" in done.output and "results.json, results.txt, sheet.png" in done.output
-    text = (tmp_path / "out" / results.TABLE).read_text()
+    text = (tmp_path / "out" / files.TABLE).read_text()
     assert done.output.startswith(text)
 
 

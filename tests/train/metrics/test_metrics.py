@@ -198,7 +198,7 @@ def test_bootstrap_covers_the_truth_as_often_as_it_says() -> None:
     covered = []
     for seed in range(300):
         found = bootstrap(rng.random(80) < 0.3, seed, draws=400)
-        covered.append(found["low"] <= 0.3 <= found["high"])
+        covered.append(found.low <= 0.3 <= found.high)
     assert 0.90 <= np.mean(covered) <= 0.99
 
 
@@ -213,9 +213,9 @@ def test_bootstrap_depends_on_the_seed_alone() -> None:
 def test_vggface_score_of_known_probabilities() -> None:
     sure = np.tile(np.eye(4), (50, 1))
     found = vggface_score(sure, 0, splits=2)
-    assert 3.8 < found["mean"] <= 4  # four classes, seen about as often
+    assert 3.8 < found.mean <= 4  # four classes, seen about as often
     flat = vggface_score(np.full((40, 4), 0.25), 0)
-    assert flat == {"mean": pytest.approx(1), "std": pytest.approx(0)}
+    assert (flat.mean, flat.std) == (pytest.approx(1), pytest.approx(0))
     one = np.array([[0.5, 0.5, 0], [0.5, 0, 0.5]])
     # p(y) = (1/2, 1/4, 1/4): KL = log 2 / 2 for both
     np.testing.assert_allclose(diversity(one), np.sqrt(2))
@@ -232,8 +232,10 @@ def test_correlations_equal_numpy() -> None:
     a[:, 1] = 0.1
     assert np.isnan(correlations(a, b)).tolist() == [False, True, False]
     table = correlation_table(a, b, ["x", "y", "z"], 0)
-    assert table["y"]["r"] is None
-    assert table["x"]["low"] < table["x"]["r"] < table["x"]["high"]
+    assert table["y"].r is None and table["y"].low is None
+    found = table["x"]
+    assert found.low is not None and found.r is not None and found.high is not None
+    assert found.low < found.r < found.high
 
 
 def test_a_derangement_leaves_nobody_in_place() -> None:
@@ -274,10 +276,10 @@ def test_nose_width_is_in_eye_distances() -> None:
 def test_faces_agree_with_themselves_and_not_with_others() -> None:
     points = faces(80)
     own = craniofacial.craniofacial_table(points, points, 0)
-    assert all(row["r"] == pytest.approx(1) for row in own.values())
-    assert craniofacial.landmark_correlation(points, points, 0)["r"] == pytest.approx(1)
+    assert all(row.r == pytest.approx(1) for row in own.values())
+    assert craniofacial.landmark_correlation(points, points, 0).r == pytest.approx(1)
     other = craniofacial.landmark_correlation(points, faces(80, seed=1), 0)
-    assert abs(other["r"]) < 0.05 and abs(other["shuffled"]) < 0.05
+    assert abs(other.r) < 0.05 and abs(other.shuffled) < 0.05
     with pytest.raises(CorpusError, match="both eyes"):
         craniofacial.measurements(np.zeros((1, 68, 2)))
     with pytest.raises(CorpusError, match="faces, 68, 2"):
@@ -350,30 +352,31 @@ def test_share_is_the_part_of_the_way() -> None:
     floor, ceiling = np.full(50, 0.2), 0.6 + 0.1 * normal(50)
     half = (floor + ceiling) / 2
     found = fraction_of_headroom(half, floor, ceiling, 0)
-    assert found["share"] == pytest.approx(0.5)
-    assert found["low"] == pytest.approx(0.5) and found["high"] == pytest.approx(0.5)
-    assert fraction_of_headroom(floor, floor, ceiling, 0)["share"] == pytest.approx(0)
-    assert fraction_of_headroom(ceiling, floor, floor, 0)["share"] is None
+    assert found.share == pytest.approx(0.5)
+    assert found.low == pytest.approx(0.5) and found.high == pytest.approx(0.5)
+    assert fraction_of_headroom(floor, floor, ceiling, 0).share == pytest.approx(0)
+    assert fraction_of_headroom(ceiling, floor, floor, 0).share is None
 
 
 def test_the_interval_of_a_share_leaves_out_resamples_without_a_way() -> None:
     floor, model = np.full(60, 0.2), np.full(60, 0.25)
     ceiling = np.where(np.arange(60) % 5 == 0, 0.75, 0.2) - 0.01  # a way in nearly all resamples
     found = fraction_of_headroom(model, floor, ceiling, 0)
-    assert found["share"] == pytest.approx(0.5)
-    assert 0 < found["low"] < 0.5 < found["high"] and np.isfinite(found["high"])
+    assert found.share == pytest.approx(0.5)
+    assert found.low is not None and found.high is not None
+    assert 0 < found.low < 0.5 < found.high and np.isfinite(found.high)
 
 
 def test_classes_are_predicted_where_they_are_and_at_chance_where_not() -> None:
     names = ["a", "b", "c"] * 60
     place = normal(3, 8, seed=1)[[0, 1, 2] * 60]
     seen, known = oracles.crossed_classes(place + 0.3 * normal(180, 8), names, 0)
-    assert oracles.balanced_accuracy(seen, names, known, 0)["low"] > 0.9
+    assert oracles.balanced_accuracy(seen, names, known, 0).low > 0.9
     blind, known = oracles.crossed_classes(normal(180, 8, seed=2), names, 0)
     found = oracles.balanced_accuracy(blind, names, known, 0)
-    assert found["at_chance"] and found["chance"] == pytest.approx(1 / 3)
+    assert found.at_chance and found.chance == pytest.approx(1 / 3)
     constant = oracles.balanced_accuracy(["a"] * 180, names, known, 0)
-    assert constant["accuracy"] == pytest.approx(1 / 3)
+    assert constant.accuracy == pytest.approx(1 / 3)
 
 
 def test_latents_are_read_in_the_order_asked_for(tmp_path: Path) -> None:

@@ -306,14 +306,14 @@ def test_another_beginning_or_other_files_are_not_overwritten(
     network(1)
     with pytest.raises(KeyboardInterrupt):
         build_bank(tmp_path / "bank", voices=2, sentences=2)
-    with pytest.raises(CorpusError, match=r"another bank \(seed, voices differ\)"):
+    with pytest.raises(UsageError, match="made with seed 0, not 1; other voices: give the same"):
         build_bank(tmp_path / "bank", voices=2, sentences=2, seed=1)
     (tmp_path / "bank" / UNFINISHED).write_text("[")
     with pytest.raises(CorpusError, match="is damaged"):
         build_bank(tmp_path / "bank", voices=2, sentences=2)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("words")
-    with pytest.raises(CorpusError, match="is not a bank and not empty"):
+    with pytest.raises(UsageError, match="is there and holds something else"):
         build_bank(tmp_path / "mine", voices=2, sentences=2)
 
 

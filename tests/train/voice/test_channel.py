@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.voice_training import WIDTH, Corpus, settings
+from safetensors.torch import load_file
 
 from vox2face.core.errors import UsageError
 from vox2face.train.datasets.voice import VoiceEncoderDataset
@@ -142,7 +143,7 @@ def test_the_head_learns_from_several_hearings_of_each_clip(
     whole = trained(tmp_path / "whole", chosen)
     parts = sorted((tmp_path / "whole" / "features").iterdir())
     assert [p.name for p in parts] == ["head-train-0", "head-train-1", "head-val"]
-    first, second = (features._read_shard(p / "00000.safetensors")[0] for p in parts[:2])
+    first, second = (load_file(p / "00000.safetensors")["values"] for p in parts[:2])
     assert first.shape == second.shape and not torch.equal(first, second)
     trained(tmp_path / "stopped", chosen, minutes=0.0)
     monkeypatch.setattr(features, "_features_of", None)  # all there already

@@ -8,9 +8,7 @@ it stopped, and its result is that of one run, byte for byte.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from concurrent.futures import as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -22,6 +20,7 @@ from numpy.typing import NDArray
 from vox2face.core import files
 from vox2face.core.errors import CorpusError, UsageError
 from vox2face.media import audio
+from vox2face.train.outputs import claim
 from vox2face.train.synth.bank import kokoro, recipe
 from vox2face.train.synth.bank.bank import (
     BANK,
@@ -33,7 +32,7 @@ from vox2face.train.synth.bank.bank import (
     read_bank,
 )
 from vox2face.train.synth.bank.flac import flac
-from vox2face.train.workers import Workers
+from vox2face.train.workers import as_made
 
 DECIBELS = -23.0  # RMS
 FRAME = 0.01  # s
@@ -85,16 +84,16 @@ def build_bank(
     out = default_folder(seed, voices, sentences, bits) if out is None else out
     if (out / BANK).exists():
         return finished(out, seed, voices, sentences, bits)
-    network = kokoro.model(model)
+    kokoro.model(model)  # or raises, before anything is written
     spoken = kokoro.phonemes([sentence.text for sentence in recipe.sentences(sentences)])
     plan = _planned(seed, voices, sentences, bits, spoken)
-    begin(out, plan)
+    claim(out, UNFINISHED, plan)
     recordings = _to_make(out, plan, kokoro.styles(style_packs))
     missing = [recording for recording in recordings if not recording.path.exists()]
     files.require_space(out, len(missing) * BYTES, "A bank of voices")
     made = len(recordings) - len(missing)
     progress(made, len(recordings))
-    for _ in _produced(missing, network, model, jobs):
+    for _ in as_made(jobs, make, missing, _load_speaker, model, what="recordings"):
         progress(made := made + 1, len(recordings))
     finish(out, plan, recordings)
     return out
@@ -148,25 +147,6 @@ def packages() -> dict[str, dict[str, str]]:
     }
 
 
-def begin(out: Path, plan: dict[str, Any]) -> None:
-    """Write what is to be made, or check that the same was begun here."""
-    notes = out / UNFINISHED
-    if notes.exists():
-        try:
-            begun = dict(json.loads(notes.read_text("utf-8")))
-        except (OSError, ValueError, TypeError) as error:
-            raise CorpusError(f"{notes} is damaged ({error}): remove {out}.") from error
-        if differing := [key for key in plan if begun.get(key) != plan[key]]:
-            raise CorpusError(
-                f"{out} holds the beginning of another bank ({', '.join(differing)} differ): "
-                "choose another folder, or remove that one."
-            )
-        return
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise CorpusError(f"{out} is not a bank and not empty: choose another folder.")
-    _write_json(notes, plan)
-
-
 def finished(out: Path, seed: int, voices: int, sentences: int, bits: int) -> Path:
     """Return the folder if the bank in it is the one asked for."""
     bank = read_bank(out)
@@ -197,45 +177,17 @@ def _to_make(out: Path, plan: dict[str, Any], packs: kokoro.Styles) -> list[Reco
     ]
 
 
-def _produced(
-    missing: list[Recording], network: bytes, place: Path | None, jobs: int
-) -> Iterator[None]:
-    """Make recordings, yielding after each; in this process, or in some that end with it."""
-    if jobs == 1 or len(missing) <= 1:
-        say = kokoro.speaker(network) if missing else None
-        for recording in missing:
-            assert say
-            make(recording, say)
-            yield
-        return
-    with Workers(jobs, _start_worker, place) as workers:
-        for future in as_completed([workers.submit(_make_in_worker, r) for r in missing]):
-            try:
-                future.result()
-            except BrokenProcessPool as error:
-                raise CorpusError(
-                    "A process that made recordings was killed, perhaps because memory ran out: "
-                    "run the same command again to go on, with fewer --jobs."
-                ) from error
-            yield
+SPEAKER: list[kokoro.Speaker] = []  # of this process
 
 
-WORKER: list[Any] = []  # what a worker process loaded when it started
+def _load_speaker(place: Path | None) -> None:
+    """Load the network in this process."""
+    SPEAKER[:] = [kokoro.speaker(kokoro.model(place))]
 
 
-def _start_worker(place: Path | None) -> None:
-    """Load the network in a worker."""
-    WORKER.append(kokoro.speaker(kokoro.model(place)))
-
-
-def _make_in_worker(recording: Recording) -> None:
-    """Make one recording with the network that this process holds."""
-    make(recording, WORKER[0])
-
-
-def make(recording: Recording, say: Callable[..., NDArray[np.float32]]) -> None:
+def make(recording: Recording) -> None:
     """Say a sentence, cut it, level it and write it."""
-    spoken = _trimmed(say(recording.tokens, recording.style), kokoro.RATE)
+    spoken = _trimmed(SPEAKER[0](recording.tokens, recording.style), kokoro.RATE)
     waveform = audio.level(audio.decode(spoken, kokoro.RATE), DECIBELS)
     step = 1 << (16 - recording.bits)
     pcm = np.rint(waveform * (audio.FULL_SCALE / step)) * step

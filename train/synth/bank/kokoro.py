@@ -39,6 +39,7 @@ STYLES_SHA256 = "34804c4e251cb9a0f875952d851ea4dd48ddc1ff53eac63e1ed56a6133946f2
 STYLE_SHAPE = (510, 256)  # row n is for n + 1 phonemes
 HALF = 128  # of a row, the first part is the timbre, the second the prosody
 
+Speaker = Callable[[list[int], NDArray[np.float32]], NDArray[np.float32]]
 Styles = Mapping[str, NDArray[np.float32]]
 
 
@@ -195,7 +196,7 @@ def mixed(
     return style
 
 
-def speaker(data: bytes) -> Callable[[list[int], NDArray[np.float32]], NDArray[np.float32]]:
+def speaker(data: bytes) -> Speaker:
     """Return a function from tokens and a style (1, 256) to a waveform at 24 kHz.
 
     One thread: the same machine and version of ONNX Runtime then give the same bits.
