@@ -124,7 +124,7 @@ def decide(
     if onnx:
         extras.require("onnx", "--onnx")
     if onnx is None and not extras.has("onnx"):
-        say("No ONNX file is written: pip install 'vox2face[onnx]' brings what it needs.")
+        say(f"No ONNX file is written: {extras.installing('onnx')} brings what it needs.")
     written = extras.has("onnx") if onnx is None else onnx
     if written:
         text_of(target.resolve())

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from vox2face.runtime.face_decoder import FaceDecoder as FaceDecoder
     from vox2face.runtime.face_encoder import FaceEncoder as FaceEncoder
     from vox2face.runtime.load import load as load
+    from vox2face.runtime.load import load_face_decoder as load_face_decoder
+    from vox2face.runtime.load import load_face_encoder as load_face_encoder
+    from vox2face.runtime.load import load_voice_encoder as load_voice_encoder
     from vox2face.runtime.pipelines import FaceToFace as FaceToFace
     from vox2face.runtime.pipelines import SpeechToFace as SpeechToFace
     from vox2face.runtime.voice_encoder import VoiceEncoder as VoiceEncoder
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
 if importlib.util.find_spec("vox2face.zoo") is None:
     raise ImportError(
         "Python found the source folder 'vox2face' of a clone instead of the installed package: "
-        "leave the clone's root folder, or install the clone itself with 'pip install -e .'."
+        "leave the clone's root folder, or install the clone itself with 'pip install .'."
     )
 
 _HOMES = {
@@ -44,6 +47,9 @@ _HOMES = {
     "entry": "vox2face.zoo.registry",
     "list_models": "vox2face.zoo.registry",
     "load": "vox2face.runtime.load",
+    "load_face_decoder": "vox2face.runtime.load",
+    "load_face_encoder": "vox2face.runtime.load",
+    "load_voice_encoder": "vox2face.runtime.load",
     "save": "vox2face.converters.save_trained",
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,12 +32,19 @@ def entries() -> Iterator[Entry]:
     yield from REGISTERED.values()
 
 
-def list_models(kind: str | None = None) -> list[str]:
-    """Return the names of all models, or of one kind such as "face-encoder"."""
+def list_models(pattern: str = "*", kind: str | None = None) -> list[str]:
+    """Return the names of all models, of those that fit a pattern such as "vggface*", or of a kind.
+
+    The name of a kind, such as "face-encoder", is a pattern too. Raises `UsageError` for a `kind`
+    that there is not.
+    """
     kinds = sorted(KINDS)
+    if pattern in kinds:
+        pattern, kind = "*", pattern
     if kind is not None and kind not in kinds:
         raise UsageError(f"There is no kind {kind!r}: choose one of {', '.join(kinds)}.")
-    return [entry.name for entry in entries() if kind in (None, entry.kind)]
+    names = [entry.name for entry in entries() if kind in (None, entry.kind)]
+    return [name for name in names if fnmatchcase(name, pattern)]
 
 
 def entry(name: str) -> Entry:

@@ -6,7 +6,7 @@ import contextlib
 import ctypes
 import io
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,7 @@ CPU = "CPUExecutionProvider"
 FLOAT = "tensor(float)"  # ONNX Runtime's word for float32
 DEVICE = re.compile(r"(cpu)(?::0)?|(cuda|tensorrt)(?::(0|[1-9][0-9]{0,2}))?")
 REASON = re.compile(r'(?<="device_id": )[^;\n]+|(CUDA|CUDNN|CUBLAS) failure [^;\n]+')
+UNKNOWN = re.compile(r"[Uu]nknown provider option:? \"?(\w+)")
 WARNING, FATAL = 2, 4  # severities of ONNX Runtime's log; WARNING is its default
 
 
@@ -49,18 +50,21 @@ def _session_options() -> onnxruntime.SessionOptions:
     return options
 
 
-def session(path: Path, device: str = "cpu") -> onnxruntime.InferenceSession:
+def session(
+    path: Path, device: str = "cpu", provider_options: Mapping[str, Any] | None = None
+) -> onnxruntime.InferenceSession:
     """Load an ONNX file, fully optimised, for "cpu", "cuda[:N]" or "tensorrt[:N]".
 
-    On CUDA, TF32 is off, so that values agree with the CPU to float32 precision. Raises
-    `UsageError` for another device and where the installed ONNX Runtime lacks the provider, and
+    On CUDA, TF32 is off, so that values agree with the CPU to float32 precision.
+    `provider_options` go to the provider of the device, see `providers_for`. Raises `UsageError`
+    for another device and where the installed ONNX Runtime lacks the provider, and
     `Vox2FaceError` where the provider does not start: the CPU never takes the place of a GPU.
     """
     if find_spec("onnxruntime") is None:
         extras.require("onnx", "backend='onnx'")
     import onnxruntime
 
-    providers = providers_for(device)
+    providers = providers_for(device, provider_options)
     names = [name for name, _ in providers if name != CPU]
     _require_offered(device, names)
     try:
@@ -69,6 +73,11 @@ def session(path: Path, device: str = "cpu") -> onnxruntime.InferenceSession:
                 text_of(path), _session_options(), providers=providers, enable_fallback=0
             )
     except Exception as error:  # ONNX Runtime's own exceptions share no base class
+        if unknown := UNKNOWN.search(str(error)):
+            raise UsageError(
+                f"ONNX Runtime {onnxruntime.__version__} has no option {unknown[1]!r} for "
+                f"{LABELS.get(names[0], 'the CPU')}: check the name in its documentation."
+            ) from error
         if reason := fault(names, str(error)):
             raise _not_started(device, names, reason) from error
         reason = " ".join(str(error).split())
@@ -111,8 +120,15 @@ def _same_tensor(found: onnxruntime.NodeArg, wanted: TensorSpec) -> bool:
     )
 
 
-def providers_for(device: str) -> list[tuple[str, dict[str, Any]]]:
-    """Return the providers of a device with their options, or raise `UsageError`."""
+def providers_for(
+    device: str, provider_options: Mapping[str, Any] | None = None
+) -> list[tuple[str, dict[str, Any]]]:
+    """Return the providers of a device with their options.
+
+    `provider_options`, such as {"gpu_mem_limit": 2**31}, go to the first of them: TensorRT on
+    "tensorrt", CUDA on "cuda". Raises `UsageError` for another device, and for options that it
+    has not.
+    """
     parts = DEVICE.fullmatch(device)
     if parts is None:
         raise UsageError(
@@ -122,6 +138,15 @@ def providers_for(device: str) -> list[tuple[str, dict[str, Any]]]:
     kind, number = parts[1] or parts[2], int(parts[3] or 0)
     options: dict[str, dict[str, Any]] = {"CUDAExecutionProvider": {"use_tf32": "0"}}
     chosen = [(name, {"device_id": number, **options.get(name, {})}) for name in PROVIDERS[kind]]
+    if provider_options:
+        if not chosen:
+            raise UsageError(
+                f"device={device!r} takes no provider options, and {', '.join(provider_options)} "
+                "is given: leave it out, or use 'cuda' or 'tensorrt'."
+            )
+        if "device_id" in provider_options:
+            raise UsageError(f"The device says which GPU it is: use '{kind}:N', not device_id.")
+        chosen[0][1].update({name: str(value) for name, value in provider_options.items()})
     return [*chosen, (CPU, {})]
 
 
@@ -134,8 +159,8 @@ def _require_offered(device: str, names: Sequence[str]) -> None:
         if name not in offered:
             raise UsageError(
                 f"device={device!r} was asked for, but this ONNX Runtime has no {LABELS[name]}: "
-                "run pip uninstall onnxruntime onnxruntime-gpu, then pip install "
-                "'vox2face[onnx-gpu]'."
+                "run pip uninstall onnxruntime onnxruntime-gpu, then "
+                f"{extras.installing('onnx-gpu')} (CUDA 13), or '.[onnx-gpu-cu12]' (CUDA 12)."
             )
 
 

@@ -131,7 +131,7 @@ def test_without_what_reads_the_clips_there_is_one_sentence(
 ) -> None:
     monkeypatch.setattr(extras, "has", lambda extra: extra != "voice")
     done = inside("demo", "--faces-only", "--out", tmp_path)
-    assert done.returncode == 2 and "pip install 'vox2face[voice]'" in " ".join(done.stderr.split())
+    assert done.returncode == 2 and "pip install '.[voice]'" in " ".join(done.stderr.split())
 
 
 def test_text_is_broken_into_lines_that_fit() -> None:

@@ -115,7 +115,7 @@ def test_the_command_line_refuses_devices_in_one_line(inside: Run, tmp_path: Pat
         ("tensorrt", "torch", "backend='onnx'"),
         ("foo", "torch", "There is no device 'foo'"),
         ("cuda:x", "onnx", "There is no device 'cuda:x'"),
-        ("tensorrt", "onnx", "pip install 'vox2face[onnx-gpu]'"),
+        ("tensorrt", "onnx", "pip install '.[onnx-gpu]' in the clone"),
     ):
         model = ("--model", "dlib_resnet128.dlib", "--backend", backend, "--device", device)
         done = inside("embed", face, *model)

@@ -212,7 +212,7 @@ def test_wrong_arguments_get_one_sentence(converted: Path, tmp_path: Path) -> No
         vox2face.load(NAME, preset="x")
     with pytest.raises(UsageError, match="device='cuda'"):
         vox2face.load(NAME, device="cuda")
-    with pytest.raises(UsageError, match=r"vox2face\[onnx-gpu\]"):
+    with pytest.raises(UsageError, match=r"'\.\[onnx-gpu\]' in the clone of vox2face"):
         vox2face.load(NAME, device="cuda", backend="onnx")
     with pytest.raises(UsageError, match="no device 'tpu'"):
         vox2face.load(NAME, device="tpu", backend="onnx")

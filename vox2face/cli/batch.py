@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vox2face.cli.options import MODEL, Place, added, any_space, backend, batch_size, device
+from vox2face.cli.options import (
+    MODEL,
+    Place,
+    added,
+    any_space,
+    backend,
+    batch_size,
+    device,
+    provider_options,
+)
 from vox2face.cli.reading import Reading
 from vox2face.core import progress
 from vox2face.core.errors import UsageError, Vox2FaceError
@@ -23,6 +32,7 @@ if TYPE_CHECKING:
     from vox2face.runtime.base import Loaded
 
 FOLDER = "faces"
+WHERE = ("backend", "device", "provider_options", "any_space")  # options of `from_zoo`
 
 
 @dataclass(frozen=True)
@@ -64,6 +74,7 @@ options = added(
         ),
         backend,
         device,
+        provider_options,
         click.option(
             "--output",
             type=Place(),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vox2face.cli.batch import list_failures
-from vox2face.cli.options import MODEL, Place, backend, batch_size, device
+from vox2face.cli.options import MODEL, Place, backend, batch_size, device, provider_options
 from vox2face.cli.reading import Reading
 from vox2face.core.errors import UsageError, Vox2FaceError
 from vox2face.core.files import require_writable
@@ -34,6 +34,7 @@ TOP = 5  # names a picture, unless --top says otherwise
 )
 @backend
 @device
+@provider_options
 @click.option("--preset", metavar="P", help="Preprocessing other than the model's own.")
 @click.option("--normalize", is_flag=True, help="Divide by the length, as deepface does.")
 @batch_size

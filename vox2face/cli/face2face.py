@@ -62,7 +62,7 @@ def command(images: tuple[Path, ...], **arguments: Any) -> None:
 
     from vox2face.runtime.pipelines import FaceToFace, decoded, identity
 
-    where = {name: arguments[name] for name in ("backend", "device", "any_space")}
+    where = {name: arguments[name] for name in batch.WHERE}
     pipeline = FaceToFace.from_zoo(arguments["face"] or DEFAULT_FACE, arguments["decoder"], **where)
     batch.tell_demo(pipeline.decoder)
     facts = {

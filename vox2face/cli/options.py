@@ -17,6 +17,27 @@ backend = click.option("--backend", type=click.Choice(["torch", "onnx"]), defaul
 device = click.option(
     "--device", default="cpu", help="cpu, cuda or cuda:N; tensorrt with --backend onnx."
 )
+
+
+def _parsed(ctx: click.Context, param: click.Parameter, given: Sequence[str]) -> dict[str, str]:
+    options = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not (name and equals and value):
+            raise click.BadParameter(f"{text!r} is not KEY=VALUE.")
+        options[name] = value
+    return options
+
+
+provider_options = click.option(
+    "--provider-option",
+    "provider_options",
+    multiple=True,
+    metavar="KEY=VALUE",
+    callback=_parsed,
+    help="With --backend onnx: an option of ONNX Runtime's provider for the device, such as "
+    "gpu_mem_limit=2147483648; may be repeated.",
+)
 batch_size = click.option("--batch-size", type=click.IntRange(min=1), default=8)
 any_space = click.option(
     "--any-space",

@@ -91,7 +91,7 @@ def draw_all(
 
     from vox2face.runtime.pipelines import FaceToFace, SpeechToFace, decoded, fused, identity
 
-    where = {name: arguments[name] for name in ("backend", "device", "any_space")}
+    where = {name: arguments[name] for name in batch.WHERE}
     pipeline = SpeechToFace.from_zoo(arguments["voice"], arguments["decoder"], **where)
     batch.tell_demo(pipeline.voice, pipeline.decoder)
     facts = {"encoder": identity(pipeline.voice), "decoder": identity(pipeline.decoder)}

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from vox2face.core.entry import OUTPUT_ACTIVATIONS, Entry
+from vox2face.core.errors import UsageError
 from vox2face.store.bundle import default_path, is_bundle
 from vox2face.zoo.registry import entry, list_models
 
@@ -21,12 +22,15 @@ def command() -> None:
 
 
 @command.command("list")
+@click.argument("pattern", default="*", required=False)
 @click.option("--kind", metavar="K", help="Only this kind, such as face-encoder.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--markdown", is_flag=True, help="Print the page docs/zoo.md.")
-def list_command(kind: str | None, as_json: bool, markdown: bool) -> None:
-    """List all models, one a line."""
-    entries = [entry(name) for name in list_models(kind)]
+def list_command(pattern: str, kind: str | None, as_json: bool, markdown: bool) -> None:
+    """List all models, one a line, or those whose names fit PATTERN, such as 'vggface*'."""
+    entries = [entry(name) for name in list_models(pattern, kind)]
+    if not entries:
+        raise UsageError(f"No model's name fits {pattern!r}: vox2face zoo list names all.")
     if markdown and as_json:
         raise click.UsageError("--json and --markdown are two forms: give one of them.")
     if markdown:

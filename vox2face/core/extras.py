@@ -40,4 +40,9 @@ def has(extra: str) -> bool:
 def require(extra: str, what: str) -> None:
     """Raise `UsageError`, naming the command to run, unless an extra is installed."""
     if not has(extra):
-        raise UsageError(f"{what} needs the {extra!r} extra: run pip install 'vox2face[{extra}]'.")
+        raise UsageError(f"{what} needs the {extra!r} extra: run {installing(extra)}.")
+
+
+def installing(extra: str) -> str:
+    """Return the command that installs an extra."""
+    return f"pip install '.[{extra}]' in the clone of vox2face"

@@ -61,6 +61,10 @@ class Face:
     embedding: Pixels
     made_by: Mapping[str, str] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        height, width = self.image.shape[1:]
+        return f"Face({width} x {height} pixels, made by {', '.join(self.made_by.values())})"
+
     @property
     def pixels(self) -> NDArray[np.uint8]:
         """The image as RGB uint8 (224, 224, 3), rounded."""

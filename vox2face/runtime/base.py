@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -37,8 +37,10 @@ class Loaded:
         module: nn.Module | None = None,
         session: Any = None,
         bundle: Bundle | None = None,
+        provider_options: Mapping[str, Any] | None = None,
     ) -> None:
         self.entry, self.preset, self.device = entry, preset, device
+        self.provider_options = provider_options
         self.backend = "torch" if session is None else "onnx"
         self._module, self.session, self.bundle = module, session, bundle
         self.prepare()
@@ -51,6 +53,22 @@ class Loaded:
             f"{type(self).__name__}({self.entry.name!r}, preset={self.preset!r}, "
             f"backend={self.backend!r}, device={self.device!r})"
         )
+
+    def to(self, device: str | torch.device) -> Self:
+        """Move the network to a device, and return this model.
+
+        On PyTorch the module moves, as by `torch.nn.Module.to`, and with it all models that share
+        it (`FaceEncoder.with_preset`). On ONNX Runtime a new session starts there. Raises
+        `UsageError` for a device that cannot be used; the model then stays where it is.
+        """
+        place = str(device)
+        if self.session is None:
+            self._module = on_device(self.module, place)
+        else:
+            self.session = started(self.bundle, place, self.provider_options)
+        self.device = place
+        self.prepare()
+        return self
 
     @property
     def width(self) -> int:
@@ -68,6 +86,11 @@ class Loaded:
         return self.device if self.session is None else "cpu"
 
     @property
+    def place(self) -> torch.device:
+        """Where the module is: others that share it may have moved it."""
+        return next(self.module.parameters()).device
+
+    @property
     def module(self) -> nn.Module:
         """The torch module; the onnx backend has none and raises `UsageError`."""
         if self._module is None:
@@ -79,9 +102,43 @@ class Loaded:
         if self.session is not None:
             return tuple(run_onnx.run(self.session, x.numpy()))
         with torch.inference_mode():
-            value: Any = self.module(x.to(self.device))
+            value: Any = self.module(x.to(self.place))
         values = value if isinstance(value, tuple) else (value,)
         return tuple(tensor.cpu().numpy() for tensor in values)
+
+
+def started(bundle: Bundle | None, device: str, options: Mapping[str, Any] | None = None) -> Any:
+    """Return an ONNX Runtime session of a bundle's network, which is compared with its entry."""
+    from vox2face.runtime.resolve import onnx_of
+
+    if bundle is None:
+        raise UsageError("The onnx backend needs a bundle: use load().")
+    path, entry = onnx_of(bundle), bundle.entry
+    session = run_onnx.session(path, device, options)
+    run_onnx.require_interface(session, path, entry.input, entry.plain_outputs)
+    return session
+
+
+def on_device(module: nn.Module, device: str) -> nn.Module:
+    """Move a module, or say why the device cannot be used."""
+    kind = device.partition(":")[0]
+    if kind == "tensorrt":
+        raise UsageError(f"device={device!r} is for ONNX Runtime: use it with backend='onnx'.")
+    if kind == "meta":
+        raise UsageError("device='meta' holds no values: use 'cpu' or 'cuda'.")
+    try:
+        torch.device(device)
+    except RuntimeError as error:
+        raise UsageError(
+            f"There is no device {device!r}: use 'cpu', 'cuda', or 'cuda:N' for GPU number N."
+        ) from error
+    try:
+        return module.to(device)
+    except (RuntimeError, AssertionError, ImportError) as error:
+        reason = str(error).splitlines()[0].partition(". ")[0].rstrip(".")
+        raise UsageError(
+            f"device={device!r} cannot be used by this torch: {reason}. Use 'cpu' or another torch."
+        ) from error
 
 
 def listed(items: Any, *single: type) -> list[Any]:

@@ -158,7 +158,7 @@ class FaceEncoder(Loaded):
             return run_onnx.run(self.logits_session(), x.numpy())[-1]
         network: Any = self.module
         with torch.inference_mode():
-            scores: NDArray[np.float32] = network.logits(x).cpu().numpy()
+            scores: NDArray[np.float32] = network.logits(x.to(self.place)).cpu().numpy()
         return scores
 
     def logits_session(self) -> Any:
@@ -167,7 +167,7 @@ class FaceEncoder(Loaded):
             if self.bundle is None:
                 raise UsageError("Class scores on the onnx backend need a bundle: use load().")
             path = exported(self.bundle, logits=True)
-            session = run_onnx.session(path, self.device)
+            session = run_onnx.session(path, self.device, self.provider_options)
             run_onnx.require_interface(session, path, self.entry.input, self.entry.outputs)
             self._logits_session = session
         return self._logits_session

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self, overload
 
@@ -16,7 +16,7 @@ from vox2face.media.image import Picture
 from vox2face.runtime.base import Embeddings, Loaded, is_single, listed
 from vox2face.runtime.face_decoder import FaceDecoder
 from vox2face.runtime.face_encoder import FaceEncoder, one_picture, pictures_of
-from vox2face.runtime.load import load_kind
+from vox2face.runtime.load import LoadOptions, load_kind
 from vox2face.runtime.voice_encoder import VoiceEncoder
 from vox2face.store.bundle import WEIGHTS
 from vox2face.zoo.catalog import DEFAULT_DECODER, DEFAULT_FACE, DEFAULT_VOICE
@@ -35,6 +35,15 @@ class SpeechToFace:
         require_pair(voice.entry, voice.space, decoder.entry, decoder.space, any_space)
         self.voice, self.decoder = voice, decoder
 
+    def __repr__(self) -> str:
+        return described(self, self.voice, self.decoder)
+
+    def to(self, device: Any) -> Self:
+        """Move both networks to a device, and return this pipeline; see `Loaded.to`."""
+        self.voice.to(device)
+        self.decoder.to(device)
+        return self
+
     @classmethod
     def from_zoo(
         cls,
@@ -44,14 +53,17 @@ class SpeechToFace:
         device: Any = "cpu",
         any_space: bool = False,
         verify: bool = False,
+        provider_options: Mapping[str, Any] | None = None,
     ) -> Self:
         """Load both by registry name, bundle folder or "hf:user/repo".
 
         Those that come with vox2face are the default: demo models trained on synthetic people,
-        which tell nothing about real persons. `verify` is that of `vox2face.load`. Raises as that
-        does, and `UsageError` if the two do not fit.
+        which tell nothing about real persons. `verify` and `provider_options` are those of
+        `vox2face.load`. Raises as that does, and `UsageError` if the two do not fit.
         """
-        options = {"backend": backend, "device": device, "verify": verify}
+        options = LoadOptions(
+            backend=backend, device=device, verify=verify, provider_options=provider_options
+        )
         encoder = load_kind(VoiceEncoder, voice, **options)
         return cls(encoder, load_kind(FaceDecoder, decoder, **options), any_space)
 
@@ -95,6 +107,15 @@ class FaceToFace:
         require_pair(face.entry, face.space, decoder.entry, decoder.space, any_space)
         self.face, self.decoder = face, decoder
 
+    def __repr__(self) -> str:
+        return described(self, self.face, self.decoder)
+
+    def to(self, device: Any) -> Self:
+        """Move both networks to a device, and return this pipeline; see `Loaded.to`."""
+        self.face.to(device)
+        self.decoder.to(device)
+        return self
+
     @classmethod
     def from_zoo(
         cls,
@@ -104,15 +125,19 @@ class FaceToFace:
         device: Any = "cpu",
         any_space: bool = False,
         verify: bool = False,
+        provider_options: Mapping[str, Any] | None = None,
     ) -> Self:
         """Load both by registry name, bundle folder or "hf:user/repo".
 
         Those that come with vox2face are the default; the decoder is a demo model, trained on
         synthetic people and on faces as `face_detection.crop` cuts them. The face encoder gets the
         decoder's preset; one of another space, which `any_space` lets pass, keeps its own. `verify`
-        is that of `vox2face.load`. Raises as that does, and `UsageError` if the two do not fit.
+        and `provider_options` are those of `vox2face.load`. Raises as that does, and `UsageError`
+        if the two do not fit.
         """
-        options = {"backend": backend, "device": device, "verify": verify}
+        options = LoadOptions(
+            backend=backend, device=device, verify=verify, provider_options=provider_options
+        )
         encoder = load_kind(FaceEncoder, face, **options)
         drawing = load_kind(FaceDecoder, decoder, **options)
         fitting = encoder.with_preset(preset_for(encoder.space, drawing.space))
@@ -144,6 +169,13 @@ def decoded(encoder: Loaded, decoder: FaceDecoder, embeddings: Embeddings) -> li
     """Return the faces of embeddings, which then tell what made them."""
     facts = {"encoder": identity(encoder), "decoder": identity(decoder)}
     return [replace(face, made_by=facts) for face in decoder(embeddings)]
+
+
+def described(pipeline: object, encoder: Loaded, decoder: FaceDecoder) -> str:
+    """Return a pipeline in one line: its models, and where they run."""
+    names = f"{encoder.entry.name!r}, {decoder.entry.name!r}"
+    where = f"backend={decoder.backend!r}, device={decoder.device!r}"
+    return f"{type(pipeline).__name__}({names}, {where})"
 
 
 def identity(model: Loaded) -> str:

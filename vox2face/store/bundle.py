@@ -48,6 +48,9 @@ class Bundle:
     config: dict[str, Any]
     borrowed: bool = False
 
+    def __repr__(self) -> str:
+        return f"Bundle({self.entry_name!r}, {str(self.path)!r})"
+
     @property
     def entry_name(self) -> str:
         """The registry name of the model."""
