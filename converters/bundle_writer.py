@@ -115,7 +115,7 @@ def require_reference(entry: Entry, format: str) -> None:
 
     Values of PyTorch's own files are what a module of PyTorch computes with; others prove nothing.
     """
-    copied = format.startswith(("PyTorch", "safetensors"))
+    copied = format.startswith(("PyTorch", "safetensors", "ONNX"))
     if not copied and weight_map(entry).reference is None:
         raise Vox2FaceError(
             f"NOT PROVEN: the file is of the format {format}, and the weight map of {entry.name} "
@@ -147,7 +147,7 @@ def paired(
 def _fitting(entry: Entry, file: WeightFile) -> WeightMap:
     """Return the entry's weight map in the layout of a file: Keras's, or that of its tensors."""
     table = weight_map(entry)
-    return table.laid_out(bare(file.arrays)[1])
+    return table.laid_out(bare(file.arrays)[1], file.named)
 
 
 def _hint(entry: Entry, file: WeightFile) -> str:

@@ -18,6 +18,9 @@ from vox2face.core.errors import MappingError, UsageError
 # What wrappers put in front of all names: nn.DataParallel, torch.compile, a module of one's own
 PREFIXES = re.compile(r"(?:(?:module|_orig_mod|model)\.)*")
 
+# How arrays without names may lie; PyTorch flattens a map channels first.
+NUMBERED = ("copy", "oi11_to_oi", "chw_columns_to_oihw_7x7")
+
 Reference = Callable[[Mapping[str, Array], Array], Iterable[tuple[str, Array]]]
 
 
@@ -176,8 +179,13 @@ class WeightMap:
             if layer not in self.optional
         )
 
-    def laid_out(self, arrays: Sequence[StoredArray]) -> WeightMap:
-        """Return the map in the layout of a file: Keras's, or the likeliest of PyTorch's."""
+    def laid_out(self, arrays: Sequence[StoredArray], named: bool = True) -> WeightMap:
+        """Return the map in the layout of a file: Keras's, or the likeliest of PyTorch's.
+
+        Arrays that are not `named` come in the order in which they are used.
+        """
+        if not named and self.match == "order":
+            return self._numbered(arrays)
         shapes = {array.path: array.shape for array in arrays}
         maps = [
             self.torch_layout(layout, shapes)
@@ -185,6 +193,18 @@ class WeightMap:
             if any(layout.name(rule.target) in shapes for rule in self.rules)
         ]
         return max(maps, key=lambda table: table.known(shapes), default=self)
+
+    def _numbered(self, arrays: Sequence[StoredArray]) -> WeightMap:
+        """Return the map for arrays without names, if each has a shape that PyTorch holds it in."""
+        rules = []
+        for rule, array in zip(self.expected(arrays, "order"), arrays, strict=False):
+            target = np.broadcast_to(np.float32(0), rule.target_shape)
+            ops = (op for op in NUMBERED if _inverse_shape(op, target) == array.shape)
+            if (op := next(ops, None)) is None:
+                return self
+            source = "/".join(split_name(rule.target, "."))
+            rules.append(Rule(source, rule.target, op, array.shape))
+        return replace(self, rules=tuple(rules)) if len(rules) == len(arrays) else self
 
     def torch_layout(self, layout: Layout, shapes: Mapping[str, tuple[int, ...]]) -> WeightMap:
         """Return the map for PyTorch files of a layout that have arrays of these shapes."""
@@ -220,6 +240,14 @@ class WeightMap:
         if problems:
             raise MappingError(summary(self.like, problems))
         return {r.source: OPS[r.op].inverse(tensors[r.target]) for r in rules}
+
+
+def _inverse_shape(op: str, target: Array) -> tuple[int, ...] | None:
+    """Return the shape of an array that an operation makes a tensor of, if it fits."""
+    try:
+        return OPS[op].inverse(target).shape
+    except (ValueError, IndexError):
+        return None
 
 
 def _mistakes(rules: Sequence[Rule]) -> Iterator[str]:

@@ -23,7 +23,7 @@ import numpy as np
 
 from vox2face.converters.readers.base import EXPANSION, GREEDY, Declared, Opened, explained
 from vox2face.core.errors import Vox2FaceError, WeightFileError
-from vox2face.core.files import FULL_DISK, identify, signature
+from vox2face.core.files import FULL_DISK, ONNX, identify, signature
 from vox2face.core.safetensors_header import header
 
 SECONDS, RATE = 5, 20 << 20  # of computing: for any file, and bytes declared for each one more
@@ -35,6 +35,7 @@ READERS = {  # by what `identify` says; tfjs for all others
     "a zip archive": "zip_archive",
     PYTORCH: "pytorch",
     "a safetensors file": "safetensors_file",
+    ONNX: "onnx_file",
 }
 
 

@@ -17,12 +17,13 @@ import numpy as np
 from vox2face.converters.readers.base import Declared, Values
 from vox2face.converters.readers.sandbox import Child
 from vox2face.converters.weight_map import StoredArray
+from vox2face.core import extras
 from vox2face.core.errors import WeightFileError
-from vox2face.core.files import ACCEPTED, full_disk_explained, identify, require_weight_file
+from vox2face.core.files import ACCEPTED, ONNX, full_disk_explained, identify, require_weight_file
 from vox2face.core.safetensors_header import described
 
 # What `identify` says of files that hold weights
-READ = (*("HDF5", "a PyTorch file", "a zip archive"), *("a safetensors file", "a JSON file"))
+READ = ("HDF5", "a PyTorch file", "a zip archive", "a safetensors file", "a JSON file", ONNX)
 
 # What can be done about files that hold weights in a form that is not read.
 ADVICE = {
@@ -81,7 +82,8 @@ def open_weights(path: Path, state: str = "") -> Iterator[WeightFile]:
 
     `state` is the key of a state dict in a training checkpoint of PyTorch that holds several.
     Raises `WeightFileError` in one sentence for what is none, is damaged, or uses what a weight
-    file has no business using: code, links, other files than its own parts.
+    file has no business using: code, links, other files than its own parts; `UsageError` for an
+    ONNX file without the extra `onnx`.
     """
     require_weight_file(path)
     try:
@@ -91,6 +93,8 @@ def open_weights(path: Path, state: str = "") -> Iterator[WeightFile]:
     if kind not in READ:
         advice = ADVICE.get(kind, "")
         raise WeightFileError(f"{path} is {kind}{advice}; expected {ACCEPTED}.")
+    if kind == ONNX:
+        extras.require("onnx", f"Reading {path}, {ONNX},")
     child = Child(path, state)
     try:
         found = child.answer()

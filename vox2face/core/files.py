@@ -25,7 +25,7 @@ RETIRED = "-old"
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 ACTIVE: set[Path] = set()  # hidden files and folders that this process is writing
 
-UNKNOWN, ZIP = "data of an unknown kind", "a zip archive"
+UNKNOWN, ZIP, ONNX = "data of an unknown kind", "a zip archive", "an ONNX model"
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 
 # What the first bytes of a file say it is, in the words an error message uses.
@@ -57,12 +57,14 @@ PICTURES = (
     *(".pnm", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
 )
 TAR_MAGIC = b"ustar"  # at byte 257
+# The version of its format, then another field of a ModelProto of onnx.proto3
+ONNX_HEAD = re.compile(rb"\x08[\x03-\x20][\x12\x1a\x22\x28\x32\x3a\x42\x72\xa2\xca]")
 CHECKPOINT_MAGIC = bytes.fromhex("57fb808b247547db")  # the last bytes of a .index file
 
 # What is read as weights, in the words an error message uses.
 ACCEPTED = (
-    "a weight file of Keras (.h5, .weights.h5, .keras), PyTorch (.pth), "
-    "safetensors or TensorFlow.js (weights manifest)"
+    "a weight file of Keras (.h5, .weights.h5, .keras), PyTorch (.pth), safetensors, ONNX "
+    "or TensorFlow.js (weights manifest)"
 )
 
 
@@ -144,6 +146,8 @@ def identify_bytes(head: bytes) -> str:
         return "a JSON file"
     if head[257:262] == TAR_MAGIC:
         return "a tar archive"
+    if ONNX_HEAD.match(head):
+        return ONNX
     if start and all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head):
         return "plain text"
     return UNKNOWN
