@@ -22,8 +22,10 @@ class FacePreset:
     """Fit an RGB uint8 picture into a square, resample, order colours, scale, subtract means.
 
     `fit` is "letterbox" (keep the aspect ratio, centre on black) or "stretch". `filter` is
-    "cv2-linear" (OpenCV's bilinear: four neighbours, no antialiasing), "pil-bilinear" (Pillow's:
-    antialiased, rounded to whole grey levels) or "pil-nearest". `mean` (0..255) is in the
+    "cv2-linear" (OpenCV's bilinear: four neighbours, no antialiasing), "cv2-linear-uint8" (the same
+    of 8-bit pictures: rounded to whole grey levels), "pil-bilinear" (Pillow's: antialiased,
+    rounded to whole grey levels) or "pil-nearest". `reader` is by whom files are read as
+    `vox2face.media.image.decode` has it, "opencv" or "pillow". `mean` (0..255) is in the
     network's colour order and is subtracted before the multiplication by `scale`.
     """
 
@@ -34,6 +36,7 @@ class FacePreset:
     scale: float
     mean: tuple[float, float, float]
     cite: str
+    reader: str = "pillow"
 
     @property
     def meaning(self) -> str:
@@ -98,9 +101,13 @@ BYTE = 1 / 255
 
 # fmt: off
 FACE_PRESETS: dict[str, FacePreset] = {preset.name: preset for preset in (
-    # deepface modules/preprocessing.py, resize_image; colours as represent() feeds its networks
+    # deepface modules/preprocessing.py, resize_image; colours as represent() feeds its networks.
+    # Faces that its detectors find, and all that verify() and find() embed, are floats by then.
     FacePreset("deepface", "BGR", "letterbox", "cv2-linear", BYTE, NO_MEAN,
-               "serengil/deepface deepface/modules/preprocessing.py"),
+               "serengil/deepface deepface/modules/preprocessing.py", "opencv"),
+    # represent(detector_backend="skip"): the same on uint8, divided by 255 afterwards
+    FacePreset("deepface-skip", "BGR", "letterbox", "cv2-linear-uint8", BYTE, NO_MEAN,
+               "serengil/deepface deepface/modules/representation.py", "opencv"),
     # keras_vggface/utils.py, preprocess_input(version=1), after keras' load_img (nearest)
     FacePreset("keras-vggface-v1", "BGR", "stretch", "pil-nearest", 1.0, MEAN_V1_BGR,
                "rcmalli/keras-vggface keras_vggface/utils.py"),

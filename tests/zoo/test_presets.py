@@ -9,6 +9,7 @@ import sys
 import types
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -59,6 +60,30 @@ def test_deepface_letterbox_equals_resize_image(size: tuple[int, int]) -> None:
     want = owner.normalize_input(owner.resize_image(bgr, (224, 224)), "base")[0]
     assert want.dtype == np.float32
     np.testing.assert_allclose(ours("deepface", pixels), want, rtol=0, atol=2e-5)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_deepface_skip_equals_resize_image_of_uint8(size: tuple[int, int]) -> None:
+    owner = owners_module("deepface", "deepface/modules/preprocessing.py")
+    pixels = picture(*size)
+    want = owner.resize_image(pixels[:, :, ::-1], (224, 224))[0]
+    np.testing.assert_allclose(ours("deepface-skip", pixels), want, rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_deepface_skip_rounds_as_opencv_does(seed: int) -> None:
+    """Every level of every pixel is OpenCV's, for shapes that nobody chose."""
+    random = np.random.default_rng(seed)
+    for height, width in random.integers(3, 700, (12, 2)):
+        pixels = random.integers(0, 256, (height, width, 3), np.uint8)
+        factor = min(224 / height, 224 / width)
+        inside = int(width * factor), int(height * factor)
+        want = cv2.resize(pixels, inside)
+        top, left = ((224 - n) // 2 for n in reversed(inside))
+        levels = ours("deepface-skip", pixels)[:, :, ::-1] * 255
+        shown = levels[top : top + inside[1], left : left + inside[0]]
+        np.testing.assert_allclose(shown, want, rtol=0, atol=1e-3)
 
 
 @pytest.fixture

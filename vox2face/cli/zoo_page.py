@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from vox2face.converters.maps import weight_map
 from vox2face.core.entry import OUTPUT_ACTIVATIONS, Entry, TensorSpec
-from vox2face.zoo.presets import meaning
+from vox2face.zoo.presets import FACE_PRESETS, FacePreset, meaning
 
 HEAD = """\
 # The zoo
@@ -26,10 +26,50 @@ with. Networks of different spaces do not go together. A bundle records its own.
 """
 
 
+PRESETS = """
+## Presets of face encoders
+
+A preset makes of a picture what a network was trained on. `--preset` and `preset=` choose another
+than a model's own; embeddings of different presets do not compare.
+
+| Preset | Values | Fit | Resampling | Files read as by | Source |
+|---|---|---|---|---|---|
+"""
+DEEPFACE = """
+deepface preprocesses in two ways. `deepface` is what it makes of a face that a detector found, and
+of all that its `verify` and `find` embed, with `skip` too: it divides by 255 and resizes then.
+`deepface-skip` is its `represent(..., detector_backend="skip")`: it resizes 8-bit pictures, to
+whole grey levels, and divides then. Of pictures that need no resizing both make the same; of others
+embeddings differ by up to 2e-3 of the largest value. A picture of nothing but zeros and ones
+deepface does not divide at all; here it is divided like any other. Both read files as OpenCV 5
+does, pixel for pixel: JPEG, also of inks (CMYK), PNG of 8 and 16 bits, GIF, BMP, WebP and AVIF. Of
+TIFF files those differ that are transparent, in Lab, or of 16 bits and colours.
+"""
+FILTERS = {
+    "cv2-linear": "OpenCV's bilinear, of floats",
+    "cv2-linear-uint8": "OpenCV's bilinear, of 8-bit pictures",
+    "pil-bilinear": "Pillow's bilinear",
+    "pil-nearest": "Pillow's nearest",
+}
+READERS = {"opencv": "OpenCV", "pillow": "Pillow"}
+
+
 def page(entries: Sequence[Entry]) -> str:
-    """Return the whole page: one table, then what there is to know of each model."""
+    """Return the whole page: tables, then what there is to know of each model."""
     table = "".join(f"| {' | '.join(cells(entry))} |\n" for entry in entries)
-    return HEAD + table + "".join(line for entry in entries for line in section(entry))
+    presets = "".join(f"| {' | '.join(preset_cells(p))} |\n" for p in FACE_PRESETS.values())
+    sections = "".join(line for entry in entries for line in section(entry))
+    return HEAD + table + PRESETS + presets + DEEPFACE + sections
+
+
+def preset_cells(preset: FacePreset) -> Iterator[str]:
+    """Yield one preset's cells of the table."""
+    yield f"`{preset.name}`"
+    yield preset.meaning
+    yield "letterboxed on black" if preset.fit == "letterbox" else "stretched"
+    yield FILTERS[preset.filter]
+    yield READERS[preset.reader]
+    yield preset.cite
 
 
 def cells(entry: Entry) -> Iterator[str]:

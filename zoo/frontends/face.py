@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from vox2face.media.image import BLOCK, bands
+from vox2face.zoo.frontends import fixed_point
 from vox2face.zoo.presets import FacePreset
 
 FIXED_POINT = float(1 << 22)  # Pillow keeps its filter weights as integers of 22 fractional bits
@@ -20,7 +21,7 @@ class FaceInput(nn.Module):
     is a matrix row of zeros. Height and width may differ from call to call, and the module
     exports to ONNX with both as free axes.
 
-    With `smooth` it takes float pictures, leaves out Pillow's rounding to whole grey levels and
+    With `smooth` it takes float pictures, leaves out the rounding to whole grey levels and
     computes in float32, so that gradients flow through it to the picture.
     """
 
@@ -35,9 +36,12 @@ class FaceInput(nn.Module):
         """Return the preprocessed pictures; every picture of a batch has the same size."""
         height, width = x.shape[1], x.shape[2]
         rows, columns = self.fitted(height, width, x.device)
-        horizontal = self.matrix(width, columns, x.device)
-        vertical = self.matrix(height, rows, x.device)
-        y = self.rounded(self.resampled(x, horizontal, vertical)).float()
+        if self.preset.filter == "cv2-linear-uint8" and not self.smooth:
+            y = fixed_point.letterboxed(x, rows, columns, self.size).float()
+        else:
+            horizontal = self.matrix(width, columns, x.device)
+            vertical = self.matrix(height, rows, x.device)
+            y = self.rounded(self.resampled(x, horizontal, vertical)).float()
         if self.preset.color == "BGR":
             y = y.flip(1)
         return (y - self.mean) * self.preset.scale
@@ -131,4 +135,9 @@ def _pil_nearest(place: Tensor, pixel: Tensor, ratio: Tensor) -> Tensor:
     return (pixel == chosen.unsqueeze(1)).double()
 
 
-FILTERS = {"cv2-linear": _cv2_linear, "pil-bilinear": _pil_bilinear, "pil-nearest": _pil_nearest}
+FILTERS = {
+    "cv2-linear": _cv2_linear,
+    "cv2-linear-uint8": _cv2_linear,  # but for its rounding
+    "pil-bilinear": _pil_bilinear,
+    "pil-nearest": _pil_nearest,
+}
