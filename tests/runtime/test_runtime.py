@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import os
 import threading
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -76,6 +78,19 @@ def test_onnx_is_exported_on_first_use_beside_the_bundle_and_agrees(converted: P
     assert [o.name for o in by_onnx.session.get_outputs()] == ["embedding"]
 
 
+class Pipe(io.RawIOBase):
+    """A file object that can only be read, such as the answer of a server."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = io.BytesIO(content)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        return self.content.readinto(buffer)
+
+
 def test_all_kinds_of_pictures_give_the_same(converted: Path, tmp_path: Path) -> None:
     encoder, pixels = vox2face.load(NAME), samples()["head.png"]
     path = tmp_path / "face.png"
@@ -83,6 +98,14 @@ def test_all_kinds_of_pictures_give_the_same(converted: Path, tmp_path: Path) ->
     want = encoder(pixels)
     for same in (path, str(path), Image.open(path), [path], pixels[None], (Image.open(path),)):
         assert np.array_equal(encoder(same), want)
+    content = path.read_bytes()
+    with path.open("rb") as file:
+        file.read(9)
+        for same in (content, [content], file, [file], io.BytesIO(content), Pipe(content)):
+            assert np.array_equal(encoder(same), want)
+    assert np.array_equal(encoder(pixels[:, :, ::-1], channels="bgr"), want)
+    bgr = encoder.preprocess([pixels[:, :, ::-1], path, content], channels="bgr")
+    assert torch.equal(bgr, encoder.preprocess([path] * 3))
     rgba = Image.open(path).convert("RGBA")
     assert np.array_equal(encoder(rgba), want)
     assert encoder([]).shape == (0, 256)
@@ -237,7 +260,11 @@ def test_what_is_no_picture_gets_one_sentence(converted: Path, tmp_path: Path) -
         (5, "not int"),
         (torch.zeros(3, 8, 8), "Tensor"),
         (np.zeros((0, 8, 3), np.uint8), "0"),
-        (Image.new("I;16", (8, 8)), "more than 8 bits"),
+        (Image.new("I", (8, 8)), "more than 8 bits"),
+        (Image.new("F", (8, 8)), "more than 8 bits"),
+        (io.StringIO("hello"), "the picture gives text and no bytes"),
+        (io.BytesIO(b"hello"), "the picture is plain text, no picture that Pillow can read"),
+        (b"", "the picture is an empty file"),
         (np.zeros((1, 300, 3), np.uint8), "too narrow"),
     ):
         with pytest.raises(ImageError, match=words):

@@ -1,4 +1,4 @@
-"""Pictures in: paths, Pillow images and arrays become RGB uint8 arrays."""
+"""Pictures in: paths, bytes, open files, Pillow images and arrays become RGB uint8 arrays."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import io
 import os
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module, resources
 from tempfile import SpooledTemporaryFile
 from typing import Any, BinaryIO
@@ -16,13 +16,23 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from vox2face.core import extras
-from vox2face.core.errors import ImageError, Vox2FaceError, Vox2FaceWarning, one_line
+from vox2face.core.errors import (
+    ImageError,
+    UsageError,
+    Vox2FaceError,
+    Vox2FaceWarning,
+    one_line,
+)
 from vox2face.core.files import FULL_DISK, UNKNOWN, identify_bytes
 from vox2face.media.opening import opened
 
 Pixels = NDArray[np.uint8]
-FORMS = "a path, a Pillow image or a uint8 RGB array"
-Picture = str | os.PathLike[str] | Image.Image | Pixels
+FORMS = (
+    "a path, the bytes of a file, a binary file object, a Pillow image or a uint8 array "
+    "(height, width, 3)"
+)
+Picture = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | Pixels
+THE_PICTURE = "the picture"  # what errors call one without a name
 
 # Formats of photographs; others, such as EPS, would start programs on files nobody vouches for.
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "BMP", "GIF", "TIFF", "PPM", "TGA", "JPEG2000", "HEIF")
@@ -49,32 +59,60 @@ TURNED: dict[int, Callable[[Pixels], Pixels]] = {
     8: lambda upright: np.rot90(upright, -1),
 }
 SIDEWAYS = (5, 6, 7, 8)
+DEEP_GREY = ("I;16", "I;16L", "I;16B", "I;16N")
 
 
-def decode(picture: Picture) -> Pixels:
+def decode(picture: Picture, channels: str = "rgb", reader: str = "pillow") -> Pixels:
     """Return a picture as RGB uint8 (height, width, 3).
 
-    Takes a path, a Pillow image or a uint8 RGB array. The orientation a camera noted in the file
-    is applied, transparency is dropped and grey becomes RGB; of an animation the first picture is
-    taken. HEIC files need the extra `heic`. A JPEG file that is cut short is read, with a
-    `Vox2FaceWarning`, if at least half of its rows are there; missing ones are of one colour.
+    Takes a path, the bytes of a file, a binary file object (read from its start if it can seek), a
+    Pillow image or a uint8 array (height, width, 3), whose `channels` are "rgb" or, as OpenCV has
+    them, "bgr"; all others know their own. The orientation a camera noted in the file is applied,
+    transparency is dropped and grey becomes RGB; of an animation the first picture is taken. HEIC
+    files need the extra `heic`. A JPEG file that is cut short is read, with a `Vox2FaceWarning`,
+    if at least half of its rows are there; missing ones are of one colour.
+
+    `reader` says whose colours a JPEG file of inks (CMYK) has, "pillow" or "opencv", which differ
+    by a grey level; "opencv" also reads grey of 16 bits, by its upper 8.
 
     Raises `ImageError` for what is not a picture or damaged, and, before it is decoded, for one of
-    more than 110 million pixels or one that takes more than 600 MB to decode; `UsageError`
-    without the extra.
+    more than 110 million pixels or one that takes more than 600 MB to decode; `UsageError` for
+    other channels, or without the extra.
     """
+    if channels not in ("rgb", "bgr"):
+        raise UsageError(f"channels={channels!r}: the channels of an array are 'rgb' or 'bgr'.")
     if isinstance(picture, np.ndarray):
-        return checked(picture)
+        return checked(picture) if channels == "rgb" else checked(picture)[:, :, ::-1]
     if isinstance(picture, Image.Image):
         with _explained("the Pillow image"):
-            _require_decodable(picture, "the Pillow image")
-            return _upright(picture, keep=True)
+            _require_decodable(picture, "the Pillow image", reader)
+            return _upright(picture, reader, keep=True)
+    if isinstance(picture, bytes):
+        return decode_file(io.BytesIO(picture), THE_PICTURE, reader)
+    if hasattr(picture, "read"):
+        return decode_file(_content(picture), name_of(picture), reader)
     with opened(picture, "picture", FORMS, ImageError) as file:
-        return decode_file(file, file.name)
+        return decode_file(file, file.name, reader)
 
 
-def decode_file(file: BinaryIO, name: str) -> Pixels:
-    """Return the picture in an open file, read from its start; `name` is what errors call it.
+def name_of(picture: Any) -> str:
+    """Return what errors call a picture: its path, or that of an open file."""
+    name = getattr(picture, "name", None) if hasattr(picture, "read") else picture
+    return str(os.fspath(name)) if isinstance(name, str | os.PathLike) else THE_PICTURE
+
+
+def _content(file: Any) -> BinaryIO:
+    """Return what is in a binary file object, which stays open: decoding closes its file."""
+    with suppress(AttributeError, OSError, TypeError):  # a pipe, the answer of a server
+        file.seek(0)
+    content = file.read()
+    if not isinstance(content, bytes):
+        raise ImageError(f"{name_of(file)} gives text and no bytes: open it with mode 'rb'.")
+    return io.BytesIO(content)
+
+
+def decode_file(file: BinaryIO, name: str, reader: str = "pillow") -> Pixels:
+    """Return the picture in a binary file that can seek; `name` is what errors call it.
 
     All else is as in `decode`.
     """
@@ -87,9 +125,9 @@ def decode_file(file: BinaryIO, name: str) -> Pixels:
         import_module("pillow_heif").register_heif_opener()
     file.seek(0)
     with _explained(name, identify_bytes(head)):
-        image, rows = _loaded(file, name)
+        image, rows = _loaded(file, name, reader)
         height = image.height
-        pixels = _upright(image)
+        pixels = _upright(image, reader)
     if rows is not None:
         words = f"{name} is cut short: {rows} of its {height} rows are there"
         if 2 * rows < height:
@@ -128,10 +166,10 @@ def _is_heic(head: bytes) -> bool:
     return any(head[at : at + 4] in HEIC_BRANDS for at in range(8, min(size, len(head)), 4))
 
 
-def _loaded(file: BinaryIO, name: str) -> tuple[Image.Image, int | None]:
+def _loaded(file: BinaryIO, name: str, reader: str) -> tuple[Image.Image, int | None]:
     """Return a decoded Pillow image and, of a JPEG file that is cut short, how many rows it has."""
     image = _opened(file)
-    _require_decodable(image, name)
+    _require_decodable(image, name, reader)
     try:
         image.load()
         return image, None
@@ -150,9 +188,10 @@ def _opened(file: BinaryIO) -> Image.Image:
     return Image.open(file, formats=[name for name in FORMATS if name in Image.OPEN])
 
 
-def _require_decodable(image: Image.Image, name: str) -> None:
-    """Raise `ImageError` for a picture that is too large or has more than 8 bits a channel."""
-    if image.mode.startswith(("I", "F")):
+def _require_decodable(image: Image.Image, name: str, reader: str) -> None:
+    """Raise `ImageError` for a picture that is too large or has more bits than its reader reads."""
+    read = reader == "opencv" and image.mode in DEEP_GREY
+    if image.mode.startswith(("I", "F")) and not read:
         raise ImageError(f"{name} has more than 8 bits a channel: convert it to 8-bit RGB.")
     if image.width * image.height > MOST_PIXELS:
         raise _too_many(name)
@@ -196,7 +235,7 @@ def _rows(image: Image.Image) -> int:
     return rows
 
 
-def _upright(image: Image.Image, keep: bool = False) -> Pixels:
+def _upright(image: Image.Image, reader: str, keep: bool = False) -> Pixels:
     """Return a Pillow image as RGB uint8, upright.
 
     Unless it is to be kept, its memory, 4 bytes a pixel, is free before that of the array is taken.
@@ -204,9 +243,10 @@ def _upright(image: Image.Image, keep: bool = False) -> Pixels:
     image.load()
     width, height = image.size
     orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    by_opencv = reader == "opencv" and image.format in ("JPEG", "MPO")
     with SpooledTemporaryFile(IN_MEMORY) as spool:
         for top, bottom in bands(width, height):
-            spool.write(image.crop((0, top, width, bottom)).convert("RGB").tobytes())
+            spool.write(_rgb(image.crop((0, top, width, bottom)), by_opencv).tobytes())
         if not keep:
             image.close()
         spool.seek(0)
@@ -218,6 +258,17 @@ def _upright(image: Image.Image, keep: bool = False) -> Pixels:
             band = spool.read((bottom - top) * width * 3)
             rows[top:bottom] = np.frombuffer(band, np.uint8).reshape(-1, width, 3)
     return checked(upright)
+
+
+def _rgb(image: Image.Image, by_opencv: bool) -> Image.Image | Pixels:
+    """Return a Pillow image as RGB, with the inks of a JPEG file as OpenCV's imread mixes them."""
+    if image.mode in DEEP_GREY:
+        return (np.asarray(image) >> 8).astype(np.uint8)[:, :, None].repeat(3, 2)
+    if by_opencv and image.mode == "CMYK":  # icvCvt_CMYK2BGR_8u_C4C3R of utils.cpp
+        inks = np.asarray(image, np.int32)
+        light = 255 - inks[:, :, 3:]
+        return (light - (inks[:, :, :3] * light >> 8)).astype(np.uint8)
+    return image.convert("RGB")
 
 
 def bands(width: int, height: int) -> Iterator[tuple[int, int]]:

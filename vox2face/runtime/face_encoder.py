@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from dataclasses import replace
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -16,9 +16,10 @@ from torch import Tensor
 from vox2face.converters.onnx import session as run_onnx
 from vox2face.core.entry import Space
 from vox2face.core.errors import ImageError, UsageError
-from vox2face.media.image import Picture, decode
+from vox2face.media.image import Picture
 from vox2face.runtime import class_names as names
 from vox2face.runtime.base import Embeddings, Loaded, is_single, normalized
+from vox2face.runtime.face_input import PictureOptions, read_face
 from vox2face.runtime.resolve import exported
 from vox2face.zoo.frontends.face import FaceInput
 from vox2face.zoo.presets import face_preset, require_preset
@@ -63,27 +64,35 @@ class FaceEncoder(Loaded):
         return widths.get("logits", 0)
 
     def __call__(
-        self, pictures: Picture | Sequence[Picture], normalize: bool = False, batch_size: int = 8
+        self,
+        pictures: Picture | Sequence[Picture],
+        normalize: bool = False,
+        batch_size: int = 8,
+        **how: Unpack[PictureOptions],
     ) -> Embeddings:
         """Return the embeddings of cropped faces, float32 (n, width).
 
-        `pictures` is one picture or several: paths, Pillow images or uint8 RGB arrays.
-        `normalize=True` divides each embedding by its length + 1e-10, as deepface does. Raises
-        `ImageError` for what is not a picture.
+        `pictures` is one picture or several: paths, bytes, binary file objects, Pillow images or
+        uint8 arrays. `channels="bgr"` is for arrays such as OpenCV's. `normalize=True` divides
+        each embedding by its length + 1e-10, as deepface does. Raises `ImageError` for what is not
+        a picture.
         """
-        embeddings = self.batched(self.embed, self.width, pictures, batch_size)
+        embeddings = self.batched(self.embed, self.width, pictures, batch_size, **how)
         return normalized(embeddings) if normalize else embeddings
 
     def logits(
-        self, pictures: Picture | Sequence[Picture], batch_size: int = 8
+        self,
+        pictures: Picture | Sequence[Picture],
+        batch_size: int = 8,
+        **how: Unpack[PictureOptions],
     ) -> NDArray[np.float32]:
         """Return the class scores of cropped faces before softmax, float32 (n, classes).
 
-        Raises `UsageError` for weights without a classifier, `ImageError` for what is not a
-        picture.
+        Pictures and their options are as for the encoder itself. Raises `UsageError` for weights
+        without a classifier, `ImageError` for what is not a picture.
         """
         self.require_classes()
-        return self.batched(self.score, self.classes, pictures, batch_size)
+        return self.batched(self.score, self.classes, pictures, batch_size, **how)
 
     def classify(
         self,
@@ -91,6 +100,7 @@ class FaceEncoder(Loaded):
         top: int = 5,
         labels: Sequence[str] | None = None,
         batch_size: int = 8,
+        **how: Unpack[PictureOptions],
     ) -> list[list[names.Named]]:
         """Return for each cropped face the `top` most probable names, as (name, probability).
 
@@ -100,7 +110,7 @@ class FaceEncoder(Loaded):
         self.require_classes()
         wanted = names.checked_top(top, self.classes)
         known = names.names_for(self.entry.labels, self.classes, labels)
-        return names.decode_predictions(self.logits(pictures, batch_size), wanted, known)
+        return names.decode_predictions(self.logits(pictures, batch_size, **how), wanted, known)
 
     def require_classes(self) -> None:
         """Raise `UsageError` unless the network has a classifier."""
@@ -120,21 +130,28 @@ class FaceEncoder(Loaded):
         width: int,
         pictures: Picture | Sequence[Picture],
         batch_size: int,
+        **how: Unpack[PictureOptions],
     ) -> NDArray[np.float32]:
         """Return what `run` makes of pictures, prepared `batch_size` at a time: (n, width)."""
         items = pictures_of(pictures)
         if batch_size < 1:
             raise UsageError(f"batch_size is {batch_size}: it must be at least 1.")
         parts = [
-            run(self.preprocess(items[start : start + batch_size]))
+            run(self.preprocess(items[start : start + batch_size], **how))
             for start in range(0, len(items), batch_size)
         ]
         return np.concatenate(parts) if parts else np.empty((0, width), np.float32)
 
-    def preprocess(self, pictures: Picture | Sequence[Picture]) -> Tensor:
+    def preprocess(
+        self, pictures: Picture | Sequence[Picture], **how: Unpack[PictureOptions]
+    ) -> Tensor:
         """Return what the network takes, float32 (n, 3, size, size), after the preset."""
         with torch.no_grad():  # not inference_mode: one may train on the result
-            return torch.cat([self.prepared(decode(p)) for p in pictures_of(pictures)])
+            return torch.cat([self.prepared(self.read(p, **how)) for p in pictures_of(pictures)])
+
+    def read(self, picture: Picture, **how: Unpack[PictureOptions]) -> NDArray[np.uint8]:
+        """Return a picture as `read_face` does, RGB uint8 (height, width, 3), for this preset."""
+        return read_face(picture, reader=self.frontend.preset.reader, **how)
 
     def prepared(self, picture: NDArray[np.uint8]) -> Tensor:
         """Return one decoded picture after the preset, (1, 3, size, size)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Self, overload
+from typing import Any, Self, Unpack, overload
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from vox2face.media.image import Picture
 from vox2face.runtime.base import Embeddings, Loaded, is_single, listed
 from vox2face.runtime.face_decoder import FaceDecoder
 from vox2face.runtime.face_encoder import FaceEncoder, one_picture, pictures_of
+from vox2face.runtime.face_input import PictureOptions
 from vox2face.runtime.load import LoadOptions, load_kind
 from vox2face.runtime.voice_encoder import VoiceEncoder
 from vox2face.store.bundle import WEIGHTS
@@ -144,25 +145,31 @@ class FaceToFace:
         return cls(fitting, drawing, any_space)
 
     @overload
-    def __call__(self, pictures: Picture) -> Face: ...  # type: ignore[overload-overlap]
+    def __call__(  # type: ignore[overload-overlap]
+        self, pictures: Picture, **how: Unpack[PictureOptions]
+    ) -> Face: ...
     @overload
-    def __call__(self, pictures: Sequence[Picture]) -> list[Face]: ...
-    def __call__(self, pictures: Picture | Sequence[Picture]) -> Face | list[Face]:
+    def __call__(
+        self, pictures: Sequence[Picture], **how: Unpack[PictureOptions]
+    ) -> list[Face]: ...
+    def __call__(
+        self, pictures: Picture | Sequence[Picture], **how: Unpack[PictureOptions]
+    ) -> Face | list[Face]:
         """Return one face for one picture, or a list for a list.
 
-        Pictures are paths, Pillow images or RGB uint8 arrays of cropped faces. Raises
-        `ImageError` for what is not a picture.
+        Pictures are those of cropped faces; they and their options are as `FaceEncoder` takes
+        them. Raises `ImageError` for what is not a picture.
         """
         alone, items = one_picture(pictures), pictures_of(pictures)
-        faces = decoded(self.face, self.decoder, self.face(items))
+        faces = decoded(self.face, self.decoder, self.face(items, **how))
         return faces[0] if alone else faces
 
-    def fuse(self, pictures: Sequence[Picture]) -> Face:
+    def fuse(self, pictures: Sequence[Picture], **how: Unpack[PictureOptions]) -> Face:
         """Return one face for several pictures of one person; see `fused`."""
         items = pictures_of(pictures)
         if not items:
             raise UsageError("There is no picture to fuse: name at least one.")
-        return decoded(self.face, self.decoder, fused(self.face(items)))[0]
+        return decoded(self.face, self.decoder, fused(self.face(items, **how)))[0]
 
 
 def decoded(encoder: Loaded, decoder: FaceDecoder, embeddings: Embeddings) -> list[Face]:
