@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vox2face.cli import cropping
 from vox2face.cli.batch import list_failures
 from vox2face.cli.options import MODEL, Place, backend, batch_size, device, provider_options
 from vox2face.cli.reading import Reading
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from vox2face.runtime.base import Embeddings
     from vox2face.runtime.class_names import Named
+    from vox2face.runtime.face_input import PictureOptions
 
 STANDARD = Path("-")  # standard output
 TOP = 5  # names a picture, unless --top says otherwise
@@ -38,6 +40,8 @@ TOP = 5  # names a picture, unless --top says otherwise
 @click.option("--preset", metavar="P", help="Preprocessing other than the model's own.")
 @click.option("--normalize", is_flag=True, help="Divide by the length, as deepface does.")
 @batch_size
+@click.option("--crop", is_flag=True, help="Find the face in each photograph and cut it out.")
+@cropping.options
 @click.option("--classify", is_flag=True, help="Write the most probable names instead.")
 @click.option(
     "--top",
@@ -67,12 +71,17 @@ def command(
     classify: bool,
     top: int | None,
     labels: Path | None,
+    crop: bool,
+    align: bool,
+    face_choice: str | None,
+    detector: str | None,
     **where: Any,
 ) -> None:
     """Embed cropped faces or recordings of speech, one vector each.
 
-    With --classify, name faces instead. A file that cannot be used costs a line; the others are
-    written, and the exit code is 1.
+    With --crop the files are photographs, whose faces are found and cut out first, as face2face
+    does. With --classify, name faces instead. A file that cannot be used costs a line; the others
+    are written, and the exit code is 1.
     """
     require_usable(files, output)
     if classify and normalize:
@@ -80,6 +89,7 @@ def command(
     if not classify and (top is not None or labels is not None):
         option = "--labels" if top is None else "--top"
         raise UsageError(f"{option} is for class names: add --classify or leave it out.")
+    how = cropping.picture_options(crop, align, face_choice, detector)
     from vox2face.runtime.base import normalized
     from vox2face.runtime.class_names import checked_top, decode_predictions, names_for, read_labels
     from vox2face.runtime.face_encoder import FaceEncoder
@@ -91,6 +101,8 @@ def command(
     voice = kind_of(model) == "voice-encoder"
     if classify and voice:
         raise UsageError(f"{model} hears voices, which have no names: leave --classify out.")
+    if how and voice:
+        raise UsageError(f"{model} hears voices, which show no face: leave --crop out.")
     encoder: Any = load_kind(VoiceEncoder if voice else FaceEncoder, model, **where)
     if classify:
         encoder.require_classes()
@@ -99,7 +111,7 @@ def command(
     failures: list[tuple[Path, str]] = []
     reading = Reading(output.parent if len(files) > 1 and output != STANDARD else None)
     run = encoder.score if classify else lambda x: encoder.run(x)[0]
-    used, values = computed(run, prepared(encoder, files, reading, failures), batch_size)
+    used, values = computed(run, prepared(encoder, files, reading, failures, how), batch_size)
     if len(files) == 1 and failures:
         raise Vox2FaceError(failures[0][1])
     list_failures(failures)
@@ -139,13 +151,17 @@ def require_usable(files: Sequence[Path], output: Path) -> None:
 
 
 def prepared(
-    encoder: Any, files: Iterable[Path], reading: Reading, failures: list[tuple[Path, str]]
+    encoder: Any,
+    files: Iterable[Path],
+    reading: Reading,
+    failures: list[tuple[Path, str]],
+    how: PictureOptions,
 ) -> Iterator[tuple[Path, Tensor]]:
     """Yield each file with what the network takes for it; append those that cannot be used."""
     for file in files:
         try:
             with reading.of(file):
-                x = encoder.preprocess(file)
+                x = encoder.preprocess(file, **how)
         except Vox2FaceError as error:
             failures.append((file, str(error)))
         else:

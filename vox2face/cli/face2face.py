@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from vox2face.cli import batch
+from vox2face.cli import batch, cropping
 from vox2face.cli.batch import Item
 from vox2face.cli.options import MODEL, Place
 from vox2face.cli.reading import Reading
-from vox2face.core.errors import UsageError, Vox2FaceError
 from vox2face.core.files import PICTURES
 from vox2face.zoo.catalog import DEFAULT_FACE
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from vox2face.media.decoded_face import Face
 
 
@@ -37,12 +32,7 @@ if TYPE_CHECKING:
     help="Find the face in each photograph and cut it out, as the demo decoder needs it. Default: "
     "--crop if no --face is given, else --no-crop.",
 )
-@click.option("--align", is_flag=True, help="With --crop: turn the face upright.")
-@click.option(
-    "--face-choice",
-    metavar="largest|N",
-    help="With --crop: which face of several, the largest or the Nth from 0.",
-)
+@cropping.options
 @click.option(
     "--compare", is_flag=True, help="Also write NAME.compare.png with the original beside it."
 )
@@ -56,7 +46,8 @@ def command(images: tuple[Path, ...], **arguments: Any) -> None:
     """
     if arguments["crop"] is None:
         arguments["crop"] = arguments["face"] is None
-    cut = cutter(arguments["crop"], arguments["align"], arguments["face_choice"])
+    names = ("crop", "align", "face_choice", "detector")
+    how = cropping.picture_options(**{name: arguments[name] for name in names})
     items = batch.plan(images, arguments["output"], PICTURES, sheets=arguments["compare"])
     import torch
 
@@ -65,48 +56,25 @@ def command(images: tuple[Path, ...], **arguments: Any) -> None:
     where = {name: arguments[name] for name in batch.WHERE}
     pipeline = FaceToFace.from_zoo(arguments["face"] or DEFAULT_FACE, arguments["decoder"], **where)
     batch.tell_demo(pipeline.decoder)
+    cut = ("crop", arguments["align"], arguments["face_choice"], how.get("detector") or "")
     facts = {
         "encoder": identity(pipeline.face),
         "decoder": identity(pipeline.decoder),
         "preset": pipeline.face.preset,
-        "cut": f"crop {arguments['align']} {arguments['face_choice']}" if arguments["crop"] else "",
+        "cut": " ".join(map(str, cut)).rstrip() if arguments["crop"] else "",
     }
 
     def sheet(item: Item, face: Face) -> None:
         from vox2face.media.decoded_face import compare
 
-        compare(item.sheet, cut(item.sources[0]), face, None)
+        compare(item.sheet, pipeline.face.read(item.sources[0], **how), face, None)
 
     def prepare(item: Item, reading: Reading) -> torch.Tensor:
         with reading.of(item.sources[0]):
-            return pipeline.face.preprocess(cut(item.sources[0]))
+            return pipeline.face.preprocess(item.sources[0], **how)
 
     def draw(pictures: list[torch.Tensor]) -> list[Face]:
         embeddings = pipeline.face.embed(torch.cat(pictures))
         return decoded(pipeline.face, pipeline.decoder, embeddings)
 
     batch.run(items, facts, arguments, prepare, draw, sheet if arguments["compare"] else None)
-
-
-def cutter(crop: bool, align: bool, choice: str | None) -> Any:
-    """Return the function that reads a picture, and cuts the face out if that is asked for."""
-    from vox2face.media.image import decode
-
-    if not crop:
-        if align or choice is not None:
-            raise UsageError(f"{'--align' if align else '--face-choice'} needs --crop.")
-        return decode
-    if choice not in (None, "largest") and not re.fullmatch("[0-9]+", choice):
-        raise UsageError(f"--face-choice {choice}: it is largest or a number from 0.")
-
-    def cut(path: Path) -> NDArray[np.uint8]:
-        from vox2face.runtime import face_detection
-
-        picture = decode(path)
-        try:
-            face = face_detection.the_face(picture, choice or "one")
-        except Vox2FaceError as error:
-            raise type(error)(f"{path}: {error}") from error
-        return face_detection.crop(picture, face, align=align)[0]
-
-    return cut

@@ -1,13 +1,13 @@
 """Faces in photographs: where they are, their 68 landmarks, and square crops of them.
 
-The two networks come with vox2face (see assets/NOTICE.md) and need PyTorch only. Pictures whose
+The two networks come with vox2face (see assets/NOTICE.md) and need PyTorch only; another detector
+may take the place of the first, see `vox2face.runtime.detectors`. Pictures whose
 faces are already cut out and normalised need none of this; pipelines use it only when asked.
 """
 
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vox2face.core.errors import ImageError, UsageError
-from vox2face.media.image import BLOCK, Picture, decode, resized
+from vox2face.media.image import BLOCK, Picture, decode, name_of, resized
+from vox2face.runtime import detectors
+from vox2face.runtime.detectors import DetectedFace, Detector
 from vox2face.zoo.networks.face_api import FACE_SIZE, networks
 
 Pixels = NDArray[np.uint8]
@@ -58,12 +60,14 @@ class Face68:
     """A face: its box (left, top, right, bottom), its score 0..1 and its landmarks (68, 2).
 
     All are in pixels (x, y) of the photograph, counted from the centre of the first pixel. The
-    landmarks are numbered as iBUG does, and may lie outside the picture.
+    landmarks are numbered as iBUG does, and may lie outside the picture. `eyes` (2, 2) are those
+    that another detector found, None where the landmarks tell.
     """
 
     box: tuple[float, float, float, float]
     score: float
     landmarks: Points
+    eyes: Points | None = None
 
     @property
     def area(self) -> float:
@@ -73,7 +77,11 @@ class Face68:
     @property
     def tilt(self) -> float:
         """The angle in radians by which the line through the eyes falls to the right."""
-        x, y = self.landmarks[42:48].mean(0) - self.landmarks[36:42].mean(0)
+        if self.eyes is None:
+            left, right = self.landmarks[36:42].mean(0), self.landmarks[42:48].mean(0)
+        else:
+            left, right = self.eyes[self.eyes[:, 0].argsort()]
+        x, y = right - left
         return math.atan2(float(y), float(x))
 
 
@@ -134,31 +142,64 @@ class Square:
         return np.asarray((parts + 0.5) * size - 0.5, np.float32)
 
 
-def find(picture: Picture) -> list[Face68]:
+def find(
+    picture: Picture, detector: str | Detector | None = None, channels: str = "rgb"
+) -> list[Face68]:
     """Return the faces in a photograph, the largest first; an empty list if there is none.
 
-    Takes a path, a Pillow image or a uint8 RGB array; raises `ImageError`.
+    Takes what `vox2face.media.image.decode` takes, and `channels` as it does. `detector` is
+    another one than vox2face's own: a function or the name of an installed one, as
+    `vox2face.runtime.detectors.detect` tells. Raises as both do.
     """
-    pixels = decode(picture)
-    seen_at = [detected(pixels, size) for size in SIZES]
-    scores, boxes = (np.concatenate(parts) for parts in zip(*seen_at, strict=True))
-    faces = [
-        Face68(tuple(boxes[n].tolist()), float(scores[n]), landmarks(pixels, boxes[n]))
-        for n in separate(scores, boxes)
-    ]
+    pixels = decode(picture, channels)
+    if detector in (None, detectors.OWN):
+        found = own_detector(pixels)
+    else:
+        found = detectors.detect(detector, pixels)
+    faces = [described(face, pixels) for face in found]
     return sorted(faces, key=lambda face: face.area, reverse=True)
 
 
-def the_face(picture: Picture, which: str | int = "one") -> Face68:
-    """Return the face in a photograph.
+def own_detector(pixels: Pixels) -> list[DetectedFace]:
+    """Return the boxes and scores of the faces in a picture, RGB uint8 (height, width, 3)."""
+    seen_at = [detected(pixels, size) for size in SIZES]
+    scores, boxes = (np.concatenate(parts) for parts in zip(*seen_at, strict=True))
+    return [
+        DetectedFace(tuple(boxes[n].tolist()), float(scores[n])) for n in separate(scores, boxes)
+    ]
+
+
+def described(face: DetectedFace, pixels: Pixels) -> Face68:
+    """Return a detected face with its landmarks, which are found in its box if it has none."""
+    box = np.asarray(face.box, np.float32)
+    points = landmarks(pixels, box) if face.landmarks is None else face.landmarks
+    return Face68(
+        tuple(box.tolist()),
+        float(face.score),
+        np.asarray(points, np.float32),
+        None if face.eyes is None else np.asarray(face.eyes, np.float32),
+    )
+
+
+def the_face(
+    picture: Picture,
+    which: str | int = "one",
+    detector: str | Detector | None = None,
+    channels: str = "rgb",
+) -> Face68:
+    """Return the face in a photograph; `picture`, `detector` and `channels` are those of `find`.
 
     Where there are several, `which` chooses: "one" (there must be no other), "largest", or the
     face's number in the list of `find`. Raises `ImageError` without a face, or with several and
     no choice, and `UsageError` for a choice that is not valid.
     """
+    numbered(which)  # before any work
+    return chosen(find(picture, detector, channels), which, name_of(picture))
+
+
+def chosen(faces: Sequence[Face68], which: str | int, name: str) -> Face68:
+    """Return the face of a photograph that `which` names, or raise as `the_face` does."""
     number = numbered(which)
-    faces = find(picture)
-    name = str(os.fspath(picture)) if isinstance(picture, str | os.PathLike) else "the picture"
     if not faces:
         raise ImageError(
             f"No face was found in {name}: use a photograph in which a face is upright, seen "

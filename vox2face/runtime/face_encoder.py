@@ -73,9 +73,11 @@ class FaceEncoder(Loaded):
         """Return the embeddings of cropped faces, float32 (n, width).
 
         `pictures` is one picture or several: paths, bytes, binary file objects, Pillow images or
-        uint8 arrays. `channels="bgr"` is for arrays such as OpenCV's. `normalize=True` divides
-        each embedding by its length + 1e-10, as deepface does. Raises `ImageError` for what is not
-        a picture.
+        uint8 arrays. `channels="bgr"` is for arrays such as OpenCV's. With `crop=True` they are
+        photographs, whose faces are found and cut out; `align`, `which` and `detector` go with
+        that, see `vox2face.runtime.face_input.read_face`. `normalize=True` divides each embedding
+        by its length + 1e-10, as deepface does. Raises `ImageError` for what is not a picture or
+        shows no face.
         """
         embeddings = self.batched(self.embed, self.width, pictures, batch_size, **how)
         return normalized(embeddings) if normalize else embeddings

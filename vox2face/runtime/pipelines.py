@@ -157,8 +157,8 @@ class FaceToFace:
     ) -> Face | list[Face]:
         """Return one face for one picture, or a list for a list.
 
-        Pictures are those of cropped faces; they and their options are as `FaceEncoder` takes
-        them. Raises `ImageError` for what is not a picture.
+        Pictures are those of cropped faces, or with `crop=True` photographs; they and the other
+        options are as `FaceEncoder` takes them. Raises `ImageError` for what is not a picture.
         """
         alone, items = one_picture(pictures), pictures_of(pictures)
         faces = decoded(self.face, self.decoder, self.face(items, **how))
