@@ -40,10 +40,10 @@ deepface preprocesses in two ways. `deepface` is what it makes of a face that a 
 of all that its `verify` and `find` embed, with `skip` too: it divides by 255 and resizes then.
 `deepface-skip` is its `represent(..., detector_backend="skip")`: it resizes 8-bit pictures, to
 whole grey levels, and divides then. Of pictures that need no resizing both make the same; of others
-embeddings differ by up to 2e-3 of the largest value. A picture of nothing but zeros and ones
-deepface does not divide at all; here it is divided like any other. Both read files as OpenCV 5
-does, pixel for pixel: JPEG, also of inks (CMYK), PNG of 8 and 16 bits, GIF, BMP, WebP and AVIF. Of
-TIFF files those differ that are transparent, in Lab, or of 16 bits and colours.
+embeddings differ by up to 1e-2 of the largest value (random weights). A picture of nothing but
+zeros and ones deepface does not divide at all; here it is divided like any other. Both read files
+as OpenCV 5 does, pixel for pixel: JPEG, also of inks (CMYK), PNG of 8 and 16 bits, GIF, BMP, WebP
+and AVIF. Of TIFF files those differ that are transparent, in Lab, or of 16 bits and colours.
 """
 FILTERS = {
     "cv2-linear": "OpenCV's bilinear, of floats",
