@@ -188,7 +188,7 @@ def test_a_batch_equals_its_pictures_one_by_one() -> None:
 
 
 def test_unknown_presets_list_the_known_ones() -> None:
-    with pytest.raises(UsageError, match="deepface, keras-vggface-v1"):
+    with pytest.raises(UsageError, match="deepface, deepface-skip, keras-vggface-v1"):
         face_preset("caffe")
 
 
