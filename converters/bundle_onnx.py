@@ -8,10 +8,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from vox2face.converters.onnx import export, session
 from vox2face.converters.onnx.export import Traced
 from vox2face.converters.test_inputs import probes
-from vox2face.converters.verify import in_batches
+from vox2face.converters.verify import channels_last, in_batches
 from vox2face.core import extras
 from vox2face.core.entry import Entry, Space, TensorSpec
 from vox2face.core.errors import ParityError, UsageError
@@ -40,15 +42,23 @@ PHASE, PHASE_COSINE = 5e-3, 0.99999
 
 @dataclass(frozen=True)
 class Form:
-    """What an ONNX file has beside the network: a front end, class scores, float16."""
+    """What an ONNX file has beside the network: a front end, class scores, float16.
+
+    `layout` is "deepface" for a file that deepface takes for its own: preprocessed pictures come
+    channels last.
+    """
 
     preset: str
     frontend: bool = False
     logits: bool = False
     half: bool = False
+    layout: str = ""
 
     def source(self, entry: Entry) -> TensorSpec:
         """Return what the file takes."""
+        if self.layout:
+            batch, channels, *size = entry.input.shape
+            return replace(entry.input, shape=(batch, *size, channels), layout="NHWC")
         return raw_input(entry) if self.frontend else entry.input
 
     def outputs(self, entry: Entry, held: Shapes) -> tuple[TensorSpec, ...]:
@@ -62,11 +72,10 @@ class Form:
 
     def composed(self, entry: Entry, network: Any) -> Composed:
         """Return the module that the file is made of."""
-        from vox2face.zoo.networks.composed import Composed
+        from vox2face.zoo.networks.composed import ChannelsFirst, Composed
 
-        return Composed(
-            network, front_of(entry, self.preset) if self.frontend else None, self.logits
-        )
+        front = front_of(entry, self.preset) if self.frontend else None
+        return Composed(network, ChannelsFirst() if self.layout else front, self.logits)
 
 
 def traced(entry: Entry, held: Shapes, form: Form) -> Traced:
@@ -111,17 +120,25 @@ def export_file(
     frontend: bool = False,
     logits: bool = False,
     half: bool = False,
+    layout: str = "",
 ) -> Report:
     """Write a bundle's network as an ONNX file, run it, and compare it with the torch module.
 
     With `frontend` the file takes uint8 RGB (n, height, width, 3), or waveforms (n, samples), and
     preprocesses inside; with `logits` it has the class scores as a second output; with `half` it
-    computes in float16, and may differ by `HALF` of the largest value. Raises `ParityError`, and
-    keeps nothing, if ONNX Runtime computes something else than torch.
+    computes in float16, and may differ by `HALF` of the largest value. With the `layout` "deepface"
+    it takes preprocessed pictures (n, height, width, 3), as deepface gives them to its
+    vgg_face_weights.onnx. Raises `ParityError`, and keeps nothing, if ONNX Runtime computes
+    something else than torch, and `UsageError` for what a model has not.
     """
     path = require_exportable(path)
-    form = Form(preset or target.preset, frontend, logits, half)
+    form = Form(preset or target.preset, frontend, logits, half, layout)
     entry = target.entry
+    if layout not in ("", entry.preprocess):
+        raise UsageError(
+            f"--layout {layout} is for networks of {layout}, and {entry.name} is not one: leave it "
+            "out, or name vggface.serengil."
+        )
     require_preset(entry, form.preset)
     graph = traced(entry, shapes(target.weights), form)
     with atomic_file(path) as partial:
@@ -160,6 +177,8 @@ def compared(entry: Entry, weights: Path, path: Path, form: Form) -> Report:
     """Run an ONNX file and the torch module, on one input and on three, and compare all outputs."""
     raw, prepared = probes(entry, form.preset)
     x = raw if form.frontend else prepared
+    if form.layout:
+        x = np.ascontiguousarray(channels_last(prepared))
     found = session.in_batches(session.session(path), x)
     module = form.composed(entry, load_module(entry, weights))
     expected = in_batches(module, x, form.outputs(entry, shapes(weights)))

@@ -290,3 +290,22 @@ def test_tensors_that_are_copied_are_proven_bit_for_bit(tmp_path: Path) -> None:
     report = check(bundles.read(again))
     assert report.ok and [row.tap for row in report.rows] == ["landmarks", "texture"]
     assert report.verdict().startswith("PROVEN: all values bit for bit, onnx file within ")
+
+
+@pytest.mark.long
+def test_a_file_for_deepface_takes_channels_last_and_gives_the_same(
+    bundle: bundles.Bundle, tmp_path: Path
+) -> None:
+    path = tmp_path / "vgg_face_weights.onnx"
+    bundle_onnx.export_file(bundle, path, layout="deepface")
+    session = onnxruntime.InferenceSession(path)
+    (source,) = session.get_inputs()
+    assert source.shape[1:] == [224, 224, 3] and len(session.get_outputs()) == 1
+    encoder = vox2face.load(bundle.path)
+    x = encoder.preprocess(list(samples().values()))
+    (got,) = session.run(None, {source.name: x.permute(0, 2, 3, 1).contiguous().numpy()})
+    want = encoder.embed(x)
+    assert np.abs(got - want).max() <= 1e-5 * want.max() and want.any()
+    other = bundles.read(vox2face.load("dlib_resnet128.dlib").bundle.path)
+    with pytest.raises(UsageError, match=r"dlib_resnet128\.dlib is not one"):
+        bundle_onnx.export_file(other, tmp_path / "other.onnx", layout="deepface")

@@ -145,6 +145,70 @@ print("EQUAL", len(pairs))
     assert "EQUAL 32" in python(script, full_serengil, back, TF_USE_LEGACY_KERAS=legacy)
 
 
+# deepface's own network for PyTorch with the weights of a bundle, exported channels last as its own
+# ONNX file is; then deepface itself runs that file and one of ours, each in its place
+DEEPFACE_ONNX = """
+import os, sys, warnings
+from pathlib import Path
+import numpy as np, torch
+from safetensors.torch import load_file
+
+bundle, ours, theirs, out, *pictures = sys.argv[1:]
+home = Path(theirs).parent
+os.environ.update(DEEPFACE_HOME=str(home), DEEPFACE_BACKEND_ENGINE="onnx")
+from deepface import DeepFace
+from deepface.models.facial_recognition.pytorch.VGGFace import VggFaceBaseModel, VggFaceDescriptor
+from deepface.modules import modeling
+
+class ChannelsLast(torch.nn.Module):
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+    def forward(self, x):
+        return self.model(x.permute(0, 3, 1, 2))
+
+network = VggFaceBaseModel()
+state = load_file(f"{bundle}/model.safetensors")
+for name, held in network.state_dict().items():
+    held.copy_(state[name].reshape(held.shape))
+warnings.simplefilter("ignore")
+wrapped = ChannelsLast(VggFaceDescriptor(network).eval())
+torch.onnx.export(wrapped, (torch.zeros(1, 224, 224, 3),), theirs, dynamo=False)
+place = home / ".deepface" / "weights" / "vgg_face_weights.onnx"
+place.parent.mkdir(parents=True, exist_ok=True)
+rows = []
+for file in (theirs, ours):
+    place.unlink(missing_ok=True)
+    place.symlink_to(file)
+    getattr(modeling, "cached_models", {"facial_recognition": {}})["facial_recognition"].clear()
+    for picture in pictures:
+        found = DeepFace.represent(picture, model_name="VGG-Face", detector_backend="skip")
+        rows.append(found[0]["embedding"])
+np.save(out, np.array(rows).reshape(2, len(pictures), -1))
+"""
+
+
+@pytest.mark.slow
+def test_serengil_comes_from_deepfaces_onnx_file_and_goes_back_as_one(
+    space: Path, vox2face: Run, python: Callable[..., str]
+) -> None:
+    bundle, folder = space / "serengil", space / "onnx"
+    folder.mkdir()
+    ours, theirs, rows = (folder / name for name in ("ours.onnx", "theirs.onnx", "rows.npy"))
+    done = vox2face("export", bundle, "--layout", "deepface", "--output", ours)
+    assert done.returncode == 0, done.stderr
+    python(DEEPFACE_ONNX, bundle, ours, theirs, rows, *PICTURES)
+    own, dropped_in = np.load(rows)
+    assert own.shape == (2, 4096) and np.abs(own - dropped_in).max() <= 1e-5 * own.max()
+    for file in (theirs, ours):
+        out = folder / file.stem
+        done = vox2face("convert", "serengil", "--weights", file, "--out", out, "--no-onnx")
+        assert done.returncode == 0, done.stderr
+        more = ("--preset", "deepface-skip", "--normalize")
+        assert np.abs(embeddings(vox2face, out, "torch", *more) - own).max() <= 1e-5 * own.max()
+        assert bundles.read(out).space == bundles.read(bundle).space
+
+
 def test_the_fast_path_imports_no_torch(
     full_serengil: Path, space: Path, python: Callable[..., str]
 ) -> None:

@@ -99,14 +99,12 @@ class DecoderAndJudges:
 
 def decoder_and_judges(arrays: Arrays, options: Options, width: int) -> DecoderAndJudges | None:
     """Return what draws and judges faces, if a decoder is named. Raises `UsageError`."""
-    from vox2face.runtime.face_decoder import FaceDecoder
-    from vox2face.runtime.face_encoder import FaceEncoder
-    from vox2face.runtime.load import load_kind
+    from vox2face.runtime.load import LoadOptions, load_face_decoder, load_face_encoder
 
     if options.decoder is None:
         return None
-    device = {"backend": options.backend, "device": options.device}
-    decoder = load_kind(FaceDecoder, options.decoder, **device)
+    where = LoadOptions(backend=options.backend, device=options.device)
+    decoder = load_face_decoder(options.decoder, **where)
     if decoder.width != width:
         raise UsageError(
             f"{options.decoder} takes {decoder.width} values and {options.face} gives {width}: "
@@ -116,19 +114,18 @@ def decoder_and_judges(arrays: Arrays, options: Options, width: int) -> DecoderA
     judges = {name: arrays.encoder(name, options.device) for name in names}
     classifier = None
     if options.classifier is not None:
-        classifier = load_kind(FaceEncoder, options.classifier, **device)
+        classifier = load_face_encoder(options.classifier, **where)
         classifier.require_classes()
     return DecoderAndJudges(decoder, judges, classifier)
 
 
 def _voice_encoders(options: Options) -> dict[str, VoiceEncoder]:
     """Return the voice encoders that are named, by "voice" and "baseline"."""
-    from vox2face.runtime.load import load_kind
-    from vox2face.runtime.voice_encoder import VoiceEncoder
+    from vox2face.runtime.load import LoadOptions, load_voice_encoder
 
-    device = {"backend": options.backend, "device": options.device}
+    where = LoadOptions(backend=options.backend, device=options.device)
     wanted = {"voice": options.voice, "baseline": options.baseline}
-    return {role: load_kind(VoiceEncoder, name, **device) for role, name in wanted.items() if name}
+    return {role: load_voice_encoder(name, **where) for role, name in wanted.items() if name}
 
 
 def _face_rows(arrays: Arrays, options: Options) -> Rows:

@@ -20,6 +20,10 @@ NO_GRAPH = (
     "{0} changes the graph of an ONNX file, and a Keras weight file has no graph: leave {0} or "
     "--format keras out."
 )
+OWN_LAYOUT = (
+    "A file in deepface's layout takes what deepface preprocessed and gives embeddings only: leave "
+    "{0} or --layout out."
+)
 ENCODERS = {"speech2face": "voice", "face2face": "face"}  # pipeline -> the option of its encoder
 
 
@@ -53,6 +57,12 @@ ENCODERS = {"speech2face": "voice", "face2face": "face"}  # pipeline -> the opti
     type=click.Choice(["fp32", "fp16"]),
     default="fp32",
     help="fp16: weights and activations in half precision, for GPUs; inputs and outputs stay fp32.",
+)
+@click.option(
+    "--layout",
+    type=click.Choice(["deepface"]),
+    help="deepface: a file that deepface runs in place of its own vgg_face_weights.onnx, pictures "
+    "(n, height, width, 3). Put it into ~/.deepface/weights under that name.",
 )
 @click.option("--voice", metavar="NAME|DIR", help="The voice encoder of speech2face.")
 @click.option("--face", metavar="NAME|DIR", help="The face encoder of face2face.")
@@ -109,15 +119,23 @@ def to_pipeline(
 
 
 def to_onnx(
-    model: str, output: Path, half: bool, with_frontend: bool, logits: bool, preset: str | None
+    model: str,
+    output: Path,
+    half: bool,
+    with_frontend: bool,
+    logits: bool,
+    preset: str | None,
+    layout: str | None,
 ) -> None:
     """Write an ONNX file and print how well it agrees with torch."""
     from vox2face.converters.bundle_onnx import export_file, require_exportable
 
     require_exportable(output)
+    if layout is not None:
+        refuse(OWN_LAYOUT, with_frontend=with_frontend, logits=logits, preset=preset)
     if preset is not None:
         meaning(preset)
-    tell(export_file(locate(model), output, preset, with_frontend, logits, half))
+    tell(export_file(locate(model), output, preset, with_frontend, logits, half, layout or ""))
 
 
 def tell(report: Report) -> None:

@@ -9,6 +9,14 @@ from vox2face.zoo.networks.base import Tapped
 from vox2face.zoo.networks.warp_tail import FaceTail
 
 
+class ChannelsFirst(nn.Module):
+    """Takes pictures as TensorFlow does, (n, height, width, 3), and gives (n, 3, height, width)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the pictures with their channels first."""
+        return x.permute(0, 3, 1, 2)
+
+
 class Composed(nn.Module):
     """A front end, if there is one, and a network behind it.
 
