@@ -12,7 +12,8 @@ demo: .venv/demo.stamp
 
 # Two processes with a thread each take little more than half the time of one with two.
 test: .venv/dev.stamp
-	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder \
+		--durations 25 --durations-min 5
 
 # What takes less than a second; what `make test` has no time for.
 test-quick: SELECTED := not long and not fullsize and not slow and not network and not gpu

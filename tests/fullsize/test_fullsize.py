@@ -122,7 +122,9 @@ def test_serengil_equals_deepface_on_torch_and_onnx(
     assert "bit for bit" in done.stdout
 
 
-@pytest.mark.parametrize("legacy", ["1", "0"], ids=["tf-keras", "keras-3"])
+@pytest.mark.parametrize(
+    "legacy", ["1", pytest.param("0", marks=pytest.mark.slow)], ids=["tf-keras", "keras-3"]
+)
 def test_serengil_goes_back_to_deepface(
     full_serengil: Path, space: Path, vox2face: Run, python: Callable[..., str], legacy: str
 ) -> None:
@@ -287,9 +289,10 @@ def test_vgg16_equals_keras_vggface_on_torch_and_onnx(space: Path, vox2face: Run
     assert "vgg16 32 arrays" in keras_vggface("load", "vgg16", back, file)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variant", "count"),
-    [pytest.param("resnet50", 267, marks=pytest.mark.slow), ("senet50", 331)],
+    [("resnet50", 267), ("senet50", 331)],
 )
 def test_residual_networks_equal_keras_vggface_at_every_block_and_go_back(
     space: Path, vox2face: Run, variant: str, count: int
@@ -329,6 +332,7 @@ def compare_blocks(encoder: FaceEncoder, theirs: Mapping[str, np.ndarray]) -> No
     assert len(seen) == (18 if encoder.classes else 17)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["torch", "onnx"])
 def test_the_audioset_network_equals_transformers(
     backend: str, audioset: Path, space: Path
