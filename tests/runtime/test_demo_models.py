@@ -154,7 +154,8 @@ def test_a_photograph_alone_is_cropped_and_becomes_a_picture(
     done = inside("face2face", "photo.png", "--output", "face.png")
     assert done.returncode == 0 and DEMO[1] in done.stderr and DEMO[0] not in done.stderr
     crop = face_detection.crop(photograph, face_detection.the_face(photograph))[0]
-    want = FaceToFace.from_zoo()(crop).pixels
+    want = FaceToFace.from_zoo()(photograph).pixels
+    assert np.array_equal(FaceToFace.from_zoo()(crop, crop=False).pixels, want)
     assert np.array_equal(np.asarray(Image.open(tmp_path / "face.png")), want)
     done = inside("face2face", "photo.png", "--no-crop", "--output", "whole.png")
     assert done.returncode == 0

@@ -36,7 +36,8 @@ def people(
         if not len(table):
             raise CorpusError(
                 f"The manifest has no rows of the split {split!r}; there are: "
-                f"{', '.join(there) or 'none'}. Name one of these, or None for all rows."
+                f"{', '.join(there) or 'none'}. Divide the people anew with vox2face data index, "
+                "or choose one of these."
             )
     table = table.filter(pa.array(~np.isin(table["row"].to_numpy(), np.asarray(bad, np.int64))))
     names, who = ranked(table["identity"])

@@ -170,7 +170,7 @@ class DecoderSetUp(SetUp):
         try:
             source = self._source("val")
         except CorpusError as error:
-            given.log(f"No evaluation while training: {error}")
+            given.log(f"Nothing is evaluated; the bundle will have the last weights. {error}")
             return None
         grid = face_grid.grid(
             given.folder / GRIDS,

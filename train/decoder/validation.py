@@ -14,7 +14,7 @@ from torch.nn import functional
 from vox2face.train.decoder.task import MOST, DecoderTask
 from vox2face.train.metrics import pictures as measures
 from vox2face.train.metrics import retrieval
-from vox2face.train.trainer.validation import ValidationSet
+from vox2face.train.trainer.validation import ValidationSet, too_few
 from vox2face.zoo.networks.warp_tail import FaceTail
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ GALLERY = 5000  # people: more would take longer to rank than to decode
 def unlearnt(recall: float, pictures: int, people: int) -> str:
     """Return a sentence if decoded pictures are hardly found better than by chance, else ""."""
     chance = min(1.0, KS[-1] / people)
-    if recall > min(2 * chance, (1 + chance) / 2) or chance == 1:
-        return ""
+    if chance == 1 or recall > min(2 * chance, (1 + chance) / 2):
+        return too_few(people)
     return (
         f"Nothing to recognise: of {pictures:,} decoded pictures {KS[-1]} guesses among "
         f"{people:,} people find {recall:.0%}, and chance is {chance:.0%}. Train longer, or on "

@@ -37,7 +37,7 @@ from vox2face.train.outputs import require_few
 from vox2face.train.trainer import checkpoint, distributed
 from vox2face.train.trainer.checkpoint import CheckpointManager, State
 from vox2face.train.trainer.history import History
-from vox2face.train.trainer.settings import Loop, Plan, lr_multiplier
+from vox2face.train.trainer.settings import Loop, Plan, lr_multiplier, warmup_steps
 from vox2face.train.trainer.task import Task
 
 if TYPE_CHECKING:
@@ -75,6 +75,10 @@ def train(
     place = (accelerator.num_processes, accelerator.process_index, loop.grad_accum_steps)
     sampler = BatchSampler(len(dataset), loop.batch_size, loop.seed, *place)
     total = plan.total(sampler.per_epoch)
+    if (warmup := warmup_steps(plan.schedule, total)) < plan.schedule.warmup:
+        log(
+            f"The warm-up of {plan.schedule.warmup} steps is cut to {warmup}, a tenth of the phase."
+        )
     model, optimizer, scaler = _prepare(accelerator, task, plan)
     manager = CheckpointManager(
         folder,

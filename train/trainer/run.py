@@ -188,7 +188,7 @@ def _run_phase(given: Arguments[Any], setup: SetUp, name: str, facts: Mapping[st
         deadline=given.deadline,
         log=given.log,
     )
-    if run.validation is not None and run.validation.warning:
+    if run.validation is not None and run.validation.warning and not state.signal:
         given.log(run.validation.warning)
     best = folder / checkpoint.BEST
     path = best if best.exists() else folder / checkpoint.LAST  # the last where none was measured

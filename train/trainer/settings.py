@@ -207,9 +207,14 @@ class Plan:
         return self.steps or self.epochs * per_epoch
 
 
+def warmup_steps(schedule: Schedule, total: int) -> int:
+    """Return the steps of the warm-up of a phase of `total` steps: at most a tenth of them."""
+    return min(schedule.warmup, total // WARMUP_SHARE)
+
+
 def lr_multiplier(schedule: Schedule, step: int, total: int) -> float:
     """Return what the learning rate is multiplied by at a step (0 is the first) of `total`."""
-    warmup = min(schedule.warmup, total // WARMUP_SHARE)
+    warmup = warmup_steps(schedule, total)
     rising = min(1.0, (step + 1) / (warmup + 1))
     if schedule.shape == "decay":
         return rising * schedule.gamma ** (step // schedule.step_size)

@@ -17,6 +17,7 @@ from vox2face.train.outputs import require_few
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+FEW = 10  # people: guessing right among them happens by chance
 TRIED = 20  # items, before a split counts as unreadable
 
 
@@ -61,6 +62,16 @@ def _require_some(items: Any, chosen: Sequence[int]) -> None:
             return
         reason = found
     raise CorpusError(f"Nothing of the split 'val' can be read, such as: {reason}")
+
+
+def too_few(people: int) -> str:
+    """Return a sentence if the faces of so few people tell nothing of a network, else ""."""
+    if people > FEW:
+        return ""
+    return (
+        f"There are only {people} people of the split 'val' to find faces among, too few to tell "
+        "whether anything was learnt: train on more people."
+    )
 
 
 class ValidationSet:

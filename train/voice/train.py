@@ -168,7 +168,7 @@ class VoiceSetUp(SetUp):
         try:
             return self.voices.items("val", "all-to-one")
         except CorpusError as error:
-            self.given.log(f"No evaluation while training: {error}")
+            self.given.log(f"Nothing is evaluated; the bundle will have the last weights. {error}")
             return None
 
     def _drawing(self, phase: str) -> Drawing | None:

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from vox2face.train.datasets.voice import VoiceEncoderDataset
 from vox2face.train.metrics import retrieval
-from vox2face.train.trainer.validation import ValidationSet
+from vox2face.train.trainer.validation import ValidationSet, too_few
 from vox2face.train.voice import features
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class Validation(ValidationSet):
         ranks = retrieval.rank(predicted.numpy(), identity.numpy(), self.faces, pools, distance)
         rank = float(ranks.normalized_rank().mean())
         recall = {f"recall{k}": float(ranks.recall_at_k(k).mean()) for k in KS}
-        self.warning = ""
+        self.warning = too_few(len(self.faces))
         if rank > UNLEARNT:
             self.warning = (
                 f"Nothing was learnt: the true face stands at {rank:.0%} of the ranking on "

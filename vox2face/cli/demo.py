@@ -12,6 +12,7 @@ import click
 
 from vox2face.cli.options import Place
 from vox2face.core.errors import UsageError
+from vox2face.core.files import require_writable
 
 RANDOM = (
     "This file has the layout and the full size of serengil's, but its weights are RANDOM:\n"
@@ -50,6 +51,7 @@ def command(weights: Path | None, out: Path, faces_only: bool) -> None:
     """
     if faces_only and weights:
         raise UsageError("--faces-only converts nothing: leave --weights out, or --faces-only.")
+    require_writable(out)
     start = time.perf_counter()
     with step("1. Faces from photographs and voices"):
         draw_faces(out)

@@ -95,18 +95,21 @@ class SpeechToFace:
 
 
 class FaceToFace:
-    """Pictures of cropped faces to decoded faces: what a decoder can do at best.
+    """Pictures of faces to decoded faces: what a decoder can do at best.
 
     The face encoder preprocesses as the decoder's embeddings were made, whatever preset it was
-    loaded with. Raises `UsageError` if the widths of the two differ, or their spaces. With
-    `any_space` the latter pass, and the encoder stays as it is.
+    loaded with. `crop` says that pictures are photographs, whose face is found and cut out, unless
+    a call says otherwise. Raises `UsageError` if the widths of the two differ, or their spaces.
+    With `any_space` the latter pass, and the encoder stays as it is.
     """
 
-    def __init__(self, face: FaceEncoder, decoder: FaceDecoder, any_space: bool = False) -> None:
+    def __init__(
+        self, face: FaceEncoder, decoder: FaceDecoder, any_space: bool = False, crop: bool = False
+    ) -> None:
         if not any_space:
             face = face.with_preset(preset_for(face.space, decoder.space))
         require_pair(face.entry, face.space, decoder.entry, decoder.space, any_space)
-        self.face, self.decoder = face, decoder
+        self.face, self.decoder, self.crop = face, decoder, crop
 
     def __repr__(self) -> str:
         return described(self, self.face, self.decoder)
@@ -120,7 +123,7 @@ class FaceToFace:
     @classmethod
     def from_zoo(
         cls,
-        face: Model = DEFAULT_FACE,
+        face: Model | None = None,
         decoder: Model = DEFAULT_DECODER,
         backend: str = "torch",
         device: Any = "cpu",
@@ -131,18 +134,19 @@ class FaceToFace:
         """Load both by registry name, bundle folder or "hf:user/repo".
 
         Those that come with vox2face are the default; the decoder is a demo model, trained on
-        synthetic people and on faces as `face_detection.crop` cuts them. The face encoder gets the
-        decoder's preset; one of another space, which `any_space` lets pass, keeps its own. `verify`
-        and `provider_options` are those of `vox2face.load`. Raises as that does, and `UsageError`
-        if the two do not fit.
+        synthetic people and on faces as `face_detection.crop` cuts them. Where no `face` is named,
+        pictures are photographs, whose face is found and cut out; a call with `crop=False` takes
+        them as they are. The face encoder gets the decoder's preset; one of another space, which
+        `any_space` lets pass, keeps its own. `verify` and `provider_options` are those of
+        `vox2face.load`. Raises as that does, and `UsageError` if the two do not fit.
         """
         options = LoadOptions(
             backend=backend, device=device, verify=verify, provider_options=provider_options
         )
-        encoder = load_kind(FaceEncoder, face, **options)
+        encoder = load_kind(FaceEncoder, face or DEFAULT_FACE, **options)
         drawing = load_kind(FaceDecoder, decoder, **options)
         fitting = encoder.with_preset(preset_for(encoder.space, drawing.space))
-        return cls(fitting, drawing, any_space)
+        return cls(fitting, drawing, any_space, crop=face is None)
 
     @overload
     def __call__(  # type: ignore[overload-overlap]
@@ -158,9 +162,11 @@ class FaceToFace:
         """Return one face for one picture, or a list for a list.
 
         Pictures are those of cropped faces, or with `crop=True` photographs; they and the other
-        options are as `FaceEncoder` takes them. Raises `ImageError` for what is not a picture.
+        options are as `FaceEncoder` takes them. Raises `ImageError` for what is not a picture, and
+        for a photograph without a face or with several.
         """
         alone, items = one_picture(pictures), pictures_of(pictures)
+        how = {"crop": self.crop, **how}
         faces = decoded(self.face, self.decoder, self.face(items, **how))
         return faces[0] if alone else faces
 
@@ -169,6 +175,7 @@ class FaceToFace:
         items = pictures_of(pictures)
         if not items:
             raise UsageError("There is no picture to fuse: name at least one.")
+        how = {"crop": self.crop, **how}
         return decoded(self.face, self.decoder, fused(self.face(items, **how)))[0]
 
 

@@ -252,7 +252,7 @@ def test_without_a_validation_split_the_last_weights_become_the_bundle(tmp_path:
     chosen = recipe.shortened(settings(), None, 1)
     bundle = trained(tmp_path / "run", chosen, Corpus(splits=False), log=said.append)
     assert package.load(bundle).width == WIDTH
-    assert said[0].startswith("No evaluation while training")
+    assert said[0].startswith("Nothing is evaluated; the bundle")
 
 
 def test_what_cannot_be_trained_is_refused_in_one_sentence(tmp_path: Path) -> None:

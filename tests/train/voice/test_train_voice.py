@@ -394,7 +394,7 @@ def test_without_a_validation_split_the_last_weights_become_the_bundle(tmp_path:
     chosen = settings("tiny-ve_conv", "phases.train.steps=2")
     bundle = trained(tmp_path / "run", chosen, corpus, log=said.append)
     assert package.load(bundle).width == WIDTH
-    assert any(line.startswith("No evaluation while training") for line in said)
+    assert any(line.startswith("Nothing is evaluated; the bundle") for line in said)
 
 
 def test_a_run_is_not_overwritten(tmp_path: Path) -> None:
