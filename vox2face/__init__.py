@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from vox2face.core.errors import Vox2FaceError as Vox2FaceError
     from vox2face.media.decoded_face import Face as Face
     from vox2face.runtime.class_names import decode_predictions as decode_predictions
+    from vox2face.runtime.compare import Comparison as Comparison
+    from vox2face.runtime.compare import compare as compare
     from vox2face.runtime.face_decoder import FaceDecoder as FaceDecoder
     from vox2face.runtime.face_encoder import FaceEncoder as FaceEncoder
     from vox2face.runtime.load import load as load
@@ -36,6 +38,7 @@ if importlib.util.find_spec("vox2face.zoo") is None:
     )
 
 _HOMES = {
+    "Comparison": "vox2face.runtime.compare",
     "Face": "vox2face.media.decoded_face",
     "FaceDecoder": "vox2face.runtime.face_decoder",
     "FaceEncoder": "vox2face.runtime.face_encoder",
@@ -43,6 +46,7 @@ _HOMES = {
     "SpeechToFace": "vox2face.runtime.pipelines",
     "VoiceEncoder": "vox2face.runtime.voice_encoder",
     "Vox2FaceError": "vox2face.core.errors",
+    "compare": "vox2face.runtime.compare",
     "decode_predictions": "vox2face.runtime.class_names",
     "entry": "vox2face.zoo.registry",
     "list_models": "vox2face.zoo.registry",

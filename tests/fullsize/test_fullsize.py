@@ -16,15 +16,18 @@ import numpy as np
 import pytest
 import torch
 from helpers.paths import HELPERS, ROOT
+from PIL import Image
 
 from vox2face.converters.maps import weight_map
 from vox2face.converters.readers.open import open_weights
 from vox2face.converters.verify import channels_last
 from vox2face.core.parity import compare
+from vox2face.runtime.compare import compare as compare_faces
 from vox2face.runtime.face_encoder import FaceEncoder
-from vox2face.runtime.load import load
+from vox2face.runtime.load import load, load_kind
 from vox2face.store import bundle as bundles
 from vox2face.zoo.registry import entry
+from vox2face.zoo.thresholds import METRICS, PUBLISHED
 
 ASSETS = ROOT / "vox2face" / "assets"
 PICTURES = [ASSETS / "astronaut.png", ASSETS / "head.png"]
@@ -120,6 +123,38 @@ def test_serengil_equals_deepface_on_torch_and_onnx(
     done = vox2face("check", out, "--weights", full_serengil)
     assert done.returncode == 0, done.stderr
     assert "bit for bit" in done.stdout
+
+
+VERIFY = """
+import json, sys
+from deepface import DeepFace
+
+one, other, *metrics = sys.argv[1:]
+for metric in metrics:
+    found = DeepFace.verify(one, other, detector_backend="skip", distance_metric=metric)
+    print(json.dumps([metric, found["distance"], found["threshold"]]))
+"""
+
+
+def test_distances_of_compare_are_those_of_deepfaces_verify(
+    full_serengil: Path, space: Path, python: Callable[..., str]
+) -> None:
+    weights = space / ".deepface" / "weights" / full_serengil.name
+    weights.parent.mkdir(parents=True)
+    weights.symlink_to(full_serengil)
+    home = {"DEEPFACE_HOME": str(space), "DEEPFACE_BACKEND_ENGINE": "tensorflow"}
+    pictures = [space / path.name for path in PICTURES]
+    for path, small in zip(PICTURES, pictures, strict=True):  # of a size that nobody resizes
+        Image.open(path).convert("RGB").resize((224, 224)).save(small)
+    told = python(VERIFY, *pictures, *METRICS, **home, TF_USE_LEGACY_KERAS="1")
+    rows = [json.loads(line) for line in told.splitlines() if line.startswith("[")]
+    assert [row[0] for row in rows] == list(METRICS)
+    encoder = load_kind(FaceEncoder, space / "serengil")
+    for metric, distance, threshold in rows:
+        found = compare_faces(*pictures, encoder, metric)
+        assert 0 < distance == pytest.approx(found.distance, abs=1.001e-6)  # both have six digits
+        assert threshold == PUBLISHED["vggface.serengil"].thresholds[metric]
+        assert found.verified is None and "these are others" in found.source
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,9 @@ from vox2face.core.errors import ParityError, Vox2FaceError, one_line, show_warn
 from vox2face.core.version import __version__
 
 INTERRUPTED = 128 + signal.SIGINT  # what a shell says of a program that Ctrl-C ended
-COMMANDS = "check convert data demo embed evaluate export face2face push speech2face train zoo"
+COMMANDS = (
+    "check compare convert data demo embed evaluate export face2face push speech2face train zoo"
+)
 
 
 class LazyGroup(click.Group):
