@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from vox2face.runtime.load import load_face_decoder as load_face_decoder
     from vox2face.runtime.load import load_face_encoder as load_face_encoder
     from vox2face.runtime.load import load_voice_encoder as load_voice_encoder
+    from vox2face.runtime.nearest import nearest as nearest
     from vox2face.runtime.pipelines import FaceToFace as FaceToFace
     from vox2face.runtime.pipelines import SpeechToFace as SpeechToFace
     from vox2face.runtime.voice_encoder import VoiceEncoder as VoiceEncoder
@@ -54,6 +55,7 @@ _HOMES = {
     "load_face_decoder": "vox2face.runtime.load",
     "load_face_encoder": "vox2face.runtime.load",
     "load_voice_encoder": "vox2face.runtime.load",
+    "nearest": "vox2face.runtime.nearest",
     "save": "vox2face.converters.save_trained",
 }
 

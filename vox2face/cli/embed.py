@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import astuple
 from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,6 +93,7 @@ def command(
     how = cropping.picture_options(crop, align, face_choice, detector)
     from vox2face.runtime.base import normalized
     from vox2face.runtime.class_names import checked_top, decode_predictions, names_for, read_labels
+    from vox2face.runtime.compare import own_space
     from vox2face.runtime.face_encoder import FaceEncoder
     from vox2face.runtime.load import load_kind
     from vox2face.runtime.resolve import kind_of
@@ -117,7 +119,7 @@ def command(
     list_failures(failures)
     if not used:
         raise Vox2FaceError(f"None of the {len(files)} files can be used: nothing was written.")
-    facts = {"model": encoder.entry.name, "preset": encoder.preset}
+    facts: dict[str, Any] = {"model": encoder.entry.name, "preset": encoder.preset}
     paths = [str(file) for file in used]
     if classify:
         found = decode_predictions(values, wanted, names)
@@ -126,6 +128,8 @@ def command(
         done = f"{len(used)} pictures with {wanted} names each"
     else:
         embeddings = normalized(values) if normalize else values
+        facts |= {"space": astuple(own_space(encoder)), "normalized": normalize}
+        facts |= {"crop": crop, "align": align}
         arrays = {"audio" if voice else "images": paths, "embeddings": embeddings, **facts}
         deliver(output, embedded_table("audio" if voice else "image", paths, embeddings), arrays)
         done = f"{len(used)} embeddings of {encoder.width} values"
