@@ -31,7 +31,8 @@ WALLS = {
     "tensorflow": {"vox2face.converters.keras.activations"},
     "tf_keras": {"vox2face.converters.keras.activations"},
     "keras": {"vox2face.converters.keras.activations"},
-    **{name: {"vox2face.converters.onnx.export"} for name in ("onnx", "onnx_ir", "onnxscript")},
+    "onnx": {"vox2face.converters.onnx.export", "vox2face.converters.readers.onnx_file"},
+    **{name: {"vox2face.converters.onnx.export"} for name in ("onnx_ir", "onnxscript")},
     "onnxruntime": {
         "vox2face.converters.onnx.session",
         "vox2face.runtime.base",

@@ -352,6 +352,7 @@ def test_history_curves_and_tensorboard_tell_the_same(tmp_path: Path) -> None:
     found = history.read(tmp_path / "history.csv")
     assert [r["step"] for r in found if "val_loss" in r] == [6, 12]
     assert all(r["loss"] == pytest.approx(r["mse"] + r["judged"]) for r in found if "mse" in r)
+    assert said.pop(0) == "The warm-up of 3 steps is cut to 1, a tenth of the phase."
     assert len(said) == 3 and "12/12" in said[1] and "val_loss" in said[1]
     with Image.open(tmp_path / "curves.png") as picture:
         assert np.asarray(picture.convert("L")).std() > 10
