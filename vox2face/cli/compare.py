@@ -91,7 +91,8 @@ def told(found: Comparison) -> str:
     if found.note:
         lines.append(f"note       {found.note}")
     if found.synthetic:
-        lines.append(f"synthetic  {errors(found.synthetic, found.model)}")
+        words = errors(found.synthetic, found.model).split("; ")
+        lines.append("synthetic  " + "\n           ".join(words))
     return "\n".join(lines)
 
 
