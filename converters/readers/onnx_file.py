@@ -8,6 +8,7 @@ the order in which the graph uses them is what is known.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -54,6 +55,9 @@ def opened(path: Path) -> Iterator[Opened]:
     except DecodeError as error:
         raise WeightFileError("it is no ONNX model, or is cut short") from error
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    if len(tensors) < len(model.graph.initializer):
+        counts = Counter(tensor.name for tensor in model.graph.initializer)
+        raise WeightFileError(f"{counts.most_common(1)[0][0]} is listed twice")
     uses = list(dict.fromkeys(_uses(model.graph, tensors)))
     if not uses:
         raise WeightFileError("its graph has no convolution or matrix with weights in the file")
@@ -111,7 +115,7 @@ def _b(node: onnx.NodeProto) -> bool:
 def _kind(tensor: onnx.TensorProto) -> str:
     from onnx import TensorProto
 
-    if tensor.data_location == TensorProto.EXTERNAL:
+    if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
         raise WeightFileError(
             f"{tensor.name} lies in another file: load the model with onnx.load and save it whole"
         )

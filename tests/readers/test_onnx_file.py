@@ -19,6 +19,7 @@ from vox2face.core import extras
 from vox2face.core.entry import Entry
 from vox2face.core.errors import MappingError, UsageError, WeightFileError
 from vox2face.core.files import identify
+from vox2face.runtime.load import load_face_encoder
 from vox2face.store import bundle as bundles
 from vox2face.zoo import registry
 
@@ -181,6 +182,59 @@ def test_damaged_files_and_weights_in_other_files_are_refused(tmp_path: Path) ->
     onnx.save(model_of(helper.make_node("Relu", ["x"], ["y"])), path)
     with pytest.raises(WeightFileError, match="no convolution or matrix with weights"):
         read(path)
+
+
+@pytest.mark.long
+def test_no_other_file_is_opened_and_no_size_is_believed(tmp_path: Path) -> None:
+    node, path = helper.make_node("MatMul", ["x", "a"], ["y"]), tmp_path / "in" / "m.onnx"
+    path.parent.mkdir()
+    (tmp_path / "s").write_bytes(bytes(640))
+
+    def external(model: onnx.ModelProto, marked: bool) -> None:
+        tensor = model.graph.initializer[0]
+        tensor.ClearField("raw_data")
+        tensor.external_data.add(key="location", value="../s")
+        if marked:
+            tensor.data_location = TensorProto.EXTERNAL
+
+    def huge(model: onnx.ModelProto) -> None:
+        model.graph.initializer[0].dims[:] = [1 << 40, 1 << 30]  # type: ignore[index]
+
+    def twice(model: onnx.ModelProto) -> None:
+        model.graph.initializer.append(model.graph.initializer[0])
+
+    for change, words in (
+        (lambda model: external(model, True), "a lies in another file"),
+        (lambda model: external(model, False), "a lies in another file"),
+        (huge, "it declares .* of values, which .* do not hold"),
+        (twice, "a is listed twice"),
+    ):
+        model = model_of(node, a=np.ones((4, 40), np.float32))
+        change(model)
+        path.write_bytes(model.SerializeToString())
+        with pytest.raises(WeightFileError, match=words):
+            read(path)
+    for body in (b"\x08\x08\x3a\xff\xff\xff\xff\x0f", b"\x08\x08\x12\x05" + b"\xff" * 999):
+        path.write_bytes(body)
+        with pytest.raises(WeightFileError, match="no ONNX model, or is cut short"):
+            read(path)
+
+
+@pytest.mark.long
+def test_without_a_classifier_the_bundle_says_so_and_gives_no_class_scores(
+    twin: Twin, twin_file: Callable[..., Path], registered: Callable[[Entry], None], tmp_path: Path
+) -> None:
+    entry = twin(NAME)
+    registered(entry)
+    whole = convert(entry, twin_file(NAME), tmp_path / "whole", onnx=False).path
+    export_file(bundles.read(whole), tmp_path / "vgg_face_weights.onnx")
+    path = convert(entry, tmp_path / "vgg_face_weights.onnx", tmp_path / "out", onnx=False).path
+    made, source = bundles.read(path), bundles.read(whole)
+    assert source.outputs == ["embedding", "logits"] and made.outputs == ["embedding"]
+    assert made.space == source.space
+    encoder = load_face_encoder(path)
+    with pytest.raises(UsageError, match="class scores"):
+        encoder.logits(np.zeros((1, 224, 224, 3), np.uint8))
 
 
 def test_without_the_onnx_package_the_extra_is_named(
