@@ -22,8 +22,9 @@ from vox2face.converters.model_card import model_card
 from vox2face.converters.ops import Array
 from vox2face.converters.readers.base import LEGACY
 from vox2face.converters.readers.open import WeightFile, open_weights
+from vox2face.converters.recognise import candidates, fitting
 from vox2face.converters.safetensors_writer import Move, write
-from vox2face.converters.weight_map import Rule, StoredArray, WeightMap, bare
+from vox2face.converters.weight_map import Rule, StoredArray, bare
 from vox2face.core import progress
 from vox2face.core.entry import OUTPUT_ACTIVATIONS, Entry, Space
 from vox2face.core.errors import (
@@ -37,7 +38,6 @@ from vox2face.core.files import atomic_directory, require_space, sha256, signatu
 from vox2face.core.parity import Report
 from vox2face.core.safetensors_header import described
 from vox2face.store import bundle
-from vox2face.zoo import registry
 from vox2face.zoo.registry import sized
 
 
@@ -129,7 +129,7 @@ def paired(
 ) -> list[tuple[Rule, StoredArray]]:
     """Pair the arrays of a weight file with the entry's rules; say what was read in another way."""
     prefix, arrays = bare(file.arrays)
-    table = _fitting(entry, file)
+    table = fitting(entry, file)
     try:
         pairs = table.pair(arrays, file.named)
     except MappingError as error:
@@ -144,20 +144,11 @@ def paired(
     return [(rule, held[array.path]) for rule, array in pairs]
 
 
-def _fitting(entry: Entry, file: WeightFile) -> WeightMap:
-    """Return the entry's weight map in the layout of a file: Keras's, or that of its tensors."""
-    table = weight_map(entry)
-    return table.laid_out(bare(file.arrays)[1], file.named)
-
-
 def _hint(entry: Entry, file: WeightFile) -> str:
     """Name the model and the command for which a refused file is right, if there is one."""
-    _, arrays = bare(file.arrays)
-    for other in registry.entries():
-        with contextlib.suppress(MappingError):
-            if other.name != entry.name and _fitting(other, file).pair(arrays, file.named):
-                return f"{other.name}: run {other.converting(file.path)}"
-    return ""
+    others = (other for other in candidates(file) if other.name != entry.name)
+    other = next(others, None)
+    return f"{other.name}: run {other.converting(file.path)}" if other else ""
 
 
 def ending(job: Job, file: WeightFile) -> str:
@@ -174,7 +165,7 @@ def ending(job: Job, file: WeightFile) -> str:
             f"{file.path} was written by vox2face 0.1.0, which did not say what a network ends in: "
             f"the published one ends {ends}."
         )
-    told = stamped or _fitting(entry, file).ending(bare(file.arrays)[1])
+    told = stamped or fitting(entry, file).ending(bare(file.arrays)[1])
     found = job.output_activation or told or entry.output_activation
     if found != entry.output_activation:
         ends, published = (OUTPUT_ACTIVATIONS[end] for end in (found, entry.output_activation))
@@ -240,7 +231,7 @@ def _provenance(job: Job, file: WeightFile, digest: str) -> dict[str, Any]:
         "size": file.size,
         "sha256": digest,
         "published": None if known is None else digest == known and parts == dict(published.parts),
-        "matched": f"by {_fitting(job.entry, file).match} and shape",
+        "matched": f"by {fitting(job.entry, file).match} and shape",
         **({"training": file.facts} if file.facts else {}),
         "addresses": list(published.urls),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from vox2face.zoo import registry
 from vox2face.zoo.catalog import ENTRIES
 
 FILE = Place()
+# How the names of weight files end, which those of models never do
+SUFFIXES = (".h5", ".hdf5", ".keras", ".pth", ".pt", ".ckpt", ".safetensors", ".onnx", ".json")
 
 
 def words(entry: Entry) -> list[str]:
@@ -32,7 +35,7 @@ def names() -> str:
 
 
 @click.command(name="convert", epilog=names(), no_args_is_help=True)
-@click.argument("name", metavar="NAME")
+@click.argument("name", metavar="NAME|FILE")
 @click.argument("checkpoint", metavar="[FILE]", type=FILE, required=False)
 @click.option(
     "--variant",
@@ -108,15 +111,20 @@ def command(
     out: Path | None,
     **options: Any,
 ) -> None:
-    """Convert the weights NAME to a proven bundle.
+    """Convert the weights NAME, or those in FILE, to a proven bundle.
 
     NAME is what is published, as listed below, or a model of `vox2face zoo list`. FILE is your
-    copy of the weights, in any format. Of a training checkpoint the optimizer is dropped, and the
-    history of losses goes into config.json.
+    copy of the weights, in any format; alone, as ./FILE or with its suffix, it is recognised. Of a
+    training checkpoint the optimizer is dropped, and the history of losses goes into config.json.
     """
     if checkpoint and weights:
         raise UsageError("FILE and --weights FILE are one thing: give one of them.")
-    entry = chosen(name, variant)
+    if is_file(name):
+        refuse_beside(name, variant, checkpoint or weights)
+        weights = FILE.convert(name, None, None)
+        entry = recognised(weights, options["state"])
+    else:
+        entry = chosen(name, variant)
     for option, value, kind in (
         ("--decoder-output", decoder_output, "face-decoder"),
         ("--voice-output", voice_output, "voice-encoder"),
@@ -126,6 +134,45 @@ def command(
     options["output_activation"] = decoder_output or voice_output or ""
     options["space"] = None if face is None else space_of(entry, face)
     run(entry, checkpoint or weights, out, **options)
+
+
+def is_file(name: str) -> bool:
+    """Whether what is to be converted is named by its file; names of models come first."""
+    if is_known(name) or hub.is_address(name):
+        return False
+    path = Path(name)
+    if "/" in name or os.sep in name or path.suffix in SUFFIXES:
+        return True
+    if path.is_file() and not path.suffix:
+        raise UsageError(f"There is no model {name!r}: if you mean the file, name it ./{name}.")
+    return path.is_file()
+
+
+def is_known(name: str) -> bool:
+    """Whether a name is that of a model, or one under which weights are published."""
+    try:
+        chosen(name, None)
+    except UsageError:
+        return False
+    return True
+
+
+def refuse_beside(name: str, variant: str | None, file: Path | None) -> None:
+    """Raise `UsageError` for a variant or a second file beside a file that is to be recognised."""
+    if file is not None:
+        raise UsageError(f"{name} and {file} are two files: name a model and one of them.")
+    if variant is not None:
+        raise UsageError(
+            f"--variant {variant} chooses among networks of one NAME, and {name} is a file: name "
+            "both, as in 'vox2face convert rcmalli FILE --variant vgg16'."
+        )
+
+
+def recognised(path: Path, state: str) -> Entry:
+    """Return the model whose weights a file holds; print which."""
+    from vox2face.converters.recognise import recognise
+
+    return recognise(path, state, click.echo)
 
 
 def chosen(name: str, variant: str | None) -> Entry:
