@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from helpers.file_server import server  # noqa: F401  (a fixture)
 from helpers.pipeline_fixtures import bundle, wav  # noqa: F401  (fixtures)
 from helpers.traced_once import remembered
 from helpers.twins import checkpoint, narrow

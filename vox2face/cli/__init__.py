@@ -19,7 +19,7 @@ from vox2face.core.version import __version__
 
 INTERRUPTED = 128 + signal.SIGINT  # what a shell says of a program that Ctrl-C ended
 COMMANDS = (
-    "check compare convert data demo embed evaluate export face2face nearest push "
+    "check compare convert data demo embed evaluate export face2face fetch nearest push "
     "speech2face train zoo"
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from vox2face.core.entry import Entry
@@ -17,12 +18,17 @@ from vox2face.zoo import registry
 LOG = logging.getLogger("vox2face")
 
 
-def locate(name: str | os.PathLike[str], onnx: bool = False, new: bool = True) -> Bundle:
+def locate(
+    name: str | os.PathLike[str],
+    onnx: bool = False,
+    new: bool = True,
+    say: Callable[[str], None] = LOG.info,
+) -> Bundle:
     """Return the bundle a name means, converting or downloading on first use.
 
     `name` is a bundle folder, a registry name or "hf:user/repo[@revision]"; with `onnx` the ONNX
     file of a bundle on the hub is downloaded too. Unless `new`, only what comes with vox2face is
-    converted.
+    converted. `say` gets sentences about a conversion.
     """
     if hub.is_address(name):
         return hub.download(str(name), onnx)
@@ -33,7 +39,7 @@ def locate(name: str | os.PathLike[str], onnx: bool = False, new: bool = True) -
     if not (entry.source.finished or bundles.is_bundle(path)):
         if not (new or entry.source.embedded):
             raise BundleError(f"{name} has not been converted yet: {_how_to_get(entry)}.")
-        _convert_once(entry, path)
+        _convert_once(entry, path, say)
     return bundles.read(path)
 
 
@@ -85,7 +91,7 @@ def _how_to_get(entry: Entry) -> str:
     return f"{first}run '{entry.converting('CHECKPOINT.pt')}'"
 
 
-def _convert_once(entry: Entry, path: Path) -> None:
+def _convert_once(entry: Entry, path: Path, say: Callable[[str], None]) -> None:
     """Fetch and convert the published weights of an entry; one process at a time."""
     from vox2face.converters.convert import convert
 
@@ -95,7 +101,7 @@ def _convert_once(entry: Entry, path: Path) -> None:
         if bundles.is_bundle(path):  # another process was faster
             return
         try:
-            convert(entry, onnx=False, say=LOG.info)
+            convert(entry, onnx=False, say=say)
         except FetchError as error:
             raise Vox2FaceError(
                 f"{entry.name} has not been converted yet and its weights cannot be fetched here: "
