@@ -13,6 +13,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from vox2face.converters.bundle_onnx import export_file
+from vox2face.converters.compare_sources import compare_sources
 from vox2face.converters.convert import convert
 from vox2face.converters.readers.open import open_weights
 from vox2face.core import extras
@@ -232,6 +233,8 @@ def test_without_a_classifier_the_bundle_says_so_and_gives_no_class_scores(
     made, source = bundles.read(path), bundles.read(whole)
     assert source.outputs == ["embedding", "logits"] and made.outputs == ["embedding"]
     assert made.space == source.space
+    found = compare_sources(source, tmp_path / "vgg_face_weights.onnx")
+    assert found.equal and found.missing == ["fc8.bias", "fc8.weight"]
     encoder = load_face_encoder(path)
     with pytest.raises(UsageError, match="class scores"):
         encoder.logits(np.zeros((1, 224, 224, 3), np.uint8))
