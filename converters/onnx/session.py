@@ -34,7 +34,8 @@ CPU = "CPUExecutionProvider"
 FLOAT = "tensor(float)"  # ONNX Runtime's word for float32
 DEVICE = re.compile(r"(cpu)(?::0)?|(cuda|tensorrt)(?::(0|[1-9][0-9]{0,2}))?")
 REASON = re.compile(r'(?<="device_id": )[^;\n]+|(CUDA|CUDNN|CUBLAS) failure [^;\n]+')
-UNKNOWN = re.compile(r"[Uu]nknown provider option:? \"?(\w+)")
+# Of CUDA, and of TensorRT
+UNKNOWN = re.compile(r"(?:[Uu]nknown provider|Invalid TensorRT EP) option:? \"?(\w+)")
 WARNING, FATAL = 2, 4  # severities of ONNX Runtime's log; WARNING is its default
 
 

@@ -48,6 +48,69 @@ def test_a_device_asks_for_its_providers_in_order(device: str, asked: list[Any])
     assert run_onnx.providers_for(device) == asked
 
 
+def test_provider_options_go_to_the_first_provider_of_the_device() -> None:
+    chosen = run_onnx.providers_for("tensorrt:1", {"trt_fp16_enable": True})
+    assert chosen[0] == (TENSORRT, {"device_id": 1, "trt_fp16_enable": "True"})
+    assert chosen[1] == (CUDA, {"device_id": 1, "use_tf32": "0"})
+    assert run_onnx.providers_for("cuda", {"use_tf32": 1})[0][1]["use_tf32"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"backend": "torch", "device": "cuda"}, "use them with backend='onnx'"),
+        ({"backend": "onnx", "device": "cpu"}, "'cpu' takes no provider options, and device_id is"),
+        ({"backend": "onnx", "device": "cuda"}, "use 'cuda:N', not device_id"),
+    ],
+)
+def test_provider_options_that_nothing_takes_are_refused_before_the_model_is_looked_for(
+    options: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        package.load("vggface.serengil", **options, provider_options={"device_id": 1})
+
+
+@pytest.mark.parametrize(
+    ("device", "error", "label"),
+    [  # what ONNX Runtime's CUDA and TensorRT raise
+        ("cuda", 'Failed to parse: Unknown provider option: "gpu_memory".', "CUDA"),
+        ("tensorrt", "Invalid TensorRT EP option: gpu_memory", "TensorRT"),
+    ],
+)
+def test_an_unknown_provider_option_is_named(
+    device: str, error: str, label: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [TENSORRT, CUDA, CPU])
+    failing = MagicMock(side_effect=RuntimeError(error))
+    monkeypatch.setattr(onnxruntime, "InferenceSession", failing)
+    with pytest.raises(UsageError, match=rf"has no option 'gpu_memory' for {label}: check"):
+        run_onnx.session(Path("a.onnx"), device, {"gpu_memory": 1})
+    assert failing.call_args.kwargs["providers"][0][1]["gpu_memory"] == "1"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("embed", "a.png", "--model", "dlib_resnet128.dlib"),
+        ("speech2face", "a.wav"),
+        ("face2face", "a.png"),
+        ("evaluate", "people", "--prepared", "prepared", "--face-to-face", "--decoder", "d"),
+        ("data", "prepare", "people", "--out", "prepared"),
+    ],
+    ids=" ".join,
+)
+def test_all_commands_with_a_backend_take_provider_options(
+    command: tuple[str, ...], inside: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(samples()["head.png"]).save("a.png")
+    Path("a.wav").touch()
+    done = inside(*command, "--device", "cuda", "--provider-option", "gpu_mem_limit=1")
+    assert done.returncode == 2 and "use them with backend='onnx'" in done.stderr, done.stderr
+    done = inside(*command, "--provider-option", "gpu_mem_limit")
+    assert done.returncode == 2 and "'gpu_mem_limit' is not KEY=VALUE" in done.stderr
+
+
 @pytest.mark.parametrize(
     "device", ["cuda:-1", "cuda:01", "CUDA", "", "cuda:²", "cpu:1", "cuda:0\n"]
 )

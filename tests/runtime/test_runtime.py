@@ -27,7 +27,7 @@ from vox2face.core.entry import Entry
 from vox2face.core.errors import ImageError, UsageError, Vox2FaceError
 from vox2face.core.files import home
 from vox2face.media.image import samples
-from vox2face.runtime import load
+from vox2face.runtime import base, load
 from vox2face.store import bundle as bundles
 from vox2face.zoo.catalog import ENTRIES
 
@@ -279,6 +279,64 @@ def test_registry_lists_by_kind() -> None:
     assert vox2face.entry("VGGFace16_rcmalli").name == "vggface.rcmalli"
     with pytest.raises(UsageError, match="face-encoder"):
         vox2face.list_models(kind="nose-encoder")
+
+
+def test_registry_lists_by_pattern() -> None:
+    assert vox2face.list_models("*.rcmalli", kind="face-encoder") == [
+        "vggface.rcmalli",
+        "vggface_resnet50.rcmalli",
+        "vggface_senet50.rcmalli",
+    ]
+    assert vox2face.list_models("vggface*") == vox2face.list_models("vggface*", "face-encoder")
+    assert vox2face.list_models("zzz*") == []
+
+
+def test_loaders_of_one_kind_refuse_another_before_any_weights_are_looked_for() -> None:
+    for loader, name, words in (
+        (vox2face.load_face_encoder, "ast.audioset", "is a voice-encoder, expected a face-encoder"),
+        (vox2face.load_voice_encoder, "face_decoder.cole", "expected a voice-encoder"),
+        (vox2face.load_face_decoder, "vggface.serengil", "expected a face-decoder"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            loader(name)
+    drawn = vox2face.load_voice_encoder("mlp_head.demo", pretrained=False)
+    assert isinstance(drawn, vox2face.VoiceEncoder)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("backend", ["torch", "onnx"])
+def test_a_model_moves_or_stays_where_it_is(converted: Path, backend: str) -> None:
+    encoder, picture = vox2face.load(NAME, backend=backend), samples()["head.png"]
+    before = encoder(picture), encoder.logits(picture)
+    assert encoder.to("cpu") is encoder
+    for moved, first in zip((encoder(picture), encoder.logits(picture)), before, strict=True):
+        assert np.array_equal(moved, first)
+    for device in ("tpu", "cuda:99", *(["tensorrt", "meta"] if backend == "torch" else [])):
+        with pytest.raises(UsageError, match=device):
+            encoder.to(device)
+        assert encoder.device == "cpu" and np.array_equal(encoder(picture), before[0])
+
+
+def test_a_model_that_moves_to_another_kind_of_device_leaves_provider_options(
+    converted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr(base, "started", lambda *given: asked.append(given[1:]) or given[1])
+    given = {"gpu_mem_limit": 1}
+    encoder = vox2face.load(NAME)
+    encoder.session, encoder.device, encoder.provider_options = "a session", "cuda", given
+    encoder.to("cuda:1").to("cpu")
+    assert asked == [("cuda:1", given), ("cpu", None)] and encoder.provider_options is None
+
+
+def test_models_bundles_and_pipelines_show_themselves_in_a_line(converted: Path) -> None:
+    bundle = bundles.read(converted)
+    assert repr(bundle) == f"Bundle({NAME!r}, {str(converted)!r})"
+    where = "backend='torch', device='cpu')"
+    assert repr(vox2face.load(NAME)) == f"FaceEncoder({NAME!r}, preset='deepface', {where}"
+    pipeline = vox2face.SpeechToFace.from_zoo()
+    assert repr(pipeline) == f"SpeechToFace('mlp_head.demo', 'face_decoder.demo', {where}"
+    assert pipeline.to("cpu") is pipeline
 
 
 @pytest.mark.long

@@ -99,12 +99,11 @@ class DecoderAndJudges:
 
 def decoder_and_judges(arrays: Arrays, options: Options, width: int) -> DecoderAndJudges | None:
     """Return what draws and judges faces, if a decoder is named. Raises `UsageError`."""
-    from vox2face.runtime.load import LoadOptions, load_face_decoder, load_face_encoder
+    from vox2face.runtime.load import load_face_decoder, load_face_encoder
 
     if options.decoder is None:
         return None
-    where = LoadOptions(backend=options.backend, device=options.device)
-    decoder = load_face_decoder(options.decoder, **where)
+    decoder = load_face_decoder(options.decoder, **options.where)
     if decoder.width != width:
         raise UsageError(
             f"{options.decoder} takes {decoder.width} values and {options.face} gives {width}: "
@@ -114,17 +113,17 @@ def decoder_and_judges(arrays: Arrays, options: Options, width: int) -> DecoderA
     judges = {name: arrays.encoder(name, options.device) for name in names}
     classifier = None
     if options.classifier is not None:
-        classifier = load_face_encoder(options.classifier, **where)
+        classifier = load_face_encoder(options.classifier, **options.where)
         classifier.require_classes()
     return DecoderAndJudges(decoder, judges, classifier)
 
 
 def _voice_encoders(options: Options) -> dict[str, VoiceEncoder]:
     """Return the voice encoders that are named, by "voice" and "baseline"."""
-    from vox2face.runtime.load import LoadOptions, load_voice_encoder
+    from vox2face.runtime.load import load_voice_encoder
 
-    where = LoadOptions(backend=options.backend, device=options.device)
     wanted = {"voice": options.voice, "baseline": options.baseline}
+    where = options.where
     return {role: load_voice_encoder(name, **where) for role, name in wanted.items() if name}
 
 

@@ -13,6 +13,7 @@ from vox2face.train.evaluate.test_set import Corpus
 from vox2face.train.metrics import retrieval
 
 if TYPE_CHECKING:
+    from vox2face.runtime.load import LoadOptions
     from vox2face.runtime.voice_encoder import VoiceEncoder
 
 Columns = Mapping[str, Mapping[str, str]]  # of --groups, each as values by identity
@@ -41,11 +42,21 @@ class Options:
     any_space: bool = False
     backend: str = "torch"
     device: str = "cpu"
+    provider_options: Mapping[str, Any] | None = None
 
     @property
     def voiced(self) -> bool:
         """Whether clips are heard at all."""
         return bool(self.voice or self.baseline)
+
+    @property
+    def where(self) -> LoadOptions:
+        """What loads networks where they are to run."""
+        from vox2face.runtime.load import LoadOptions
+
+        return LoadOptions(
+            backend=self.backend, device=self.device, provider_options=self.provider_options
+        )
 
     def stated(self) -> dict[str, Any]:
         """Return the options that have a value, as results state them."""
@@ -67,6 +78,9 @@ class Options:
                 "--fuse and --groups are about voices, and none is heard: name a --voice or a "
                 "--baseline, or leave them out."
             )
+        from vox2face.runtime.load import require_provider_options
+
+        require_provider_options(self.backend, self.device, self.provider_options)
         retrieval.require_distance(self.distance)
         if not 0 <= self.max_failures <= 1:  # which NaN is not either
             raise UsageError(

@@ -147,7 +147,8 @@ def embeddings(work: Work) -> Made:
     Batches are cut by shard, so they do not depend on who works. While the network computes, a
     second thread decodes and preprocesses the next batch.
     """
-    encoder = encoder_of(*(work.settings[name] for name in ("face", "preset", "backend", "device")))
+    where = (work.settings[name] for name in ("face", "preset", "backend", "device"))
+    encoder = encoder_of(*where, tuple(work.settings.get("provider_options", {}).items()))
     failures = Failures()
     found = np.full((len(work.rows), encoder.width), np.nan, np.float32)
     for places, batch in ahead(batches(work, encoder, failures)):
@@ -159,12 +160,17 @@ def embeddings(work: Work) -> Made:
 
 
 @functools.lru_cache(maxsize=1)
-def encoder_of(face: str, preset: str, backend: str, device: str) -> FaceEncoder:
+def encoder_of(
+    face: str, preset: str, backend: str, device: str, provider_options: tuple[Any, ...] = ()
+) -> FaceEncoder:
     """Load a face encoder, once a process."""
     from vox2face.runtime.face_encoder import FaceEncoder
-    from vox2face.runtime.load import load_kind
+    from vox2face.runtime.load import LoadOptions, load_kind
 
-    return load_kind(FaceEncoder, face, preset=preset, backend=backend, device=device)
+    where = LoadOptions(
+        backend=backend, device=device, provider_options=dict(provider_options) or None
+    )
+    return load_kind(FaceEncoder, face, preset=preset, **where)
 
 
 def batches(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +31,7 @@ class Options:
     preset: str | None = None
     backend: str = "torch"
     device: str = "cpu"
+    provider_options: Mapping[str, Any] | None = None
     batch_size: int = 16
     crop: bool = False
     voice_preset: str = VOICE_PRESET
@@ -45,8 +47,10 @@ class Options:
 
 def checked(options: Options) -> Options:
     """Return options that make sense, with the stages in order and those they need."""
+    from vox2face.runtime.load import require_provider_options
     from vox2face.zoo.presets import voice_preset
 
+    require_provider_options(options.backend, options.device, options.provider_options)
     known = [name for name in STAGES if name != CODED]  # that is asked for by `encode`
     unknown = [name for name in options.stages if name not in known]
     if unknown or not options.stages:
@@ -130,4 +134,5 @@ def _encoder_settings(face: str, options: Options) -> dict[str, Any]:
         "batch_size": options.batch_size,
         "processor": options.device.partition(":")[0],
         "device": options.device,
+        **({"provider_options": chosen} if (chosen := options.provider_options) else {}),
     }

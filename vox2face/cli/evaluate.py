@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from vox2face.cli.options import MODEL, Place, any_space, backend, device, seed
+from vox2face.cli.options import MODEL, Place, any_space, backend, device, provider_options, seed
 from vox2face.core.errors import UsageError
 from vox2face.core.files import require_writable
 
@@ -67,6 +67,7 @@ from vox2face.core.files import require_writable
 @any_space
 @backend
 @device
+@provider_options
 @click.option(
     "--out",
     type=Place(file_okay=False),

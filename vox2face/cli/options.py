@@ -19,14 +19,16 @@ device = click.option(
 )
 
 
-def _parsed(ctx: click.Context, param: click.Parameter, given: Sequence[str]) -> dict[str, str]:
+def _parsed(
+    ctx: click.Context, param: click.Parameter, given: Sequence[str]
+) -> dict[str, str] | None:
     options = {}
     for text in given:
         name, equals, value = text.partition("=")
         if not (name and equals and value):
             raise click.BadParameter(f"{text!r} is not KEY=VALUE.")
         options[name] = value
-    return options
+    return options or None
 
 
 provider_options = click.option(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from typing import Any, Self
 
 import numpy as np
@@ -58,15 +59,18 @@ class Loaded:
         """Move the network to a device, and return this model.
 
         On PyTorch the module moves, as by `torch.nn.Module.to`, and with it all models that share
-        it (`FaceEncoder.with_preset`). On ONNX Runtime a new session starts there. Raises
-        `UsageError` for a device that cannot be used; the model then stays where it is.
+        it (`FaceEncoder.with_preset`). On ONNX Runtime a new session starts there, without the
+        provider's options if the kind of device changes. Raises `UsageError` for a device that
+        cannot be used; the model then stays where it is.
         """
         place = str(device)
+        same = place.partition(":")[0] == self.device.partition(":")[0]
+        options = self.provider_options if same else None
         if self.session is None:
             self._module = on_device(self.module, place)
         else:
-            self.session = started(self.bundle, place, self.provider_options)
-        self.device = place
+            self.session = started(self.bundle, place, options)
+        self.device, self.provider_options = place, options
         self.prepare()
         return self
 
@@ -88,7 +92,8 @@ class Loaded:
     @property
     def place(self) -> torch.device:
         """Where the module is: others that share it may have moved it."""
-        return next(self.module.parameters()).device
+        tensors = chain(self.module.parameters(), self.module.buffers())
+        return next((t.device for t in tensors), torch.device(self.device))
 
     @property
     def module(self) -> nn.Module:

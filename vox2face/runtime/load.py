@@ -8,6 +8,7 @@ from typing import Any, TypedDict, TypeVar, Unpack, overload
 
 import torch
 
+from vox2face.converters.onnx import session as run_onnx
 from vox2face.core.entry import Entry
 from vox2face.core.errors import UsageError
 from vox2face.runtime.base import Loaded, on_device, started
@@ -83,9 +84,8 @@ def load(
     """
     if backend not in BACKENDS:
         raise UsageError(f"There is no backend {backend!r}: use 'torch' or 'onnx'.")
-    if provider_options and backend != "onnx":
-        raise UsageError("Provider options are ONNX Runtime's: use them with backend='onnx'.")
     device = str(device)
+    require_provider_options(backend, device, provider_options)
     if preset is not None:
         meaning(preset)  # before any weights are fetched
     if not pretrained:
@@ -102,6 +102,14 @@ def load(
         return kind(entry, chosen, device, bundle=bundle, **given)
     module = on_device(registry.load_module(entry, bundle.weights), device)
     return kind(entry, chosen, device, module=module, bundle=bundle)
+
+
+def require_provider_options(backend: str, device: str, options: Mapping[str, Any] | None) -> None:
+    """Raise `UsageError` for options of ONNX Runtime's providers where nothing takes them."""
+    if options and backend != "onnx":
+        raise UsageError("Provider options are ONNX Runtime's: use them with backend='onnx'.")
+    if options:
+        run_onnx.providers_for(device, options)
 
 
 def load_face_encoder(

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from vox2face.cli.options import MODEL, Address, backend
+from vox2face.cli.options import MODEL, Address, backend, provider_options
 
 
 @click.command(name="prepare")
@@ -54,6 +54,7 @@ from vox2face.cli.options import MODEL, Address, backend
 )
 @backend
 @click.option("--device", default="cpu", help="Of the face encoder.")
+@provider_options
 @click.option("--batch-size", type=click.IntRange(min=1), default=16)
 @click.option("--jobs", type=click.IntRange(min=1), help="Processes. Default: one for each core.")
 @click.option(
