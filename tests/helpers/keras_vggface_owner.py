@@ -5,10 +5,12 @@ the networks is ours.
 
     python keras_vggface_owner.py make MODEL FOLDER PICTURE...
     python keras_vggface_owner.py load MODEL FILE.h5 ORIGINAL.h5 [MODEL FILE.h5 ORIGINAL.h5 ...]
+    python keras_vggface_owner.py page PAGE.md OUT.pickle FOLDER
 
 `make` builds the network, draws weights, saves them as Keras does (MODEL.h5, and without the
 classifier MODEL_notop.h5), and keeps the activations of all blocks (MODEL.npz). `load` loads files
-as their owner does, and by name, and compares all weights with those of the original.
+as their owner does, and by name, and compares all weights with those of the original. `page` runs
+the old side of a page's pairs; what they download is taken from FOLDER.
 """
 
 from __future__ import annotations
@@ -45,7 +47,11 @@ def keras_of_2018() -> None:
     module("keras.engine")
     module("keras.engine.topology", get_source_inputs=tf_keras.utils.get_source_inputs)
     module("keras_applications")
-    module("keras_applications.imagenet_utils", _obtain_input_shape=lambda shape, **more: shape)
+    module("keras_applications.imagenet_utils", _obtain_input_shape=input_shape)
+
+
+def input_shape(shape: tuple[int, ...] | None, default_size: int, **more: Any) -> tuple[int, ...]:
+    return shape or (default_size, default_size, 3)
 
 
 def network(name: str, top: bool = True) -> Any:
@@ -131,11 +137,21 @@ def load(name: str, path: str, original: str) -> None:
     print(name, len(wanted), "arrays")
 
 
+def page(path: str, out: str, folder: str) -> None:
+    import page_pairs  # beside this file
+
+    utils: Any = sys.modules["keras.utils.data_utils"]
+    utils.get_file = lambda name, *address, **more: str(Path(folder) / name)
+    page_pairs.main(path, out)
+
+
 if __name__ == "__main__":
     task, *rest = sys.argv[1:]
     keras_of_2018()
     if task == "make":
         make(rest[0], Path(rest[1]), rest[2:])
+    elif task == "page":
+        page(*rest)
     else:
         for start in range(0, len(rest), 3):
             load(*rest[start : start + 3])
