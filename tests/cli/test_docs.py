@@ -15,7 +15,8 @@ from vox2face.cli import main
 
 README = (ROOT / "README.md").read_text()
 TROUBLE = (ROOT / "docs/troubleshooting.md").read_text()
-PAGES = README + (ROOT / "docs/gpu.md").read_text()
+DOCS = ("gpu", "from-keras-vggface", "from-speech-to-face")
+PAGES = README + "".join((ROOT / "docs" / f"{name}.md").read_text() for name in DOCS)
 ROOMS = ("vox2face", "converters", "train", "zoo")
 
 
@@ -29,7 +30,14 @@ def python_of(page: str) -> list[str]:
     return re.findall(r"```python\n(.*?)```", page, re.DOTALL)
 
 
-@pytest.mark.parametrize("line", [x for x in typed(PAGES) if x[:1] == ["vox2face"]], ids=" ".join)
+def lines() -> list[list[str]]:
+    """Return the command lines of the pages, those in tables included."""
+    tables = re.findall(r"^\|.*\|$", PAGES, re.MULTILINE)
+    cells = [shlex.split(code) for row in tables for code in re.findall(r"`(vox2face [^`]+)`", row)]
+    return [line for line in [*typed(PAGES), *cells] if line[:1] == ["vox2face"]]
+
+
+@pytest.mark.parametrize("line", lines(), ids=" ".join)
 def test_every_command_line_of_the_pages_is_understood(line: list[str]) -> None:
     arguments, command, context = line[1:], main, click.Context(main)
     while isinstance(command, click.Group):

@@ -12,7 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers import page_pairs
 from helpers.golden import NUMBERS, state_dict
+from helpers.paths import ROOT
 
 import vox2face
 from vox2face.converters.bundle_onnx import HALF, HALF_COSINE
@@ -22,6 +24,13 @@ from vox2face.media.image import decode
 from vox2face.runtime.pipelines import FaceToFace, SpeechToFace
 
 ASSETS = Path(vox2face.__file__).parent / "assets"
+PAGE = ROOT / "docs" / "from-speech-to-face.md"
+NAMED = {  # the checkpoints and the entries that they become
+    "ast": "ast.speech-to-face",
+    "ve_conv": "ve_conv.speech-to-face",
+    "face_decoder": "face_decoder.speech-to-face",
+    "vggface_serengil": "vggface.serengil",
+}
 SPEECH, ASTRONAUT = ASSETS / "speech.wav", ASSETS / "astronaut.png"
 BACKENDS = ("torch", "onnx")
 EQUAL = 1e-4  # of the largest value, from equal inputs on
@@ -199,6 +208,30 @@ def test_a_photograph_becomes_the_face_that_its_owners_scripts_draw(
     run("face2face", ASTRONAUT, "--face", encoder, "--decoder", decoder, "--output", out)
     drawn = decode(out)[::8, ::8].transpose(2, 0, 1) / 255
     assert np.abs(drawn - NUMBERS["astronaut.texture_every_8th"]).mean() <= 1 / 255
+
+
+def test_the_page_for_its_users_gives_what_its_scripts_give(
+    bundles: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new sides of docs/from-speech-to-face.md, in order, against its numbers."""
+    blocks = [after for _, after in page_pairs.pairs(PAGE)]
+    for network, name in NAMED.items():
+        assert any(f'"{name}"' in block for block in blocks), name
+        blocks = [block.replace(f'"{name}"', repr(str(bundles(network)))) for block in blocks]
+    shutil.copy(SPEECH, tmp_path / "speech.wav")
+    shutil.copy(ASTRONAUT, tmp_path / "face.png")
+    monkeypatch.chdir(tmp_path)
+    space = {"embeddings": inputs("face_decoder")}
+    for block in blocks:
+        exec(block, space)
+    assert_heard("ast", space["embedding"], space["image"])
+    assert off(space["landmarks"], reduced(NUMBERS["speech.ast.landmarks"])) <= 0.01
+    assert space["landmarks"].shape == (68, 2) and space["image"].shape == (3, 224, 224)
+    assert space["spectrogram"].shape == (2, 257, 601)
+    assert cosine(space["voice"], NUMBERS["speech.ve_conv.embedding"]) >= HEARD["ve_conv"]
+    assert off(space["points"], wanted("face_decoder")["landmarks"]) <= EQUAL
+    assert off(thinned("texture", space["textures"]), wanted("face_decoder")["texture"]) <= EQUAL
+    assert cosine(space["seen"], NUMBERS["astronaut.vggface_serengil.embedding"]) >= SEEN
 
 
 @SLOW
