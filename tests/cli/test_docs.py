@@ -15,7 +15,7 @@ from vox2face.cli import main
 
 README = (ROOT / "README.md").read_text()
 TROUBLE = (ROOT / "docs/troubleshooting.md").read_text()
-DOCS = ("gpu", "from-keras-vggface", "from-speech-to-face")
+DOCS = ("gpu", "from-deepface", "from-keras-vggface", "from-speech-to-face")
 PAGES = README + "".join((ROOT / "docs" / f"{name}.md").read_text() for name in DOCS)
 ROOMS = ("vox2face", "converters", "train", "zoo")
 

@@ -15,13 +15,16 @@ import torch
 from click.testing import CliRunner
 from helpers import page_pairs
 from helpers.paths import HELPERS, ROOT
+from PIL import Image
 
 from vox2face.cli import main
 from vox2face.core.files import home
 from vox2face.zoo.catalog import LABELS
 
 DOCS, ASSETS = ROOT / "docs", ROOT / "vox2face" / "assets"
+ASTRONAUT, HEAD = ASSETS / "astronaut.png", ASSETS / "head.png"
 EQUAL = 1e-4  # of the largest value
+DISTANCE = 1e-6  # what deepface rounds distances to, which are small with random weights
 pytestmark = pytest.mark.fullsize
 
 
@@ -40,14 +43,13 @@ def same(got: Any, want: Any, where: str) -> None:
     else:
         one, other = np.asarray(got, np.float64), np.asarray(want, np.float64)
         assert one.shape == other.shape and other.any(), where
-        assert np.abs(one - other).max() <= EQUAL * np.abs(other).max(), where
+        off = np.abs(one - other).max()
+        assert off <= (DISTANCE if "distance" in where else EQUAL * np.abs(other).max()), where
 
 
-def compare(page: Path, theirs: Path) -> int:
-    """Run the new side of a page and compare it with what the old side gave; count the names."""
+def compare(page: Path, found: page_pairs.Values, theirs: Path) -> int:
+    """Compare what the new side of a page gave with what the old side gave; count the names."""
     wanted = pickle.loads(theirs.read_bytes())
-    with torch.inference_mode():
-        found = page_pairs.run(page, 1)
     for number, (got, want, names) in enumerate(
         zip(found, wanted, page_pairs.shared(page), strict=True), 1
     ):
@@ -65,9 +67,9 @@ def command(*arguments: object) -> str:
 
 @pytest.fixture
 def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A current folder with face.png and b.png, two pictures of people."""
-    for name, source in (("face.png", "astronaut.png"), ("b.png", "head.png")):
-        (tmp_path / name).write_bytes((ASSETS / source).read_bytes())
+    """A current folder with face.png and b.png, two people, in sizes that no network takes."""
+    for name, source, size in (("face.png", ASTRONAUT, (300, 260)), ("b.png", HEAD, (180, 210))):
+        Image.open(source).resize(size).save(tmp_path / name)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -78,7 +80,7 @@ def keras_vggface(pictures: Path) -> Iterator[Path]:
     folder = pictures / "vggface"
     folder.mkdir()
     for variant in ("resnet50", "vgg16"):
-        owner("make", variant, folder, "face.png", "b.png")
+        owner("make", variant, folder, ASTRONAUT, HEAD)
     for made, published in (
         ("vgg16", "vgg16"),
         ("resnet50", "resnet50"),
@@ -96,10 +98,9 @@ def keras_vggface(pictures: Path) -> Iterator[Path]:
         file.unlink()
 
 
-def owner(*arguments: object) -> None:
-    script = HELPERS / "keras_vggface_owner.py"
+def owner(*arguments: object, script: str = "keras_vggface_owner.py") -> None:
     done = subprocess.run(
-        [sys.executable, str(script), *map(str, arguments)],
+        [sys.executable, str(HELPERS / script), *map(str, arguments)],
         capture_output=True,
         text=True,
         check=False,
@@ -116,4 +117,34 @@ def test_what_stands_in_pairs_on_the_page_for_keras_vggface_gives_the_same(
         file = keras_vggface / f"rcmalli_vggface_tf_{variant}.h5"
         more = ("--no-onnx", "--verify", "none")
         command("convert", "rcmalli", "--variant", variant, "--weights", file, *more)
-    assert compare(page, theirs) == 10
+    with torch.inference_mode():
+        found = page_pairs.run(page, 1)
+    assert compare(page, found, theirs) == 10
+
+
+def test_what_stands_in_pairs_on_the_page_for_deepface_gives_the_same(
+    full_serengil: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page, sides = DOCS / "from-deepface.md", {}
+    weights = pictures / ".deepface" / "weights"
+    weights.mkdir(parents=True)
+    (weights / "vgg_face_weights.h5").symlink_to(full_serengil)
+    monkeypatch.setenv("DEEPFACE_HOME", str(pictures))
+    for person in ("ann", "bob"):
+        (pictures / "people" / person).mkdir(parents=True)
+    for name, source in (("ann/1.png", HEAD), ("bob/1.png", ASTRONAUT)):
+        (pictures / "people" / name).write_bytes(source.read_bytes())
+    command("convert", "serengil", "--weights", full_serengil, "--no-onnx", "--verify", "none")
+    for side in ("before", "after"):
+        sides[side] = pictures / f"{side}.pickle"
+        owner(side, page, sides[side], script="deepface_owner.py")
+    assert compare(page, pickle.loads(sides["after"].read_bytes()), sides["before"]) == 15
+
+
+def test_the_thresholds_on_the_page_are_those_of_deepface() -> None:
+    from deepface.config.threshold import thresholds
+
+    known = thresholds["VGG-Face"]
+    assert list(known) == ["cosine", "euclidean", "euclidean_l2", "angular"]
+    rows = [f"| {' | '.join(map(str, row))} |" for row in (known, known.values())]
+    assert f"{rows[0]}\n|---|---|---|---|\n{rows[1]}\n" in (DOCS / "from-deepface.md").read_text()

@@ -29,7 +29,9 @@ def pairs(page: Path) -> list[tuple[str, str]]:
 
 def assigned(code: str) -> set[str]:
     """Return the names that a block assigns itself, not within functions or comprehensions."""
-    statements = [node for node in ast.parse(code).body if isinstance(node, ast.Assign)]
+    outer = ast.parse(code).body
+    inner = [node for block in outer if isinstance(block, ast.With) for node in block.body]
+    statements = [node for node in [*outer, *inner] if isinstance(node, ast.Assign)]
     targets = [part for node in statements for target in node.targets for part in ast.walk(target)]
     return {part.id for part in targets if isinstance(part, ast.Name)}
 
