@@ -108,6 +108,7 @@ def owner(*arguments: object, script: str = "keras_vggface_owner.py") -> None:
     assert done.returncode == 0, done.stderr[-3000:]
 
 
+@pytest.mark.slow  # test_fullsize runs vgg16 of the same owner
 def test_what_stands_in_pairs_on_the_page_for_keras_vggface_gives_the_same(
     keras_vggface: Path, pictures: Path
 ) -> None:
