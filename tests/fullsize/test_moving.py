@@ -139,7 +139,7 @@ def test_what_stands_in_pairs_on_the_page_for_deepface_gives_the_same(
     for side in ("before", "after"):
         sides[side] = pictures / f"{side}.pickle"
         owner(side, page, sides[side], script="deepface_owner.py")
-    assert compare(page, pickle.loads(sides["after"].read_bytes()), sides["before"]) == 15
+    assert compare(page, pickle.loads(sides["after"].read_bytes()), sides["before"]) == 16
 
 
 def test_the_thresholds_on_the_page_are_those_of_deepface() -> None:

@@ -167,10 +167,13 @@ def encoder_of(
     from vox2face.runtime.face_encoder import FaceEncoder
     from vox2face.runtime.load import LoadOptions, load_kind
 
-    where = LoadOptions(
-        backend=backend, device=device, provider_options=dict(provider_options) or None
+    how = LoadOptions(
+        backend=backend,
+        device=device,
+        preset=preset,
+        provider_options=dict(provider_options) or None,
     )
-    return load_kind(FaceEncoder, face, preset=preset, **where)
+    return load_kind(FaceEncoder, face, **how)
 
 
 def batches(
