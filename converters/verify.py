@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib.metadata
 import platform
 from collections.abc import Iterator, Mapping, Sequence
@@ -101,11 +102,18 @@ def _reference_taps(
 ) -> dict[str, Array]:
     """Run the reference; the pages of a layer's weights are let go once it is done."""
     wanted = {}
-    for tap, value in reference(arrays, x):
-        wanted[tap] = value
-        for name, array in arrays.items():
-            if name.startswith(f"{tap}/"):
-                release(array)
+    try:
+        for tap, value in reference(arrays, x):
+            wanted[tap] = value
+            for name, array in arrays.items():
+                if name.startswith(f"{tap}/"):
+                    release(array)
+    except KeyError as error:
+        near = difflib.get_close_matches(str(error.args[0]), arrays, 3, 0.0)
+        raise Vox2FaceError(
+            f"NOT PROVEN: the reference asks for the array {error}, and the weight map names none "
+            f"so, but {', '.join(near)}: correct the name in one of them."
+        ) from error
     return wanted
 
 

@@ -60,6 +60,10 @@ def only_embedding(reference: Callable[..., Iterator[Any]]) -> Callable[..., Ite
     return taps
 
 
+def mistyped(arrays: Any, x: Any) -> Iterator[Any]:
+    yield "conv1", arrays["conv1/kernal"]
+
+
 def scaled(self: Any, x: Any) -> Any:
     return self.at("embedding", x) * 3 + 1
 
@@ -73,6 +77,11 @@ WRONG: dict[str, tuple[Callable[[Any], Entry], str]] = {
     "taps that the module lacks": (
         lambda page: with_module(page, taps=only_embedding(page.SmallFace.taps)),
         "NOT PROVEN: of the taps of smallface.mine, conv1, conv2 come from",
+    ),
+    "an array that the map does not name": (
+        lambda page: with_map(page, reference=mistyped),
+        "NOT PROVEN: the reference asks for the array 'conv1/kernal', and the weight map names "
+        "none so, but conv1/kernel",
     ),
     "taps that the reference lacks": (
         lambda page: with_map(page, reference=only_embedding(page.reference)),
