@@ -78,6 +78,7 @@ def test_names_are_checked_before_anything_is_fetched(
     for wrong, words in (
         ("vggface.serengl", "Did you mean vggface.serengil"),
         (str(tmp_path), "is a folder, which needs no fetching"),
+        ("hf:faces", "hf:faces is not an address on the hub"),
     ):
         done = inside("fetch", NAME, wrong)
         assert done.returncode == 2 and words in done.stderr

@@ -177,6 +177,16 @@ def test_a_second_load_needs_no_network(hub: Hub, command: Command, bundle: Path
 
 
 @pytest.mark.long
+def test_what_fetch_brings_from_the_hub_needs_no_network(
+    hub: Hub, command: Command, plain: Path
+) -> None:
+    assert command("push", plain, REPO, ALLOWED).returncode == 0
+    done = command("fetch", f"hf:{REPO}")
+    assert done.returncode == 0 and f"hf:{REPO} is in the hub's cache: " in done.stdout
+    assert command.embed(f"hf:{REPO}", VOX2FACE_OFFLINE="1").shape == (1, 256)
+
+
+@pytest.mark.long
 def test_offline_only_the_cache_is_looked_at(hub: Hub, command: Command, bundle: Path) -> None:
     hub.repo(REPO, content(bundle))
     for offline in ({"VOX2FACE_OFFLINE": "1"}, {"HF_HUB_OFFLINE": "1"}):

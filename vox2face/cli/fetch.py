@@ -20,8 +20,8 @@ from vox2face.zoo import registry
 def command(names: Sequence[str], onnx: bool) -> None:
     """Fetch and convert models ahead, as loading them for the first time does.
 
-    They go to $VOX2FACE_HOME, where a machine without network finds them. An interrupted download
-    is resumed when the command is run again.
+    They go to $VOX2FACE_HOME, and those of the Hugging Face hub to its own cache, where a machine
+    without network finds them. An interrupted download is resumed when the command is run again.
     """
     for name in names:  # all of them before any work
         require_name(name)
@@ -32,6 +32,7 @@ def command(names: Sequence[str], onnx: bool) -> None:
 def require_name(name: str) -> None:
     """Raise `UsageError` unless a name is that of a model, or an address on the hub."""
     if hub.is_address(name):
+        hub.parse(name)
         return
     if resolve.is_path(name):
         raise UsageError(f"{name} is a folder, which needs no fetching: name a model of the zoo.")
