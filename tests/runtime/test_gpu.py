@@ -92,6 +92,8 @@ def test_an_unknown_provider_option_is_named(
     "command",
     [
         ("embed", "a.png", "--model", "dlib_resnet128.dlib"),
+        ("compare", "a.png", "a.png"),
+        ("nearest", "a.png", "a.npz"),
         ("speech2face", "a.wav"),
         ("face2face", "a.png"),
         ("evaluate", "people", "--prepared", "prepared", "--face-to-face", "--decoder", "d"),
@@ -105,6 +107,8 @@ def test_all_commands_with_a_backend_take_provider_options(
     monkeypatch.chdir(tmp_path)
     Image.fromarray(samples()["head.png"]).save("a.png")
     Path("a.wav").touch()
+    made = {"images": ["a.png"], "model": "dlib_resnet128.dlib", "preset": "dlib"}
+    np.savez("a.npz", embeddings=np.ones((1, 128), np.float32), **made)
     done = inside(*command, "--device", "cuda", "--provider-option", "gpu_mem_limit=1")
     assert done.returncode == 2 and "use them with backend='onnx'" in done.stderr, done.stderr
     done = inside(*command, "--provider-option", "gpu_mem_limit")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vox2face.cli import cropping
-from vox2face.cli.options import MODEL, Place, backend, device
+from vox2face.cli.options import MODEL, Place, backend, device, provider_options
 from vox2face.core.errors import UsageError
 from vox2face.zoo.catalog import DEFAULT_FACE
 from vox2face.zoo.thresholds import METRICS, PUBLISHED
@@ -43,6 +43,7 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @cropping.options
 @backend
 @device
+@provider_options
 @as_json
 def command(
     a: Path,

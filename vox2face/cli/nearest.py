@@ -11,7 +11,7 @@ import click
 
 from vox2face.cli import cropping
 from vox2face.cli.compare import as_json, metric, require_files
-from vox2face.cli.options import MODEL, Place, backend, device
+from vox2face.cli.options import MODEL, Place, backend, device, provider_options
 
 
 @click.command(name="nearest")
@@ -32,6 +32,7 @@ from vox2face.cli.options import MODEL, Place, backend, device
 @cropping.options
 @backend
 @device
+@provider_options
 @as_json
 def command(
     picture: Path,

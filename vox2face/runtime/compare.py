@@ -6,6 +6,7 @@ Distances are those of deepface's `verification.find_distance`: float64, rounded
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Unpack
 
@@ -19,7 +20,7 @@ from vox2face.media.image import Picture
 from vox2face.runtime.base import DEEPFACE_EPSILON, Embeddings
 from vox2face.runtime.face_encoder import FaceEncoder
 from vox2face.runtime.face_input import PictureOptions
-from vox2face.runtime.load import load
+from vox2face.runtime.load import LoadOptions, load
 from vox2face.runtime.resolve import kind_of
 from vox2face.runtime.voice_encoder import VoiceEncoder
 from vox2face.zoo.catalog import DEFAULT_FACE
@@ -60,6 +61,7 @@ def compare(
     preset: str | None = None,
     backend: str = "torch",
     device: Any = "cpu",
+    provider_options: Mapping[str, Any] | None = None,
     **how: Unpack[PictureOptions],
 ) -> Comparison:
     """Return how far two pictures are from each other, and whether they show one person.
@@ -71,7 +73,8 @@ def compare(
     """
     require_metric(metric)
     how = {"crop": model is None, **how}
-    encoder = loaded_encoder(model or DEFAULT_FACE, preset, backend, device)
+    where = LoadOptions(backend=backend, device=device, provider_options=provider_options)
+    encoder = loaded_encoder(model or DEFAULT_FACE, preset, where)
     one, other = embedded(encoder, [a, b], how)
     far = distances(one, other[None], metric, takes_unit(encoder))
     distance = round(float(far[0]), DIGITS) + 0.0  # -0.0 would be printed
@@ -128,7 +131,7 @@ def _lengths(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.linalg.norm(values, axis=-1, keepdims=True))
 
 
-def loaded_encoder(model: Model, preset: str | None, backend: str, device: Any) -> Encoder:
+def loaded_encoder(model: Model, preset: str | None, where: LoadOptions) -> Encoder:
     """Return an encoder, loaded if it is named; `UsageError` for what is none."""
     if isinstance(model, VoiceEncoder | FaceEncoder):
         if preset is None or preset == model.preset:
@@ -138,7 +141,8 @@ def loaded_encoder(model: Model, preset: str | None, backend: str, device: Any) 
         raise UsageError("A preset is for a model that is named, or for a face encoder.")
     if (kind := kind_of(model)) == "face-decoder":
         raise UsageError(f"{model} is a {kind}, expected an encoder: vox2face zoo list shows them.")
-    encoder: Encoder = load(model, backend=backend, device=device, preset=preset)
+    options: LoadOptions = {**where, "preset": preset}
+    encoder: Encoder = load(model, **options)
     return encoder
 
 

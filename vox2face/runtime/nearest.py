@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import zipfile
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
@@ -29,6 +30,7 @@ from vox2face.runtime.compare import (
 )
 from vox2face.runtime.face_encoder import FaceEncoder
 from vox2face.runtime.face_input import PictureOptions
+from vox2face.runtime.load import LoadOptions
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ def nearest(
     metric: str = "cosine",
     backend: str = "torch",
     device: Any = "cpu",
+    provider_options: Mapping[str, Any] | None = None,
     **how: Unpack[PictureOptions],
 ) -> list[Neighbour]:
     """Return the `top` files of saved embeddings that are nearest to a picture or a recording.
@@ -78,7 +81,8 @@ def nearest(
     if top < 1:
         raise UsageError(f"top is {top}: it must be at least 1.")
     saved = embeddings if isinstance(embeddings, Saved) else read_saved(embeddings)
-    encoder = loaded_encoder(model or saved.model, None if model else saved.preset, backend, device)
+    where = LoadOptions(backend=backend, device=device, provider_options=provider_options)
+    encoder = loaded_encoder(model or saved.model, None if model else saved.preset, where)
     _require_same_space(encoder, saved)
     as_saved = isinstance(encoder, FaceEncoder) and "crop" not in how
     (one,) = embedded(encoder, [item], {**saved.how, **how} if as_saved else how)
