@@ -65,6 +65,12 @@ def command(*arguments: object) -> str:
     return done.stdout
 
 
+def said(page: Path, beginning: str) -> list[str]:
+    """Return the words of the command of a page that begins so."""
+    (line,) = [line for line in page.read_text().splitlines() if line.startswith(beginning)]
+    return line.split()
+
+
 @pytest.fixture
 def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A current folder with face.png and b.png, two people, in sizes that no network takes."""
@@ -136,6 +142,7 @@ def test_what_stands_in_pairs_on_the_page_for_deepface_gives_the_same(
     for name, source in (("ann/1.png", HEAD), ("bob/1.png", ASTRONAUT)):
         (pictures / "people" / name).write_bytes(source.read_bytes())
     command("convert", "serengil", "--weights", full_serengil, "--no-onnx", "--verify", "none")
+    command(*said(page, "vox2face embed people")[1:])
     for side in ("before", "after"):
         sides[side] = pictures / f"{side}.pickle"
         owner(side, page, sides[side], script="deepface_owner.py")
