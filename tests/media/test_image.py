@@ -92,7 +92,7 @@ def test_what_is_no_picture_is_called_what_it_is(
 
 def test_heic_pictures_need_their_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(extras.EXTRAS, "heic", ("there_is_no_such_package",))
-    with pytest.raises(UsageError, match=r"head\.heic is a HEIC .*pip install 'vox2face\[heic\]'"):
+    with pytest.raises(UsageError, match=r"head\.heic is a HEIC .*pip install '\.\[heic\]'"):
         decode(HEIC)
 
 

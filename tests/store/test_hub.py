@@ -452,7 +452,7 @@ def test_addresses_name_repository_and_revision() -> None:
 
 def test_without_the_extra_the_command_to_run_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vox2face.core.extras.find_spec", lambda package: None)
-    with pytest.raises(UsageError, match=r"pip install 'vox2face\[hub\]'"):
+    with pytest.raises(UsageError, match=r"pip install '\.\[hub\]'"):
         vox2face.load("hf:a/b")
 
 

@@ -490,7 +490,7 @@ def test_a_picture_without_finite_embedding_is_a_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = people(tmp_path / "people", {}, pictures=3, clips=0)
-    encoder = face_stages.encoder_of(FACE, "dlib", "torch", "cpu")
+    encoder = face_stages.encoder_of(FACE, "dlib", "torch", "cpu", ())
     embed = encoder.embed
     overflow = np.array([[1], [np.inf], [1]], np.float32)
     monkeypatch.setattr(encoder, "embed", lambda batch: embed(batch) * overflow)
