@@ -15,8 +15,8 @@ from vox2face.train import storage
 from vox2face.train.corpus import layouts, names, splits, voxceleb_metadata
 from vox2face.train.corpus.join import CORPORA, growing, kept_people, resolve
 from vox2face.train.corpus.manifest import SPLITS, Manifest, from_columns
-from vox2face.train.corpus.scan import Found
-from vox2face.train.corpus.skipped import Tally
+from vox2face.train.corpus.scan import Scan
+from vox2face.train.corpus.skipped import Skipped
 from vox2face.train.corpus.tree import open_tree
 from vox2face.train.corpus.voxceleb_metadata import Metadata
 
@@ -69,7 +69,7 @@ class Index:
     """A manifest, and what was left out of it."""
 
     manifest: Manifest
-    tally: Tally
+    skipped: Skipped
     without_split: list[str]
 
 
@@ -81,28 +81,28 @@ def index(sources: Sources, options: Options | None = None) -> Index:
     """
     require("data", "Indexing a corpus")
     options = checked(options or Options())
-    tally, bars = Tally(), Bars()
+    skipped, bars = Skipped(), Bars()
     try:
-        founds = walk(sources, tally, options.allow_empty, bars.advance)
+        scans = walk(sources, skipped, options.allow_empty, bars.advance)
     finally:
         bars.close()
-    if not founds:
+    if not scans:
         raise UsageError("There is nothing to index: name the folder of at least one corpus.")
-    tables = _load_metadata(sources, founds)
-    people = [resolve(found, tables, known) for found, known in growing(founds, tables, tally)]
-    keep = options.keep or ("joined" if {f.kind for f in founds} == {"voice", "face"} else "all")
-    kept = kept_people(founds, people, keep, tally)
+    tables = _load_metadata(sources, scans)
+    people = [resolve(found, tables, known) for found, known in growing(scans, tables, skipped)]
+    keep = options.keep or ("joined" if {f.kind for f in scans} == {"voice", "face"} else "all")
+    kept = kept_people(scans, people, keep, skipped)
     if not kept:
-        raise CorpusError(nobody(tally))
-    how, split = divided(kept, founds, people, tables, options)
-    manifest = _tabulated(founds, people, kept, split, genders(tables))
+        raise CorpusError(nobody(skipped))
+    how, split = assign_splits(kept, scans, people, tables, options)
+    manifest = _tabulated(scans, people, kept, split, genders(tables))
     info = {
-        "summary": summary(founds, manifest, tally, split),
+        "summary": summary(scans, manifest, skipped, split),
         "split": how,
         "metadata": {corpus: table.place for corpus, table in tables.items()},
     }
     without = [name for name in kept if name not in split]
-    return Index(Manifest(manifest.table, info), tally, without)
+    return Index(Manifest(manifest.table, info), skipped, without)
 
 
 def checked(options: Options) -> Options:
@@ -119,26 +119,26 @@ def checked(options: Options) -> Options:
 
 
 def walk(
-    sources: Sources, tally: Tally, allow_empty: bool, step: Callable[[str, int, int], None]
-) -> list[Found]:
+    sources: Sources, skipped: Skipped, allow_empty: bool, step: Callable[[str, int, int], None]
+) -> list[Scan]:
     """Return what all sources hold, in an order of their own."""
-    founds: list[Found] = []
+    scans: list[Scan] = []
     for corpus in CORPORA:
         if (place := getattr(sources, corpus)) is not None:
-            founds.append(layouts.voxceleb(open_tree(place, tally, allow_empty), corpus, step))
+            scans.append(layouts.voxceleb(open_tree(place, skipped, allow_empty), corpus, step))
     if sources.hq_voxceleb is not None:
-        tree = open_tree(sources.hq_voxceleb, tally, allow_empty)
-        founds += layouts.hq_voxceleb(tree, sources.which, step)
+        tree = open_tree(sources.hq_voxceleb, skipped, allow_empty)
+        scans += layouts.hq_voxceleb(tree, sources.which, step)
     if sources.speech_to_face is not None:
-        tree = open_tree(sources.speech_to_face, tally, allow_empty)
-        founds += layouts.speech_to_face(tree, step)
+        tree = open_tree(sources.speech_to_face, skipped, allow_empty)
+        scans += layouts.speech_to_face(tree, step)
     for kind, place in (("voice", sources.voices), ("face", sources.faces)):
         if place is not None:
-            founds.append(layouts.folders(open_tree(place, tally, allow_empty), kind, step))
-    return founds
+            scans.append(layouts.folders(open_tree(place, skipped, allow_empty), kind, step))
+    return scans
 
 
-def _load_metadata(sources: Sources, founds: Sequence[Found]) -> dict[str, Metadata]:
+def _load_metadata(sources: Sources, scans: Sequence[Scan]) -> dict[str, Metadata]:
     """Return the metadata of both corpora, where it is given or found.
 
     Raises `CorpusError` where ids have to be joined with names and no file says how.
@@ -148,8 +148,8 @@ def _load_metadata(sources: Sources, founds: Sequence[Found]) -> dict[str, Metad
         place = given if given is not None else voxceleb_metadata.find(corpus, sources.folders())
         if place is not None:
             found[corpus] = voxceleb_metadata.read(place, corpus)
-    by_id = {f.part for f in founds if f.source in CORPORA}
-    if any(f.source not in CORPORA for f in founds):
+    by_id = {f.part for f in scans if f.source in CORPORA}
+    if any(f.source not in CORPORA for f in scans):
         for corpus in sorted(by_id):
             _require_names(corpus, found.get(corpus))
     return found
@@ -171,12 +171,12 @@ def _require_names(corpus: str, table: Metadata | None) -> None:
         )
 
 
-def nobody(tally: Tally) -> str:
+def nobody(skipped: Skipped) -> str:
     """Return the sentence that says that nothing is left, and why."""
     reasons = [
         f"{entry.get('people', entry['files'])} {'people' if 'people' in entry else 'files'}: "
         f"{reason} (such as {entry['names'][0]})"
-        for reason, entry in tally.full().items()
+        for reason, entry in skipped.full().items()
     ]
     return f"Nobody has both a voice and a face. Left out were {'; '.join(reasons) or 'none'}."
 
@@ -189,9 +189,9 @@ def genders(tables: Mapping[str, Metadata]) -> dict[str, str]:
     return found
 
 
-def divided(
+def assign_splits(
     kept: Sequence[str],
-    founds: Sequence[Found],
+    scans: Sequence[Scan],
     people: Sequence[Sequence[str | None]],
     tables: Mapping[str, Metadata],
     options: Options,
@@ -200,7 +200,7 @@ def divided(
     rows = splits.sf2f(*(table.names or table.ids for table in tables.values()))
     folders = {
         name: found.splits[key]
-        for found, own in zip(founds, people, strict=True)
+        for found, own in zip(scans, people, strict=True)
         for key, name in zip(found.keys, own, strict=True)
         if name is not None and key in found.splits
     }
@@ -228,7 +228,7 @@ def divided(
 
 
 def _tabulated(
-    founds: Sequence[Found],
+    scans: Sequence[Scan],
     people: Sequence[Sequence[str | None]],
     kept: Sequence[str],
     split: Mapping[str, str],
@@ -238,14 +238,14 @@ def _tabulated(
     import pyarrow as pa
 
     number = {name: i for i, name in enumerate(kept)}
-    order = sorted(range(len(founds)), key=lambda i: founds[i].kind != "voice")
+    order = sorted(range(len(scans)), key=lambda i: scans[i].kind != "voice")
     who, which, paths = [], [], []
     for i in order:
         codes = [number.get(name, -1) if name is not None else -1 for name in people[i]]
-        own = np.asarray(codes, np.int32)[founds[i].people]
+        own = np.asarray(codes, np.int32)[scans[i].people]
         who.append(own)
         which.append(np.full(len(own), i, np.int32))
-        paths += founds[i].paths().chunks
+        paths += scans[i].paths().chunks
     identity, source = np.concatenate(who), np.concatenate(which)
     rows = np.argsort(identity, kind="stable")
     rows = rows[np.searchsorted(identity[rows], 0) :]
@@ -254,12 +254,12 @@ def _tabulated(
     return from_columns(
         {
             "identity": words(identity, kept),
-            "kind": words(source, [f.kind for f in founds]),
-            "role": words(source, [f.role for f in founds]),
-            "source": words(source, [f.source for f in founds]),
+            "kind": words(source, [f.kind for f in scans]),
+            "role": words(source, [f.role for f in scans]),
+            "source": words(source, [f.source for f in scans]),
             "split": words(identity, [split.get(name) for name in kept]),
             "gender": words(identity, [gender.get(name) for name in kept]),
-            "root": words(source, [f.root for f in founds]),
+            "root": words(source, [f.root for f in scans]),
             "path": taken,
         }
     )
@@ -276,12 +276,12 @@ def words(codes: Any, values: Sequence[str | None]) -> Any:
 
 
 def summary(
-    founds: Sequence[Found], manifest: Manifest, tally: Tally, split: Mapping[str, str]
+    scans: Sequence[Scan], manifest: Manifest, skipped: Skipped, split: Mapping[str, str]
 ) -> dict[str, Any]:
     """Return what was found, kept and left out, in numbers and examples."""
     found: dict[str, dict[str, int]] = {}
     seen: dict[tuple[str, str], set[tuple[str, str]]] = {}
-    for one in founds:
+    for one in scans:
         own = found.setdefault(one.source, {})
         what, who = ("recordings", "voices") if one.kind == "voice" else ("pictures", "faces")
         people = seen.setdefault((one.source, who), set())
@@ -298,5 +298,5 @@ def summary(
             "pictures": counts.get("face", 0),
         },
         "splits": {s: sum(split.get(name) == s for name in names) for s in SPLITS},
-        "dropped": tally.summary(),
+        "dropped": skipped.summary(),
     }

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from vox2face.train.corpus import names
-from vox2face.train.corpus.scan import Found
-from vox2face.train.corpus.skipped import Tally
+from vox2face.train.corpus.scan import Scan
+from vox2face.train.corpus.skipped import Skipped
 from vox2face.train.corpus.speech_to_face import read_names
 from vox2face.train.corpus.voxceleb_metadata import Metadata
 
@@ -21,26 +21,26 @@ NO_PICTURES, NO_RECORDINGS = "no pictures", "no recordings"
 
 
 @dataclass
-class Known:
+class KnownPeople:
     """Whom a source's people may be: those of the metadata and of the sources before it."""
 
     people: set[str]
-    tally: Tally
+    skipped: Skipped
     mapping: Mapping[str, str]
 
 
 def growing(
-    founds: Sequence[Found], tables: Mapping[str, Metadata], tally: Tally
-) -> Iterator[tuple[Found, Known]]:
+    scans: Sequence[Scan], tables: Mapping[str, Metadata], skipped: Skipped
+) -> Iterator[tuple[Scan, KnownPeople]]:
     """Yield each source with whom its people may be; the set grows as sources are resolved."""
     people = {name for table in tables.values() for name in table.names or ()}
-    for found in founds:
+    for found in scans:
         mapping = read_names(found.root) if found.source == "speech-to-face" else {}
         mapping = {names.exact(folder): name for folder, name in mapping.items()}
-        yield found, Known(people, tally, mapping)
+        yield found, KnownPeople(people, skipped, mapping)
 
 
-def resolve(found: Found, tables: Mapping[str, Metadata], known: Known) -> list[str | None]:
+def resolve(found: Scan, tables: Mapping[str, Metadata], known: KnownPeople) -> list[str | None]:
     """Return who each key of a source is; None for those left out, which are counted."""
     if found.source in CORPORA:
         return _resolve_ids(found, tables.get(found.part), known)
@@ -53,9 +53,9 @@ def resolve(found: Found, tables: Mapping[str, Metadata], known: Known) -> list[
     for key, count in zip(keys, found.counts(), strict=True):
         name = joined.names.get(key)
         if name is None and key in joined.ambiguous:
-            known.tally.person(AMBIGUOUS, key, count)
+            known.skipped.person(AMBIGUOUS, key, count)
         elif name is None and strict:
-            known.tally.person(NO_NAME, key, count)
+            known.skipped.person(NO_NAME, key, count)
         else:
             name = name or names.exact(key)
         result.append(name)
@@ -63,7 +63,7 @@ def resolve(found: Found, tables: Mapping[str, Metadata], known: Known) -> list[
     return result
 
 
-def _resolve_ids(found: Found, table: Metadata | None, known: Known) -> list[str | None]:
+def _resolve_ids(found: Scan, table: Metadata | None, known: KnownPeople) -> list[str | None]:
     """Return the names of ids, or the ids where no metadata has names."""
     if table is None:
         return list(found.keys)
@@ -77,9 +77,9 @@ def _resolve_ids(found: Found, table: Metadata | None, known: Known) -> list[str
         own = named.get(key, set())
         name: str | None = min(own) if len(own) == 1 else None
         if name is None:
-            known.tally.person(TWO_NAMES if own else NO_METADATA, key, count)
+            known.skipped.person(TWO_NAMES if own else NO_METADATA, key, count)
         elif len(ids[name]) > 1:
-            known.tally.person(TWO_IDS, f"{name} ({key})", count)
+            known.skipped.person(TWO_IDS, f"{name} ({key})", count)
             name = None
         result.append(name)
     known.people.update(name for name in result if name)
@@ -87,11 +87,11 @@ def _resolve_ids(found: Found, table: Metadata | None, known: Known) -> list[str
 
 
 def kept_people(
-    founds: Sequence[Found], people: Sequence[Sequence[str | None]], keep: str, tally: Tally
+    scans: Sequence[Scan], people: Sequence[Sequence[str | None]], keep: str, skipped: Skipped
 ) -> list[str]:
     """Return whom the manifest is about, sorted."""
     files: dict[str, dict[str, int]] = {"voice": {}, "face": {}}
-    for found, own in zip(founds, people, strict=True):
+    for found, own in zip(scans, people, strict=True):
         for name, count in zip(own, found.counts(), strict=True):
             if name is not None:
                 files[found.kind][name] = files[found.kind].get(name, 0) + count
@@ -99,7 +99,7 @@ def kept_people(
     if keep == "all":
         return sorted({*voice, *face})
     for name in voice.keys() - face.keys():
-        tally.person(NO_PICTURES, name, voice[name])
+        skipped.person(NO_PICTURES, name, voice[name])
     for name in face.keys() - voice.keys():
-        tally.person(NO_RECORDINGS, name, face[name])
+        skipped.person(NO_RECORDINGS, name, face[name])
     return sorted(voice.keys() & face.keys())

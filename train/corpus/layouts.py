@@ -24,7 +24,7 @@ from vox2face.core.errors import CorpusError
 from vox2face.core.files import PICTURES, RECORDINGS
 from vox2face.train import storage
 from vox2face.train.corpus.manifest import NORMALIZED, PHOTO
-from vox2face.train.corpus.scan import Found
+from vox2face.train.corpus.scan import Scan
 from vox2face.train.corpus.tree import UNREADABLE, Tree, quiet, with_suffix
 
 AUDIO = tuple(suffix[1:] for suffix in RECORDINGS)
@@ -45,7 +45,7 @@ def silent(stage: str, done: int, total: int) -> None:
     """Show no progress."""
 
 
-def voxceleb(tree: Tree, corpus: str, step: Step = silent) -> Found:
+def voxceleb(tree: Tree, corpus: str, step: Step = silent) -> Scan:
     """Find the recordings of "voxceleb1" or "voxceleb2". Raises `CorpusError` if there are none."""
     pattern = IDS[corpus]
     bases = _descend(tree, lambda folders: any(map(pattern.fullmatch, folders)))
@@ -60,7 +60,7 @@ def voxceleb(tree: Tree, corpus: str, step: Step = silent) -> Found:
         for name in tree.names(base)[0]:
             if pattern.fullmatch(name):
                 homes.setdefault(name, []).append(base)
-    found = Found(corpus, "voice", tree.root, corpus)
+    found = Scan(corpus, "voice", tree.root, corpus)
     for done, (speaker, own) in enumerate(sorted(homes.items()), 1):
         found.add(speaker, recordings(tree, [below(base, speaker) for base in own]))
         step(label(corpus), done, len(homes))
@@ -83,7 +83,7 @@ def recordings(tree: Tree, homes: Iterable[str]) -> list[str]:
     for home in homes:
         own, others = with_suffix(tree.files(home), AUDIO_SET)
         for path in others:
-            tree.tally.file(OTHER_FILE, path)
+            tree.skipped.file(OTHER_FILE, path)
         start = len(home) + 1
         for path in own:
             clip = path[start : path.rfind(".")]
@@ -91,7 +91,7 @@ def recordings(tree: Tree, homes: Iterable[str]) -> list[str]:
                 clips[clip], worse = sorted(
                     (there, path), key=lambda each: (-tree.size(each), _format_of(each))
                 )
-                tree.tally.file(OTHER_FORMAT, worse)
+                tree.skipped.file(OTHER_FORMAT, worse)
     return list(clips.values())
 
 
@@ -104,7 +104,7 @@ def pictures(tree: Tree, home: str) -> list[str]:
     """Return the pictures below a folder."""
     own, others = with_suffix(tree.files(home), PICTURE_SET)
     for path in others:
-        tree.tally.file(OTHER_FILE, path)
+        tree.skipped.file(OTHER_FILE, path)
     return own
 
 
@@ -121,13 +121,13 @@ def _descend(tree: Tree, fits: Callable[[list[str]], bool]) -> list[str]:
                 deeper += [below(path, name) for name in folders]
         level = deeper
     if looking is not tree:
-        for path in looking.tally.paths[UNREADABLE]:
-            tree.tally.file(UNREADABLE, path)
+        for path in looking.skipped.paths[UNREADABLE]:
+            tree.skipped.file(UNREADABLE, path)
     return found
 
 
-def hq_voxceleb(tree: Tree, which: str | None = None, step: Step = silent) -> list[Found]:
-    """Find the pictures of HQ-VoxCeleb, for vox1 and vox2 each in a `Found`.
+def hq_voxceleb(tree: Tree, which: str | None = None, step: Step = silent) -> list[Scan]:
+    """Find the pictures of HQ-VoxCeleb, for vox1 and vox2 each in a `Scan`.
 
     `which` is "masked_faces" or "origin_faces"; None takes the masked ones where there are any.
     Raises `CorpusError` if there are none.
@@ -143,7 +143,7 @@ def hq_voxceleb(tree: Tree, which: str | None = None, step: Step = silent) -> li
         beside = list(_normalized_beside(tree, paths))
         roles = {wanted: PHOTO if beside else NORMALIZED, NORMALIZED_FACES: NORMALIZED}
         for name, role in roles.items():
-            found = Found("hq-voxceleb", "face", tree.root, part, role)
+            found = Scan("hq-voxceleb", "face", tree.root, part, role)
             for path in (path for path in (*paths, *beside) if _name_in(tree, path) == name):
                 _add_pictures(tree, path, found, step)
             result.append(found)
@@ -155,7 +155,7 @@ def hq_voxceleb(tree: Tree, which: str | None = None, step: Step = silent) -> li
     return [found for found in result if found.keys]
 
 
-def _add_pictures(tree: Tree, path: str, found: Found, step: Step) -> None:
+def _add_pictures(tree: Tree, path: str, found: Scan, step: Step) -> None:
     """Add the pictures of all people in a folder of folders."""
     people = tree.names(path)[0]
     for done, name in enumerate(people, 1):
@@ -194,9 +194,9 @@ def _part_of(tree: Tree, path: str) -> str:
     return ""
 
 
-def folders(tree: Tree, kind: str, step: Step = silent) -> Found:
+def folders(tree: Tree, kind: str, step: Step = silent) -> Scan:
     """Find the files of one kind in folders named after people. Raises `CorpusError` if none."""
-    found = Found("folders", kind, tree.root, role=PHOTO if kind == "face" else None)
+    found = Scan("folders", kind, tree.root, role=PHOTO if kind == "face" else None)
     people = tree.names("")[0]
     for done, name in enumerate(people, 1):
         found.add(name, recordings(tree, [name]) if kind == "voice" else pictures(tree, name))
@@ -210,13 +210,13 @@ def folders(tree: Tree, kind: str, step: Step = silent) -> Found:
     return found
 
 
-def speech_to_face(tree: Tree, step: Step = silent) -> list[Found]:
+def speech_to_face(tree: Tree, step: Step = silent) -> list[Scan]:
     """Find the media of a folder of Speech-to-face. Raises `CorpusError` if there are none.
 
     With the folders train, validation and test, their people have these splits.
     """
-    voices = Found("speech-to-face", "voice", tree.root)
-    faces = Found("speech-to-face", "face", tree.root, role=PHOTO)
+    voices = Scan("speech-to-face", "voice", tree.root)
+    faces = Scan("speech-to-face", "face", tree.root, role=PHOTO)
     homes = list(_person_folders(tree))
     for done, (home, split) in enumerate(homes, 1):
         name = storage.name_of(home)

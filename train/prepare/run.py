@@ -25,7 +25,7 @@ from vox2face.train.prepare.options import Options, allowed, checked, label, set
 from vox2face.train.prepare.outputs import Run, after, conclude, earlier, write_failures
 from vox2face.train.prepare.reader import FILE, MEAN
 from vox2face.train.prepare.rows import FAILURES
-from vox2face.train.prepare.shard_task import Failure, Work, made_of
+from vox2face.train.prepare.shard_task import Failure, ShardJob, made_of
 from vox2face.train.prepare.stages import CODED, STAGES, facts_there, failures_in, fits, plan
 
 READERS = 16  # threads that look at the headers of shards
@@ -57,11 +57,11 @@ def prepare(
         )
     others = earlier(run, settings)
     looked = {stage: look(run, stage, chosen) for stage, chosen in settings.items()}
-    with engines.engine(options.engine, options.jobs, options.device) as work:
+    with engines.engine(options.engine, options.jobs, options.device) as job:
         begin(run)
         try:
             for stage in settings:
-                _carry_through(run, stage, looked[stage], work)
+                _carry_through(run, stage, looked[stage], job)
                 after(run, stage)
         finally:
             run.bars.close()
@@ -100,7 +100,7 @@ class Looked:
     `notes` are those of shards that processes died of.
     """
 
-    works: list[Work]
+    shard_jobs: list[ShardJob]
     there: dict[int, shards.Facts]
     extra: list[str]
     notes: list[str]
@@ -111,11 +111,11 @@ def look(run: Run, stage: str, settings: Mapping[str, Any]) -> Looked:
 
     Raises `CorpusError` for shards that do not fit, unless `force` lets them be rebuilt.
     """
-    works = plan(run.table, stage, settings, run.folder, run.options.shard_rows, run.files)
+    shard_jobs = plan(run.table, stage, settings, run.folder, run.options.shard_rows, run.files)
     folder = storage.join(run.folder, *stage.split("/"))
     names = set(storage.names(folder)) if storage.exists(folder) else set()
 
-    def facts(each: Work) -> shards.Facts | None:
+    def facts(each: ShardJob) -> shards.Facts | None:
         if shards.file_name(each.number) not in names:
             return None
         try:
@@ -126,10 +126,10 @@ def look(run: Run, stage: str, settings: Mapping[str, Any]) -> Looked:
             raise
 
     with ThreadPoolExecutor(READERS) as readers:
-        seen = zip(works, readers.map(facts, works), strict=True)
+        seen = zip(shard_jobs, readers.map(facts, shard_jobs), strict=True)
         there = {each.number: found for each, found in seen if found}
     run.failures[stage] = {number: failures_in(found) for number, found in there.items()}
-    others = sorted(names - {shards.file_name(each.number) for each in works})
+    others = sorted(names - {shards.file_name(each.number) for each in shard_jobs})
     extra, notes = (
         [storage.join(folder, name) for name in others if name.endswith(ending)]
         for ending in (shards.ENDING, trace.ENDING)
@@ -139,7 +139,7 @@ def look(run: Run, stage: str, settings: Mapping[str, Any]) -> Looked:
             f"{extra[0]} is left of another manifest or shard size: choose another --out, or add "
             "--force to remove it."
         )
-    return Looked(works, there, extra, notes)
+    return Looked(shard_jobs, there, extra, notes)
 
 
 def begin(run: Run) -> None:
@@ -149,17 +149,17 @@ def begin(run: Run) -> None:
     manifest.write(run.table, storage.join(run.folder, manifest.FILE))
 
 
-def _carry_through(run: Run, stage: str, looked: Looked, work: engines.Engine) -> None:
+def _carry_through(run: Run, stage: str, looked: Looked, job: engines.Engine) -> None:
     """Make the shards of a stage that are not there yet.
 
     Raises `CorpusError` as soon as more files failed than may, or at the end if a shard could not
     be made.
     """
-    works, there = _derived(run, stage, looked.works), looked.there
+    shard_jobs, there = _derived(run, stage, looked.shard_jobs), looked.there
     found = run.failures[stage]
     todo = [
         each
-        for each in works
+        for each in shard_jobs
         if each.number not in there
         or not fits(each, there[each.number])
         or (run.options.retry and found[each.number])
@@ -168,18 +168,18 @@ def _carry_through(run: Run, stage: str, looked: Looked, work: engines.Engine) -
     for place in {*looked.extra, *looked.notes} - {trace.place_of(each.place) for each in todo}:
         shards.remove(place)
     failed = [failure for number in found.keys() - again for failure in found[number]]
-    total = sum(len(each.rows) for each in works)
+    total = sum(len(each.rows) for each in shard_jobs)
     limit, problems = allowed(run.options.max_failures, total), list[str]()
     rows = total - sum(len(each.rows) for each in todo)
     unit = STAGES[stage.partition("/")[0]].unit
     started, before = time.monotonic(), rows
     _too_many(run, stage, failed, limit)
-    for each in work(todo):
+    for each in job(todo):
         if each.problem:
             problems.append(each.problem)
             continue
-        rows += len(each.work.rows)
-        found[each.work.number] = each.failures
+        rows += len(each.job.rows)
+        found[each.job.number] = each.failures
         failed += each.failures
         run.bars.advance(stage, rows, total, unit)
         if run.bars.bar is not None:
@@ -192,20 +192,20 @@ def _carry_through(run: Run, stage: str, looked: Looked, work: engines.Engine) -
     run.tell(f"{stage}: {rows:,}{unit} ({new}), {len(failed):,} failures")
 
 
-def _derived(run: Run, stage: str, works: Sequence[Work]) -> list[Work]:
-    """Return works with the facts that follow from the stages before."""
+def _derived(run: Run, stage: str, shard_jobs: Sequence[ShardJob]) -> list[ShardJob]:
+    """Return shard jobs with the facts that follow from the stages before."""
     facts = {}
     if stage == "textures":
         mean = storage.read_bytes(storage.join(run.folder, MEAN))
         facts["mean_landmarks"] = hashlib.sha256(mean).hexdigest()
     reads = STAGES[stage.partition("/")[0]].reads(run.options.crop)
     if not reads:
-        return list(works)
+        return list(shard_jobs)
     with ThreadPoolExecutor(READERS) as readers:
-        marks = readers.map(lambda each: made_of(each, reads), works)
+        marks = readers.map(lambda each: made_of(each, reads), shard_jobs)
         return [
             replace(each, facts={**each.facts, **facts, "made_of": mark})
-            for each, mark in zip(works, marks, strict=True)
+            for each, mark in zip(shard_jobs, marks, strict=True)
         ]
 
 
