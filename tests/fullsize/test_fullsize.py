@@ -93,6 +93,16 @@ def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     subprocess.run(["rm", "-rf", str(folder)], check=True)
 
 
+@pytest.fixture
+def serengil(full_serengil: Path, space: Path, vox2face: Run) -> Path:
+    """The bundle of the full-size file, which the first test below proves."""
+    out = space / "serengil"
+    if not out.exists():
+        done = vox2face("convert", "serengil", "--weights", full_serengil, "--out", out)
+        assert done.returncode == 0, done.stderr
+    return out
+
+
 def test_serengil_equals_deepface_on_torch_and_onnx(
     full_serengil: Path, space: Path, vox2face: Run, python: Callable[..., str]
 ) -> None:
@@ -161,10 +171,15 @@ def test_distances_of_compare_are_those_of_deepfaces_verify(
     "legacy", ["1", pytest.param("0", marks=pytest.mark.slow)], ids=["tf-keras", "keras-3"]
 )
 def test_serengil_goes_back_to_deepface(
-    full_serengil: Path, space: Path, vox2face: Run, python: Callable[..., str], legacy: str
+    full_serengil: Path,
+    serengil: Path,
+    space: Path,
+    vox2face: Run,
+    python: Callable[..., str],
+    legacy: str,
 ) -> None:
     back = space / f"back-{legacy}.h5"
-    done = vox2face("export", space / "serengil", "--format", "keras", "--output", back)
+    done = vox2face("export", serengil, "--format", "keras", "--output", back)
     assert done.returncode == 0, done.stderr
     assert "All 32 arrays of vggface.serengil equal the bundle's, bit for bit" in done.stdout
     script = """
@@ -227,9 +242,9 @@ np.save(out, np.array(rows).reshape(2, len(pictures), -1))
 
 @pytest.mark.slow
 def test_serengil_comes_from_deepfaces_onnx_file_and_goes_back_as_one(
-    space: Path, vox2face: Run, python: Callable[..., str]
+    serengil: Path, space: Path, vox2face: Run, python: Callable[..., str]
 ) -> None:
-    bundle, folder = space / "serengil", space / "onnx"
+    bundle, folder = serengil, space / "onnx"
     folder.mkdir()
     ours, theirs, rows = (folder / name for name in ("ours.onnx", "theirs.onnx", "rows.npy"))
     done = vox2face("export", bundle, "--layout", "deepface", "--output", ours)

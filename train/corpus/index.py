@@ -89,7 +89,10 @@ def index(sources: Sources, options: Options | None = None) -> Index:
     if not scans:
         raise UsageError("There is nothing to index: name the folder of at least one corpus.")
     tables = _load_metadata(sources, scans)
-    people = [resolve(found, tables, known) for found, known in growing(scans, tables, skipped)]
+    people = [
+        resolve(scan, tables, known_people)
+        for scan, known_people in growing(scans, tables, skipped)
+    ]
     keep = options.keep or ("joined" if {f.kind for f in scans} == {"voice", "face"} else "all")
     kept = kept_people(scans, people, keep, skipped)
     if not kept:
@@ -143,16 +146,16 @@ def _load_metadata(sources: Sources, scans: Sequence[Scan]) -> dict[str, Metadat
 
     Raises `CorpusError` where ids have to be joined with names and no file says how.
     """
-    found: dict[str, Metadata] = {}
-    for corpus, given in zip(CORPORA, (sources.vox1_meta, sources.vox2_meta), strict=True):
-        place = given if given is not None else voxceleb_metadata.find(corpus, sources.folders())
+    tables: dict[str, Metadata] = {}
+    for corpus, file in zip(CORPORA, (sources.vox1_meta, sources.vox2_meta), strict=True):
+        place = file if file is not None else voxceleb_metadata.find(corpus, sources.folders())
         if place is not None:
-            found[corpus] = voxceleb_metadata.read(place, corpus)
+            tables[corpus] = voxceleb_metadata.read(place, corpus)
     by_id = {f.part for f in scans if f.source in CORPORA}
     if any(f.source not in CORPORA for f in scans):
         for corpus in sorted(by_id):
-            _require_names(corpus, found.get(corpus))
-    return found
+            _require_names(corpus, tables.get(corpus))
+    return tables
 
 
 def _require_names(corpus: str, table: Metadata | None) -> None:
@@ -183,10 +186,10 @@ def nobody(skipped: Skipped) -> str:
 
 def genders(tables: Mapping[str, Metadata]) -> dict[str, str]:
     """Return the gender of people by name, the first corpus having precedence."""
-    found: dict[str, str] = {}
+    gender_of: dict[str, str] = {}
     for table in tables.values():
-        found = {**table.gender_of(), **found}
-    return found
+        gender_of = {**table.gender_of(), **gender_of}
+    return gender_of
 
 
 def assign_splits(
@@ -199,10 +202,10 @@ def assign_splits(
     """Return how people were divided into splits, and the split of each that has one."""
     rows = splits.sf2f(*(table.names or table.ids for table in tables.values()))
     folders = {
-        name: found.splits[key]
-        for found, own in zip(scans, people, strict=True)
-        for key, name in zip(found.keys, own, strict=True)
-        if name is not None and key in found.splits
+        name: scan.splits[key]
+        for scan, person_names in zip(scans, people, strict=True)
+        for key, name in zip(scan.keys, person_names, strict=True)
+        if name is not None and key in scan.splits
     }
     how = options.split
     if how is None:
@@ -220,11 +223,11 @@ def assign_splits(
             "--vox1-meta or --vox2-meta, or use --split stratified."
         )
     if how in ("sf2f", "folders"):
-        given = rows if how == "sf2f" else folders
-        return {"how": how}, {name: given[name] for name in kept if name in given}
-    given = splits.listed(how)
-    joined = names.join(kept, given)
-    return {"how": "listed", "file": how}, {joined.names[n]: given[n] for n in joined.names}
+        split_of = rows if how == "sf2f" else folders
+        return {"how": how}, {name: split_of[name] for name in kept if name in split_of}
+    split_of = splits.listed(how)
+    joined = names.join(kept, split_of)
+    return {"how": "listed", "file": how}, {joined.names[n]: split_of[n] for n in joined.names}
 
 
 def _tabulated(
@@ -242,9 +245,9 @@ def _tabulated(
     who, which, paths = [], [], []
     for i in order:
         codes = [number.get(name, -1) if name is not None else -1 for name in people[i]]
-        own = np.asarray(codes, np.int32)[scans[i].people]
-        who.append(own)
-        which.append(np.full(len(own), i, np.int32))
+        identities = np.asarray(codes, np.int32)[scans[i].people]
+        who.append(identities)
+        which.append(np.full(len(identities), i, np.int32))
         paths += scans[i].paths().chunks
     identity, source = np.concatenate(who), np.concatenate(which)
     rows = np.argsort(identity, kind="stable")
@@ -269,10 +272,10 @@ def words(codes: Any, values: Sequence[str | None]) -> Any:
     """Return a column whose rows have the values at their codes."""
     import pyarrow as pa
 
-    known = sorted({value for value in values if value is not None})
-    place = np.array([known.index(v) if v is not None else -1 for v in values], np.int32)[codes]
+    distinct = sorted({value for value in values if value is not None})
+    place = np.array([distinct.index(v) if v is not None else -1 for v in values], np.int32)[codes]
     indices = pa.array(place, pa.int32(), mask=place < 0)
-    return pa.DictionaryArray.from_arrays(indices, pa.array(known, pa.string()))
+    return pa.DictionaryArray.from_arrays(indices, pa.array(distinct, pa.string()))
 
 
 def summary(
@@ -282,11 +285,11 @@ def summary(
     found: dict[str, dict[str, int]] = {}
     seen: dict[tuple[str, str], set[tuple[str, str]]] = {}
     for one in scans:
-        own = found.setdefault(one.source, {})
+        count = found.setdefault(one.source, {})
         what, who = ("recordings", "voices") if one.kind == "voice" else ("pictures", "faces")
         people = seen.setdefault((one.source, who), set())
         people.update((one.part, key) for key in one.keys)
-        own[who], own[what] = len(people), own.get(what, 0) + len(one.codes)
+        count[who], count[what] = len(people), count.get(what, 0) + len(one.codes)
     kinds = manifest.table["kind"].value_counts().to_pylist()
     counts = {entry["values"]: entry["counts"] for entry in kinds}
     names = manifest.identities()

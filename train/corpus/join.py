@@ -34,23 +34,23 @@ def growing(
 ) -> Iterator[tuple[Scan, KnownPeople]]:
     """Yield each source with whom its people may be; the set grows as sources are resolved."""
     people = {name for table in tables.values() for name in table.names or ()}
-    for found in scans:
-        mapping = read_names(found.root) if found.source == "speech-to-face" else {}
+    for scan in scans:
+        mapping = read_names(scan.root) if scan.source == "speech-to-face" else {}
         mapping = {names.exact(folder): name for folder, name in mapping.items()}
-        yield found, KnownPeople(people, skipped, mapping)
+        yield scan, KnownPeople(people, skipped, mapping)
 
 
-def resolve(found: Scan, tables: Mapping[str, Metadata], known: KnownPeople) -> list[str | None]:
+def resolve(scan: Scan, tables: Mapping[str, Metadata], known: KnownPeople) -> list[str | None]:
     """Return who each key of a source is; None for those left out, which are counted."""
-    if found.source in CORPORA:
-        return _resolve_ids(found, tables.get(found.part), known)
-    listed = names.join(known.mapping, found.keys).names
-    keys = [known.mapping[listed[key]] if key in listed else key for key in found.keys]
-    own = tables.get(found.part)
-    strict = found.source == "hq-voxceleb" and bool(known.people)
-    joined = names.join((own.names or ()) if own else known.people, keys)
+    if scan.source in CORPORA:
+        return _resolve_ids(scan, tables.get(scan.part), known)
+    listed = names.join(known.mapping, scan.keys).names
+    keys = [known.mapping[listed[key]] if key in listed else key for key in scan.keys]
+    table = tables.get(scan.part)
+    strict = scan.source == "hq-voxceleb" and bool(known.people)
+    joined = names.join((table.names or ()) if table else known.people, keys)
     result: list[str | None] = []
-    for key, count in zip(keys, found.counts(), strict=True):
+    for key, count in zip(keys, scan.counts(), strict=True):
         name = joined.names.get(key)
         if name is None and key in joined.ambiguous:
             known.skipped.person(AMBIGUOUS, key, count)
@@ -63,21 +63,21 @@ def resolve(found: Scan, tables: Mapping[str, Metadata], known: KnownPeople) -> 
     return result
 
 
-def _resolve_ids(found: Scan, table: Metadata | None, known: KnownPeople) -> list[str | None]:
+def _resolve_ids(scan: Scan, table: Metadata | None, known: KnownPeople) -> list[str | None]:
     """Return the names of ids, or the ids where no metadata has names."""
     if table is None:
-        return list(found.keys)
+        return list(scan.keys)
     named = table.by_id()
     ids: dict[str, set[str]] = {}
     for speaker, called in named.items():
         for each in called:
             ids.setdefault(each, set()).add(speaker)
     result: list[str | None] = []
-    for key, count in zip(found.keys, found.counts(), strict=True):
-        own = named.get(key, set())
-        name: str | None = min(own) if len(own) == 1 else None
+    for key, count in zip(scan.keys, scan.counts(), strict=True):
+        people = named.get(key, set())
+        name: str | None = min(people) if len(people) == 1 else None
         if name is None:
-            known.skipped.person(TWO_NAMES if own else NO_METADATA, key, count)
+            known.skipped.person(TWO_NAMES if people else NO_METADATA, key, count)
         elif len(ids[name]) > 1:
             known.skipped.person(TWO_IDS, f"{name} ({key})", count)
             name = None
@@ -91,10 +91,10 @@ def kept_people(
 ) -> list[str]:
     """Return whom the manifest is about, sorted."""
     files: dict[str, dict[str, int]] = {"voice": {}, "face": {}}
-    for found, own in zip(scans, people, strict=True):
-        for name, count in zip(own, found.counts(), strict=True):
+    for scan, person_names in zip(scans, people, strict=True):
+        for name, count in zip(person_names, scan.counts(), strict=True):
             if name is not None:
-                files[found.kind][name] = files[found.kind].get(name, 0) + count
+                files[scan.kind][name] = files[scan.kind].get(name, 0) + count
     voice, face = files["voice"], files["face"]
     if keep == "all":
         return sorted({*voice, *face})

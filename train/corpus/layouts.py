@@ -60,11 +60,11 @@ def voxceleb(tree: Tree, corpus: str, step: Step = silent) -> Scan:
         for name in tree.names(base)[0]:
             if pattern.fullmatch(name):
                 homes.setdefault(name, []).append(base)
-    found = Scan(corpus, "voice", tree.root, corpus)
-    for done, (speaker, own) in enumerate(sorted(homes.items()), 1):
-        found.add(speaker, recordings(tree, [below(base, speaker) for base in own]))
+    scan = Scan(corpus, "voice", tree.root, corpus)
+    for done, (speaker, bases) in enumerate(sorted(homes.items()), 1):
+        scan.add(speaker, recordings(tree, [below(base, speaker) for base in bases]))
         step(label(corpus), done, len(homes))
-    return found
+    return scan
 
 
 def label(corpus: str) -> str:
@@ -81,15 +81,15 @@ def recordings(tree: Tree, homes: Iterable[str]) -> list[str]:
     """Return the recordings of a person's folders, each in one format only."""
     clips: dict[str, str] = {}
     for home in homes:
-        own, others = with_suffix(tree.files(home), AUDIO_SET)
+        paths, others = with_suffix(tree.files(home), AUDIO_SET)
         for path in others:
             tree.skipped.file(OTHER_FILE, path)
         start = len(home) + 1
-        for path in own:
+        for path in paths:
             clip = path[start : path.rfind(".")]
-            if (there := clips.setdefault(clip, path)) is not path:
+            if (chosen := clips.setdefault(clip, path)) is not path:
                 clips[clip], worse = sorted(
-                    (there, path), key=lambda each: (-tree.size(each), _format_of(each))
+                    (chosen, path), key=lambda each: (-tree.size(each), _format_of(each))
                 )
                 tree.skipped.file(OTHER_FORMAT, worse)
     return list(clips.values())
@@ -102,28 +102,28 @@ def _format_of(path: str) -> int:
 
 def pictures(tree: Tree, home: str) -> list[str]:
     """Return the pictures below a folder."""
-    own, others = with_suffix(tree.files(home), PICTURE_SET)
+    paths, others = with_suffix(tree.files(home), PICTURE_SET)
     for path in others:
         tree.skipped.file(OTHER_FILE, path)
-    return own
+    return paths
 
 
 def _descend(tree: Tree, fits: Callable[[list[str]], bool]) -> list[str]:
     """Return the folders, down to `DEPTH` levels, whose folders are as wanted, the nearest only."""
-    looking, found, level = quiet(tree), [], [""]
+    looking, fitting, level = quiet(tree), [], [""]
     for _ in range(DEPTH + 1):
         deeper = []
         for path in level:
             folders = looking.names(path)[0]
             if fits(folders):
-                found.append(path)
+                fitting.append(path)
             elif len(folders) <= MOST_BETWEEN:
                 deeper += [below(path, name) for name in folders]
         level = deeper
     if looking is not tree:
         for path in looking.skipped.paths[UNREADABLE]:
             tree.skipped.file(UNREADABLE, path)
-    return found
+    return fitting
 
 
 def hq_voxceleb(tree: Tree, which: str | None = None, step: Step = silent) -> list[Scan]:
@@ -143,23 +143,23 @@ def hq_voxceleb(tree: Tree, which: str | None = None, step: Step = silent) -> li
         beside = list(_normalized_beside(tree, paths))
         roles = {wanted: PHOTO if beside else NORMALIZED, NORMALIZED_FACES: NORMALIZED}
         for name, role in roles.items():
-            found = Scan("hq-voxceleb", "face", tree.root, part, role)
+            scan = Scan("hq-voxceleb", "face", tree.root, part, role)
             for path in (path for path in (*paths, *beside) if _name_in(tree, path) == name):
-                _add_pictures(tree, path, found, step)
-            result.append(found)
-    if not any(found.keys for found in result):
+                _add_pictures(tree, path, scan, step)
+            result.append(scan)
+    if not any(scan.keys for scan in result):
         raise CorpusError(
             f"There are no pictures of HQ-VoxCeleb in {tree.root}: expected are "
             f"vox1/{which or FACES[0]}/NAME/1.jpg, vox2/{which or FACES[0]}/NAME/1.jpg or the like."
         )
-    return [found for found in result if found.keys]
+    return [scan for scan in result if scan.keys]
 
 
-def _add_pictures(tree: Tree, path: str, found: Scan, step: Step) -> None:
+def _add_pictures(tree: Tree, path: str, scan: Scan, step: Step) -> None:
     """Add the pictures of all people in a folder of folders."""
     people = tree.names(path)[0]
     for done, name in enumerate(people, 1):
-        found.add(name, pictures(tree, below(path, name)))
+        scan.add(name, pictures(tree, below(path, name)))
         step("pictures", done, len(people))
 
 
@@ -196,18 +196,18 @@ def _part_of(tree: Tree, path: str) -> str:
 
 def folders(tree: Tree, kind: str, step: Step = silent) -> Scan:
     """Find the files of one kind in folders named after people. Raises `CorpusError` if none."""
-    found = Scan("folders", kind, tree.root, role=PHOTO if kind == "face" else None)
+    scan = Scan("folders", kind, tree.root, role=PHOTO if kind == "face" else None)
     people = tree.names("")[0]
     for done, name in enumerate(people, 1):
-        found.add(name, recordings(tree, [name]) if kind == "voice" else pictures(tree, name))
+        scan.add(name, recordings(tree, [name]) if kind == "voice" else pictures(tree, name))
         step(f"{kind}s", done, len(people))
-    if not found.keys:
+    if not scan.keys:
         what = "recordings" if kind == "voice" else "pictures"
         raise CorpusError(
             f"There are no {what} in {tree.root}: expected a folder for each person, with "
             f"{what} in it."
         )
-    return found
+    return scan
 
 
 def speech_to_face(tree: Tree, step: Step = silent) -> list[Scan]:
@@ -223,8 +223,8 @@ def speech_to_face(tree: Tree, step: Step = silent) -> list[Scan]:
         voices.add(name, recordings(tree, [below(home, AUDIOS)]) if has(tree, home, AUDIOS) else [])
         faces.add(name, shown(tree, home))
         if split:
-            for found in (voices, faces):
-                found.splits.setdefault(name, split)
+            for scan in (voices, faces):
+                scan.splits.setdefault(name, split)
         step("Speech-to-face", done, len(homes))
     if not voices.keys and not faces.keys:
         raise CorpusError(
@@ -232,7 +232,7 @@ def speech_to_face(tree: Tree, step: Step = silent) -> list[Scan]:
             f"PERSON/{IMAGES}. Embeddings and spectrograms alone make no manifest: "
             "vox2face.train.corpus.speech_to_face reads them."
         )
-    return [found for found in (voices, faces) if found.keys]
+    return [scan for scan in (voices, faces) if scan.keys]
 
 
 def has(tree: Tree, home: str, folder: str) -> bool:
@@ -243,11 +243,11 @@ def has(tree: Tree, home: str, folder: str) -> bool:
 def shown(tree: Tree, home: str) -> list[str]:
     """Return the pictures of a person's folder, outside its recordings."""
     looking = quiet(tree).names(home)
-    own, _ = with_suffix([below(home, name) for name in looking[1]], PICTURE_SET)
+    paths, _ = with_suffix([below(home, name) for name in looking[1]], PICTURE_SET)
     for folder in looking[0]:
         if folder != AUDIOS:
-            own += pictures(tree, below(home, folder))
-    return own
+            paths += pictures(tree, below(home, folder))
+    return paths
 
 
 def _person_folders(tree: Tree) -> Iterator[tuple[str, str]]:
@@ -264,15 +264,15 @@ def _person_folders(tree: Tree) -> Iterator[tuple[str, str]]:
 
 def layouts_in(tree: Tree) -> list[str]:
     """Return which of the sources are in a folder, "folders" never."""
-    found = [
+    corpora = [
         corpus
         for corpus, pattern in IDS.items()
         if _descend(tree, lambda names, ids=pattern: any(map(ids.fullmatch, names)))  # type: ignore[misc]
     ]
     if _face_folders(tree):
-        found.append("hq-voxceleb")
+        corpora.append("hq-voxceleb")
     looking = quiet(tree)
     people = [home for home, _ in _person_folders(looking)][:MOST_BETWEEN]
     if any({AUDIOS, IMAGES} & set(looking.names(home)[0]) for home in people):
-        found.append("speech-to-face")
-    return found
+        corpora.append("speech-to-face")
+    return corpora

@@ -57,11 +57,11 @@ def prepare(
         )
     others = earlier(run, settings)
     looked = {stage: look(run, stage, chosen) for stage, chosen in settings.items()}
-    with engines.engine(options.engine, options.jobs, options.device) as job:
+    with engines.engine(options.engine, options.jobs, options.device) as engine:
         begin(run)
         try:
             for stage in settings:
-                _carry_through(run, stage, looked[stage], job)
+                _carry_through(run, stage, looked[stage], engine)
                 after(run, stage)
         finally:
             run.bars.close()
@@ -80,17 +80,17 @@ def _instances(run: Run) -> list[str]:
     asked = set(stages)
     for name in stages:
         asked.update(STAGES[name].reads(options.crop))
-    found = []
+    names = []
     for name in (name for name in STAGES if name in asked):
         if not len(rows_of(run.table, STAGES[name].kind)):
             continue
         if name == "embeddings":
-            found += [f"embeddings/{label(face)}" for face in options.faces]
+            names += [f"embeddings/{label(face)}" for face in options.faces]
         elif name == CODED:
-            found += [f"{CODED}/{codec}" for codec in options.encode]
+            names += [f"{CODED}/{codec}" for codec in options.encode]
         else:
-            found.append(name)
-    return found
+            names.append(name)
+    return names
 
 
 @dataclass(frozen=True)
@@ -115,11 +115,11 @@ def look(run: Run, stage: str, settings: Mapping[str, Any]) -> Looked:
     folder = storage.join(run.folder, *stage.split("/"))
     names = set(storage.names(folder)) if storage.exists(folder) else set()
 
-    def facts(each: ShardJob) -> shards.Facts | None:
-        if shards.file_name(each.number) not in names:
+    def facts(shard_job: ShardJob) -> shards.Facts | None:
+        if shards.file_name(shard_job.number) not in names:
             return None
         try:
-            return facts_there(each)
+            return facts_there(shard_job)
         except CorpusError:
             if run.options.force:
                 return None
@@ -127,9 +127,9 @@ def look(run: Run, stage: str, settings: Mapping[str, Any]) -> Looked:
 
     with ThreadPoolExecutor(READERS) as readers:
         seen = zip(shard_jobs, readers.map(facts, shard_jobs), strict=True)
-        there = {each.number: found for each, found in seen if found}
-    run.failures[stage] = {number: failures_in(found) for number, found in there.items()}
-    others = sorted(names - {shards.file_name(each.number) for each in shard_jobs})
+        there = {shard_job.number: said for shard_job, said in seen if said}
+    run.failures[stage] = {number: failures_in(said) for number, said in there.items()}
+    others = sorted(names - {shards.file_name(shard_job.number) for shard_job in shard_jobs})
     extra, notes = (
         [storage.join(folder, name) for name in others if name.endswith(ending)]
         for ending in (shards.ENDING, trace.ENDING)
@@ -149,38 +149,39 @@ def begin(run: Run) -> None:
     manifest.write(run.table, storage.join(run.folder, manifest.FILE))
 
 
-def _carry_through(run: Run, stage: str, looked: Looked, job: engines.Engine) -> None:
+def _carry_through(run: Run, stage: str, looked: Looked, engine: engines.Engine) -> None:
     """Make the shards of a stage that are not there yet.
 
     Raises `CorpusError` as soon as more files failed than may, or at the end if a shard could not
     be made.
     """
     shard_jobs, there = _derived(run, stage, looked.shard_jobs), looked.there
-    found = run.failures[stage]
+    failures = run.failures[stage]
     todo = [
-        each
-        for each in shard_jobs
-        if each.number not in there
-        or not fits(each, there[each.number])
-        or (run.options.retry and found[each.number])
+        shard_job
+        for shard_job in shard_jobs
+        if shard_job.number not in there
+        or not fits(shard_job, there[shard_job.number])
+        or (run.options.retry and failures[shard_job.number])
     ]
-    again = {each.number for each in todo}
-    for place in {*looked.extra, *looked.notes} - {trace.place_of(each.place) for each in todo}:
+    again = {shard_job.number for shard_job in todo}
+    traces = {trace.place_of(shard_job.place) for shard_job in todo}
+    for place in {*looked.extra, *looked.notes} - traces:
         shards.remove(place)
-    failed = [failure for number in found.keys() - again for failure in found[number]]
-    total = sum(len(each.rows) for each in shard_jobs)
+    failed = [failure for number in failures.keys() - again for failure in failures[number]]
+    total = sum(len(shard_job.rows) for shard_job in shard_jobs)
     limit, problems = allowed(run.options.max_failures, total), list[str]()
-    rows = total - sum(len(each.rows) for each in todo)
+    rows = total - sum(len(shard_job.rows) for shard_job in todo)
     unit = STAGES[stage.partition("/")[0]].unit
     started, before = time.monotonic(), rows
     _too_many(run, stage, failed, limit)
-    for each in job(todo):
-        if each.problem:
-            problems.append(each.problem)
+    for result in engine(todo):
+        if result.problem:
+            problems.append(result.problem)
             continue
-        rows += len(each.job.rows)
-        found[each.job.number] = each.failures
-        failed += each.failures
+        rows += len(result.job.rows)
+        failures[result.job.number] = result.failures
+        failed += result.failures
         run.bars.advance(stage, rows, total, unit)
         if run.bars.bar is not None:
             run.bars.bar.set_postfix_str(f"{len(failed)} failures")
@@ -202,10 +203,10 @@ def _derived(run: Run, stage: str, shard_jobs: Sequence[ShardJob]) -> list[Shard
     if not reads:
         return list(shard_jobs)
     with ThreadPoolExecutor(READERS) as readers:
-        marks = readers.map(lambda each: made_of(each, reads), shard_jobs)
+        marks = readers.map(lambda shard_job: made_of(shard_job, reads), shard_jobs)
         return [
-            replace(each, facts={**each.facts, **facts, "made_of": mark})
-            for each, mark in zip(shard_jobs, marks, strict=True)
+            replace(shard_job, facts={**shard_job.facts, **facts, "made_of": mark})
+            for shard_job, mark in zip(shard_jobs, marks, strict=True)
         ]
 
 
