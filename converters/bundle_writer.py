@@ -22,9 +22,9 @@ from vox2face.converters.model_card import model_card
 from vox2face.converters.ops import Array
 from vox2face.converters.readers.base import LEGACY
 from vox2face.converters.readers.open import WeightFile, open_weights
-from vox2face.converters.recognise import candidates, fitting
+from vox2face.converters.recognise import bare_for, candidates, fitting
 from vox2face.converters.safetensors_writer import Move, write
-from vox2face.converters.weight_map import Rule, StoredArray, bare
+from vox2face.converters.weight_map import Rule, StoredArray
 from vox2face.core import progress
 from vox2face.core.entry import OUTPUT_ACTIVATIONS, Entry, Space
 from vox2face.core.errors import (
@@ -128,7 +128,7 @@ def paired(
     entry: Entry, file: WeightFile, say: Callable[[str], None] = lambda text: None
 ) -> list[tuple[Rule, StoredArray]]:
     """Pair the arrays of a weight file with the entry's rules; say what was read in another way."""
-    prefix, arrays = bare(file.arrays)
+    prefix, arrays = bare_for(entry, file)
     table = fitting(entry, file)
     try:
         pairs = table.pair(arrays, file.named)
@@ -165,7 +165,7 @@ def ending(job: Job, file: WeightFile) -> str:
             f"{file.path} was written by vox2face 0.1.0, which did not say what a network ends in: "
             f"the published one ends {ends}."
         )
-    told = stamped or fitting(entry, file).ending(bare(file.arrays)[1])
+    told = stamped or fitting(entry, file).ending(bare_for(entry, file)[1])
     found = job.output_activation or told or entry.output_activation
     if found != entry.output_activation:
         ends, published = (OUTPUT_ACTIVATIONS[end] for end in (found, entry.output_activation))

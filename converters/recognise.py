@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from vox2face.converters.maps import weight_map
 from vox2face.converters.readers.open import WeightFile, open_weights
-from vox2face.converters.weight_map import WeightMap, bare
+from vox2face.converters.weight_map import StoredArray, WeightMap, bare, without
 from vox2face.core.entry import Entry
 from vox2face.core.errors import MappingError, UsageError
 from vox2face.zoo import registry
@@ -16,15 +17,31 @@ from vox2face.zoo import registry
 
 def fitting(entry: Entry, file: WeightFile) -> WeightMap:
     """Return the entry's weight map in the layout of a file: Keras's, or that of its tensors."""
-    return weight_map(entry).laid_out(bare(file.arrays)[1], file.named)
+    return weight_map(entry).laid_out(bare_for(entry, file)[1], file.named)
+
+
+def bare_for(entry: Entry, file: WeightFile) -> tuple[str, tuple[StoredArray, ...]]:
+    """Return what stands in front of all names of a file, and its arrays without that.
+
+    Beside what wrappers of PyTorch are known to put there it may be any words with dots, if the
+    rest are names of the entry.
+    """
+    prefix, arrays = bare(file.arrays)
+    table = weight_map(entry)
+    shared = os.path.commonprefix([array.path for array in arrays])  # noqa: RUF071 no paths of files
+    more = shared[: shared.rfind(".") + 1]
+    if more and not table.knows(arrays):
+        shorter = tuple(without(more, array) for array in arrays)
+        if table.knows(shorter):
+            return prefix + more, shorter
+    return prefix, arrays
 
 
 def candidates(file: WeightFile) -> Iterator[Entry]:
     """Yield the models whose weights a file can be: all names and shapes fit."""
-    _, arrays = bare(file.arrays)
     for entry in registry.entries():
         with contextlib.suppress(MappingError):
-            if fitting(entry, file).pair(arrays, file.named):
+            if fitting(entry, file).pair(bare_for(entry, file)[1], file.named):
                 yield entry
 
 

@@ -136,8 +136,8 @@ class WeightMap:
         if match is None:
             raise MappingError(
                 f"The file does not name its layers, and those of {self.like} cannot be told apart "
-                "by position: save the model again as .keras, or as .weights.h5 with Keras 3.6 "
-                "or newer, which keep the names."
+                "by position: give a file that keeps the names, such as .keras, .weights.h5 of "
+                "Keras 3.6 or newer, or a state dict of PyTorch."
             )
         used = [self.renamed(array) for array in arrays if array.layer not in self.ignore]
         pairs, problems = PAIRINGS[match](self.expected(used, match), used)
@@ -217,6 +217,13 @@ class WeightMap:
             rules=rules,
             optional=frozenset(new for old, new in layers if old in self.optional),
             note=layout.note,
+        )
+
+    def knows(self, arrays: Sequence[StoredArray]) -> bool:
+        """Whether any name of a PyTorch file is one of this network, in any layout."""
+        paths = {array.path for array in arrays}
+        return any(
+            layout.name(rule.target) in paths for layout in self.layouts for rule in self.rules
         )
 
     def known(self, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, int]:

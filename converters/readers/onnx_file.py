@@ -78,7 +78,7 @@ def opened(path: Path) -> Iterator[Opened]:
         format=FORMAT,
         arrays=arrays,
         blocks=blocks,
-        named=all(NAMED.fullmatch(use.name) for use in uses),
+        named=all(use.name.startswith(OURS) or NAMED.fullmatch(use.name) for use in uses),
         stamp={prop.key: prop.value for prop in model.metadata_props},
         told=base.words(kinds),
     )

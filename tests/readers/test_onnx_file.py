@@ -83,6 +83,10 @@ def test_files_of_pytorchs_exporter_convert_with_their_names_or_without(
     with open_weights(path) as file:
         assert file.format == "ONNX" and file.named
     assert weights(entry, path, tmp_path / "named") == want
+    longer = {t.name: f"m.{t.name}" for t in model.graph.initializer}  # another wrapper's word
+    renamed(model, longer)
+    onnx.save(model, tmp_path / "longer.onnx")
+    assert weights(entry, tmp_path / "longer.onnx", tmp_path / "wrapped") == want
     numbered = {t.name: f"onnx::Conv_{i}" for i, t in enumerate(model.graph.initializer)}
     renamed(model, numbered)
     onnx.save(model, tmp_path / "numbered.onnx")

@@ -251,3 +251,26 @@ def test_a_pipeline_takes_photographs_and_arrays_of_opencv(wide: Path, astronaut
         np.testing.assert_array_equal(face.embedding, want.embedding)
     fused = pipeline.fuse([wide, bgr], crop=True, align=True, channels="bgr")
     np.testing.assert_allclose(fused.embedding, want.embedding, rtol=1e-4, atol=1e-6)
+
+
+def test_what_a_detector_does_stays_its_own(astronaut: Pixels) -> None:
+    def drawing(pixels: Pixels) -> list[Any]:
+        pixels[:] = 0
+        return [{"box": (10, 10, 90, 90)}]
+
+    def late(pixels: Pixels) -> Iterator[Any]:
+        yield {"box": (10, 10, 90, 90)}
+        raise ZeroDivisionError
+
+    def leaving(pixels: Pixels) -> list[Any]:
+        raise SystemExit(3)
+
+    before = astronaut.copy()
+    assert len(detect(drawing, astronaut)) == 1
+    np.testing.assert_array_equal(astronaut, before)
+    for detector in (late, leaving):
+        with pytest.raises(ImageError, match=f"The detector {detector.__name__} failed"):
+            detect(detector, astronaut)
+    for box in ((-1e9, -1e9, 1e9, 1e9), (-1e300, 0, 1e300, 10)):
+        with pytest.raises(UsageError, match="returned the box"):
+            detect(lambda pixels, box=box: [{"box": box}], astronaut)  # type: ignore[misc]

@@ -61,12 +61,29 @@ def test_a_picture_is_read_as_the_saved_ones_were(
     done = inside("embed", *FACES[:2], "--model", DLIB, *options)
     assert done.returncode == 0, done.stderr
     saved = read_saved(path)
-    assert saved.unit and saved.how == {"crop": True, "align": True}
+    how = {"crop": True, "align": True, "which": "one", "detector": None}
+    assert saved.unit and saved.how == how
     assert (saved.model, saved.preset, saved.space) == (DLIB, "dlib", encoder.space)
     (itself, _) = nearest(FACES[1], saved, metric="euclidean")
     assert itself.file == str(FACES[1]) and itself.distance < 1e-5
     (whole, _) = nearest(FACES[1], saved, model=encoder, metric="euclidean", crop=False)
     assert whole.distance > 1e-3
+    options = ["--crop", "--face-choice", "largest", "--output", path]
+    assert inside("embed", *FACES[:2], "--model", DLIB, *options).returncode == 0
+    assert read_saved(path).how["which"] == "largest"
+    assert inside("nearest", FACES[1], path, "--top", "1").stdout.split()[1:] == [
+        "0",
+        str(FACES[1]),
+    ]
+
+
+def test_an_embedding_that_is_none_is_named(faces: Path, tmp_path: Path) -> None:
+    with np.load(faces) as table:
+        arrays = {name: table[name] for name in table.files}
+    arrays["embeddings"][1] = 0
+    np.savez(tmp_path / "zero.npz", **arrays)
+    with pytest.raises(Vox2FaceError, match=f"the embedding of {FACES[1]} is no vector"):
+        read_saved(tmp_path / "zero.npz")
 
 
 def test_a_voice_finds_faces_of_its_space_only(faces: Path) -> None:

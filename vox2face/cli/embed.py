@@ -130,6 +130,7 @@ def command(
         embeddings = normalized(values) if normalize else values
         facts |= {"space": astuple(own_space(encoder)), "normalized": normalize}
         facts |= {"crop": crop, "align": align}
+        facts |= {"face_choice": face_choice or "", "detector": detector or ""}
         arrays = {"audio" if voice else "images": paths, "embeddings": embeddings, **facts}
         deliver(output, embedded_table("audio" if voice else "image", paths, embeddings), arrays)
         done = f"{len(used)} embeddings of {encoder.width} values"

@@ -55,6 +55,10 @@ def command(
     saved = read_saved(embeddings)
     cut = saved.how.get("crop", False) if crop is None else crop
     upright = align or (cut and saved.how.get("align", False))
+    if cut and crop is None:
+        which = str(saved.how.get("which", "one"))
+        face_choice = face_choice or (None if which == "one" else which)
+        detector = detector or str(saved.how.get("detector") or "") or None
     how = cropping.picture_options(cut, upright, face_choice, detector)
     chosen = how if crop else {}  # a voice encoder minds only what was asked for
     found = nearest(picture, replace(saved, how=how), **options, **chosen)

@@ -43,7 +43,9 @@ whole grey levels, and divides then. Of pictures that need no resizing both make
 embeddings differ by up to 1e-2 of the largest value (random weights). A picture of nothing but
 zeros and ones deepface does not divide at all; here it is divided like any other. Both read files
 as OpenCV 5 does, pixel for pixel: JPEG, also of inks (CMYK), PNG of 8 and 16 bits, GIF, BMP, WebP
-and AVIF. Of TIFF files those differ that are transparent, in Lab, or of 16 bits and colours.
+and AVIF. Those differ that are transparent GIF, AVIF turned by Exif (here they stay), TIFF with
+transparency, inks, YCbCr, Lab or colours of 16 bits, and JPEG 2000 of 16 bits; PGM of 16 bits is
+refused.
 """
 FILTERS = {
     "cv2-linear": "OpenCV's bilinear, of floats",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
@@ -214,9 +215,10 @@ class Entry:
 
     def converting(self, file: object) -> str:
         """Return the command that converts a weight file of one's own."""
+        path = shlex.quote(str(file))
         if "CHECKPOINT" in self.command:
-            return self.command.replace("CHECKPOINT", str(file))
-        return f"{self.command or f'vox2face convert {self.name}'} --weights {file}"
+            return self.command.replace("CHECKPOINT", path)
+        return f"{self.command or f'vox2face convert {self.name}'} --weights {path}"
 
     @property
     def size(self) -> int:

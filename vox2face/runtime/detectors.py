@@ -17,6 +17,7 @@ from vox2face.core.errors import ImageError, UsageError, one_line
 
 GROUP = "vox2face.detectors"  # the entry points of packages that bring detectors
 OWN = "face-api"  # the name of the detector that comes with vox2face
+BEYOND = 4  # times the picture: the largest box, which may reach beyond it
 Pixels = NDArray[np.uint8]
 Point = tuple[float, float]
 
@@ -54,12 +55,14 @@ def detect(detector: str | Detector, pixels: Pixels) -> list[DetectedFace]:
     function = named(detector) if isinstance(detector, str) else _callable(detector, name)
     try:
         with contextlib.redirect_stdout(sys.stderr):
-            faces = function(pixels)
-    except Exception as error:  # whatever foreign code raises
+            faces = function(pixels.copy())  # which it may draw into
+            several = isinstance(faces, Iterable) and not isinstance(faces, Mapping | str | bytes)
+            found = list(faces) if several else []
+    except (Exception, SystemExit) as error:  # whatever foreign code raises
         raise ImageError(f"The detector {name} failed ({_reason(error)}).") from error
-    if isinstance(faces, Mapping | str | bytes) or not isinstance(faces, Iterable):
+    if not several:
         raise _wrong(name, f"a {type(faces).__name__}", "a list of faces")
-    return [_checked(face, name, pixels) for face in faces]
+    return [_checked(face, name, pixels) for face in found]
 
 
 @cache
@@ -117,9 +120,8 @@ def _problems(face: DetectedFace, pixels: Pixels) -> Iterator[tuple[str, str]]:
     if not _numbers(face.box, (4,)):
         yield f"the box {face.box!r:.80}", "four numbers (left, top, right, bottom)"
     left, top, right, bottom = face.box
-    if not (
-        left < right and top < bottom and left < width and top < height and min(right, bottom) > 0
-    ):
+    inside = left < min(right, width) and top < min(bottom, height) and min(right, bottom) > 0
+    if not inside or right - left > BEYOND * width or bottom - top > BEYOND * height:
         words = f"left < right and top < bottom within the {width} x {height} pixels"
         yield f"the box (left, top, right, bottom) = {face.box!r:.80}", words
     if not _numbers(face.score, ()):

@@ -28,6 +28,7 @@ from vox2face.runtime.compare import (
     require_metric,
     takes_unit,
 )
+from vox2face.runtime.detectors import OWN
 from vox2face.runtime.face_encoder import FaceEncoder
 from vox2face.runtime.face_input import PictureOptions
 from vox2face.runtime.load import LoadOptions
@@ -112,12 +113,15 @@ def read_saved(path: str | os.PathLike[str]) -> Saved:
             str(facts["preset"]),
             None if space is None else Space(*space.tolist()),
             bool(facts.get("normalized", False)),
-            {"crop": bool(facts.get("crop", False)), "align": bool(facts.get("align", False))},
+            _how(facts),
         )
         if saved.embeddings.dtype != np.float32 or saved.embeddings.ndim != 2:
             raise ValueError("its embeddings are not float32 (n, width)")
         if not (isinstance(files, list) and 0 < len(files) == len(saved.embeddings)):
             raise ValueError(f"{len(files)} files and {len(saved.embeddings)} embeddings")
+        usable = np.isfinite(saved.embeddings).all(1) & saved.embeddings.any(1)
+        if not usable.all():
+            raise ValueError(f"the embedding of {saved.files[int(usable.argmin())]} is no vector")
     except (OSError, ValueError, KeyError, TypeError, EOFError, AttributeError, MemoryError,
             zipfile.BadZipFile, zlib.error) as error:  # fmt: skip
         raise Vox2FaceError(
@@ -125,6 +129,19 @@ def read_saved(path: str | os.PathLike[str]) -> Saved:
             f"({one_line(error)[:200]}): write it again with --output {path.stem}.npz."
         ) from error
     return saved
+
+
+def _how(facts: Mapping[str, Any]) -> PictureOptions:
+    """Return how the pictures of a file were read, as far as it tells."""
+    how: PictureOptions = {
+        "crop": bool(facts.get("crop", False)),
+        "align": bool(facts.get("align", False)),
+    }
+    if how["crop"]:
+        how["which"] = str(facts.get("face_choice", "")) or "one"
+        detector = str(facts.get("detector", ""))
+        how["detector"] = None if detector in ("", OWN) else detector
+    return how
 
 
 def _require_same_space(encoder: Encoder, saved: Saved) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -210,7 +211,10 @@ def read(path: Path) -> Bundle:
     """Open a bundle folder; a folder that is none raises `BundleError`."""
     if not is_bundle(path):
         if not path.is_dir():
-            raise BundleError(f"{path} is not a folder: name a bundle folder or a registry name.")
+            advice = "name a bundle folder or a registry name"
+            if path.is_file():
+                advice = f"make a bundle of it by vox2face convert {shlex.quote(str(path))}"
+            raise BundleError(f"{path} is not a folder: {advice}.")
         raise BundleError(f"{path} has no {CONFIG}, so it is not a bundle: convert weights first.")
     config = read_config(path)
     if not (path / WEIGHTS).is_file():
