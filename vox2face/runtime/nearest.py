@@ -100,6 +100,8 @@ def read_saved(path: str | os.PathLike[str]) -> Saved:
     path = Path(path)
     if not path.is_file():
         raise UsageError(f"There is no file {path}: name one that vox2face embed --output wrote.")
+    if path.suffix != ".npz":
+        raise UsageError(f"{path} is no .npz file: vox2face embed --output FILE.npz writes one.")
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as table:
             facts = {name: table[name] for name in table.files}
