@@ -31,7 +31,7 @@ class Workers(ProcessPoolExecutor):
 
     def submit(self, call: Callable[..., Any], /, *given: Any, **named: Any) -> Future[Any]:
         """Give work to a process; the first call starts them."""
-        with ignore_interrupts():
+        with deaf():
             return super().submit(call, *given, **named)
 
     def stop(self) -> None:
@@ -75,7 +75,7 @@ def as_made(
 
 
 @contextmanager
-def ignore_interrupts() -> Iterator[None]:
+def deaf() -> Iterator[None]:
     """Let processes that start inside never hear Ctrl-C, which waits for the end of the block."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield

@@ -15,8 +15,8 @@ from vox2face.train import storage
 from vox2face.train.corpus import layouts, names, splits, voxceleb_metadata
 from vox2face.train.corpus.join import CORPORA, growing, kept_people, resolve
 from vox2face.train.corpus.manifest import SPLITS, Manifest, from_columns
-from vox2face.train.corpus.scan import Scan
-from vox2face.train.corpus.skipped import Skipped
+from vox2face.train.corpus.scan import Found
+from vox2face.train.corpus.skipped import Tally
 from vox2face.train.corpus.tree import open_tree
 from vox2face.train.corpus.voxceleb_metadata import Metadata
 
@@ -69,7 +69,7 @@ class Index:
     """A manifest, and what was left out of it."""
 
     manifest: Manifest
-    skipped: Skipped
+    tally: Tally
     without_split: list[str]
 
 
@@ -81,31 +81,28 @@ def index(sources: Sources, options: Options | None = None) -> Index:
     """
     require("data", "Indexing a corpus")
     options = checked(options or Options())
-    skipped, bars = Skipped(), Bars()
+    tally, bars = Tally(), Bars()
     try:
-        scans = walk(sources, skipped, options.allow_empty, bars.advance)
+        founds = walk(sources, tally, options.allow_empty, bars.advance)
     finally:
         bars.close()
-    if not scans:
+    if not founds:
         raise UsageError("There is nothing to index: name the folder of at least one corpus.")
-    tables = _load_metadata(sources, scans)
-    people = [
-        resolve(scan, tables, known_people)
-        for scan, known_people in growing(scans, tables, skipped)
-    ]
-    keep = options.keep or ("joined" if {f.kind for f in scans} == {"voice", "face"} else "all")
-    kept = kept_people(scans, people, keep, skipped)
+    tables = _load_metadata(sources, founds)
+    people = [resolve(found, tables, known) for found, known in growing(founds, tables, tally)]
+    keep = options.keep or ("joined" if {f.kind for f in founds} == {"voice", "face"} else "all")
+    kept = kept_people(founds, people, keep, tally)
     if not kept:
-        raise CorpusError(nobody(skipped))
-    how, split = assign_splits(kept, scans, people, tables, options)
-    manifest = _tabulated(scans, people, kept, split, genders(tables))
+        raise CorpusError(nobody(tally))
+    how, split = divided(kept, founds, people, tables, options)
+    manifest = _tabulated(founds, people, kept, split, genders(tables))
     info = {
-        "summary": summary(scans, manifest, skipped, split),
+        "summary": summary(founds, manifest, tally, split),
         "split": how,
         "metadata": {corpus: table.place for corpus, table in tables.items()},
     }
     without = [name for name in kept if name not in split]
-    return Index(Manifest(manifest.table, info), skipped, without)
+    return Index(Manifest(manifest.table, info), tally, without)
 
 
 def checked(options: Options) -> Options:
@@ -122,40 +119,40 @@ def checked(options: Options) -> Options:
 
 
 def walk(
-    sources: Sources, skipped: Skipped, allow_empty: bool, step: Callable[[str, int, int], None]
-) -> list[Scan]:
+    sources: Sources, tally: Tally, allow_empty: bool, step: Callable[[str, int, int], None]
+) -> list[Found]:
     """Return what all sources hold, in an order of their own."""
-    scans: list[Scan] = []
+    founds: list[Found] = []
     for corpus in CORPORA:
         if (place := getattr(sources, corpus)) is not None:
-            scans.append(layouts.voxceleb(open_tree(place, skipped, allow_empty), corpus, step))
+            founds.append(layouts.voxceleb(open_tree(place, tally, allow_empty), corpus, step))
     if sources.hq_voxceleb is not None:
-        tree = open_tree(sources.hq_voxceleb, skipped, allow_empty)
-        scans += layouts.hq_voxceleb(tree, sources.which, step)
+        tree = open_tree(sources.hq_voxceleb, tally, allow_empty)
+        founds += layouts.hq_voxceleb(tree, sources.which, step)
     if sources.speech_to_face is not None:
-        tree = open_tree(sources.speech_to_face, skipped, allow_empty)
-        scans += layouts.speech_to_face(tree, step)
+        tree = open_tree(sources.speech_to_face, tally, allow_empty)
+        founds += layouts.speech_to_face(tree, step)
     for kind, place in (("voice", sources.voices), ("face", sources.faces)):
         if place is not None:
-            scans.append(layouts.folders(open_tree(place, skipped, allow_empty), kind, step))
-    return scans
+            founds.append(layouts.folders(open_tree(place, tally, allow_empty), kind, step))
+    return founds
 
 
-def _load_metadata(sources: Sources, scans: Sequence[Scan]) -> dict[str, Metadata]:
+def _load_metadata(sources: Sources, founds: Sequence[Found]) -> dict[str, Metadata]:
     """Return the metadata of both corpora, where it is given or found.
 
     Raises `CorpusError` where ids have to be joined with names and no file says how.
     """
-    tables: dict[str, Metadata] = {}
-    for corpus, file in zip(CORPORA, (sources.vox1_meta, sources.vox2_meta), strict=True):
-        place = file if file is not None else voxceleb_metadata.find(corpus, sources.folders())
+    found: dict[str, Metadata] = {}
+    for corpus, given in zip(CORPORA, (sources.vox1_meta, sources.vox2_meta), strict=True):
+        place = given if given is not None else voxceleb_metadata.find(corpus, sources.folders())
         if place is not None:
-            tables[corpus] = voxceleb_metadata.read(place, corpus)
-    by_id = {f.part for f in scans if f.source in CORPORA}
-    if any(f.source not in CORPORA for f in scans):
+            found[corpus] = voxceleb_metadata.read(place, corpus)
+    by_id = {f.part for f in founds if f.source in CORPORA}
+    if any(f.source not in CORPORA for f in founds):
         for corpus in sorted(by_id):
-            _require_names(corpus, tables.get(corpus))
-    return tables
+            _require_names(corpus, found.get(corpus))
+    return found
 
 
 def _require_names(corpus: str, table: Metadata | None) -> None:
@@ -174,27 +171,27 @@ def _require_names(corpus: str, table: Metadata | None) -> None:
         )
 
 
-def nobody(skipped: Skipped) -> str:
+def nobody(tally: Tally) -> str:
     """Return the sentence that says that nothing is left, and why."""
     reasons = [
         f"{entry.get('people', entry['files'])} {'people' if 'people' in entry else 'files'}: "
         f"{reason} (such as {entry['names'][0]})"
-        for reason, entry in skipped.full().items()
+        for reason, entry in tally.full().items()
     ]
     return f"Nobody has both a voice and a face. Left out were {'; '.join(reasons) or 'none'}."
 
 
 def genders(tables: Mapping[str, Metadata]) -> dict[str, str]:
     """Return the gender of people by name, the first corpus having precedence."""
-    gender_of: dict[str, str] = {}
+    found: dict[str, str] = {}
     for table in tables.values():
-        gender_of = {**table.gender_of(), **gender_of}
-    return gender_of
+        found = {**table.gender_of(), **found}
+    return found
 
 
-def assign_splits(
+def divided(
     kept: Sequence[str],
-    scans: Sequence[Scan],
+    founds: Sequence[Found],
     people: Sequence[Sequence[str | None]],
     tables: Mapping[str, Metadata],
     options: Options,
@@ -202,10 +199,10 @@ def assign_splits(
     """Return how people were divided into splits, and the split of each that has one."""
     rows = splits.sf2f(*(table.names or table.ids for table in tables.values()))
     folders = {
-        name: scan.splits[key]
-        for scan, person_names in zip(scans, people, strict=True)
-        for key, name in zip(scan.keys, person_names, strict=True)
-        if name is not None and key in scan.splits
+        name: found.splits[key]
+        for found, own in zip(founds, people, strict=True)
+        for key, name in zip(found.keys, own, strict=True)
+        if name is not None and key in found.splits
     }
     how = options.split
     if how is None:
@@ -223,15 +220,15 @@ def assign_splits(
             "--vox1-meta or --vox2-meta, or use --split stratified."
         )
     if how in ("sf2f", "folders"):
-        split_of = rows if how == "sf2f" else folders
-        return {"how": how}, {name: split_of[name] for name in kept if name in split_of}
-    split_of = splits.listed(how)
-    joined = names.join(kept, split_of)
-    return {"how": "listed", "file": how}, {joined.names[n]: split_of[n] for n in joined.names}
+        given = rows if how == "sf2f" else folders
+        return {"how": how}, {name: given[name] for name in kept if name in given}
+    given = splits.listed(how)
+    joined = names.join(kept, given)
+    return {"how": "listed", "file": how}, {joined.names[n]: given[n] for n in joined.names}
 
 
 def _tabulated(
-    scans: Sequence[Scan],
+    founds: Sequence[Found],
     people: Sequence[Sequence[str | None]],
     kept: Sequence[str],
     split: Mapping[str, str],
@@ -241,14 +238,14 @@ def _tabulated(
     import pyarrow as pa
 
     number = {name: i for i, name in enumerate(kept)}
-    order = sorted(range(len(scans)), key=lambda i: scans[i].kind != "voice")
+    order = sorted(range(len(founds)), key=lambda i: founds[i].kind != "voice")
     who, which, paths = [], [], []
     for i in order:
         codes = [number.get(name, -1) if name is not None else -1 for name in people[i]]
-        identities = np.asarray(codes, np.int32)[scans[i].people]
-        who.append(identities)
-        which.append(np.full(len(identities), i, np.int32))
-        paths += scans[i].paths().chunks
+        own = np.asarray(codes, np.int32)[founds[i].people]
+        who.append(own)
+        which.append(np.full(len(own), i, np.int32))
+        paths += founds[i].paths().chunks
     identity, source = np.concatenate(who), np.concatenate(which)
     rows = np.argsort(identity, kind="stable")
     rows = rows[np.searchsorted(identity[rows], 0) :]
@@ -257,12 +254,12 @@ def _tabulated(
     return from_columns(
         {
             "identity": words(identity, kept),
-            "kind": words(source, [f.kind for f in scans]),
-            "role": words(source, [f.role for f in scans]),
-            "source": words(source, [f.source for f in scans]),
+            "kind": words(source, [f.kind for f in founds]),
+            "role": words(source, [f.role for f in founds]),
+            "source": words(source, [f.source for f in founds]),
             "split": words(identity, [split.get(name) for name in kept]),
             "gender": words(identity, [gender.get(name) for name in kept]),
-            "root": words(source, [f.root for f in scans]),
+            "root": words(source, [f.root for f in founds]),
             "path": taken,
         }
     )
@@ -272,24 +269,24 @@ def words(codes: Any, values: Sequence[str | None]) -> Any:
     """Return a column whose rows have the values at their codes."""
     import pyarrow as pa
 
-    distinct = sorted({value for value in values if value is not None})
-    place = np.array([distinct.index(v) if v is not None else -1 for v in values], np.int32)[codes]
+    known = sorted({value for value in values if value is not None})
+    place = np.array([known.index(v) if v is not None else -1 for v in values], np.int32)[codes]
     indices = pa.array(place, pa.int32(), mask=place < 0)
-    return pa.DictionaryArray.from_arrays(indices, pa.array(distinct, pa.string()))
+    return pa.DictionaryArray.from_arrays(indices, pa.array(known, pa.string()))
 
 
 def summary(
-    scans: Sequence[Scan], manifest: Manifest, skipped: Skipped, split: Mapping[str, str]
+    founds: Sequence[Found], manifest: Manifest, tally: Tally, split: Mapping[str, str]
 ) -> dict[str, Any]:
     """Return what was found, kept and left out, in numbers and examples."""
     found: dict[str, dict[str, int]] = {}
     seen: dict[tuple[str, str], set[tuple[str, str]]] = {}
-    for one in scans:
-        count = found.setdefault(one.source, {})
+    for one in founds:
+        own = found.setdefault(one.source, {})
         what, who = ("recordings", "voices") if one.kind == "voice" else ("pictures", "faces")
         people = seen.setdefault((one.source, who), set())
         people.update((one.part, key) for key in one.keys)
-        count[who], count[what] = len(people), count.get(what, 0) + len(one.codes)
+        own[who], own[what] = len(people), own.get(what, 0) + len(one.codes)
     kinds = manifest.table["kind"].value_counts().to_pylist()
     counts = {entry["values"]: entry["counts"] for entry in kinds}
     names = manifest.identities()
@@ -301,5 +298,5 @@ def summary(
             "pictures": counts.get("face", 0),
         },
         "splits": {s: sum(split.get(name) == s for name in names) for s in SPLITS},
-        "dropped": skipped.summary(),
+        "dropped": tally.summary(),
     }

@@ -24,7 +24,7 @@ from vox2face.core.errors import CorpusError
 from vox2face.core.files import PICTURES, RECORDINGS
 from vox2face.train import storage
 from vox2face.train.corpus.manifest import NORMALIZED, PHOTO
-from vox2face.train.corpus.scan import Scan
+from vox2face.train.corpus.scan import Found
 from vox2face.train.corpus.tree import UNREADABLE, Tree, quiet, with_suffix
 
 AUDIO = tuple(suffix[1:] for suffix in RECORDINGS)
@@ -45,7 +45,7 @@ def silent(stage: str, done: int, total: int) -> None:
     """Show no progress."""
 
 
-def voxceleb(tree: Tree, corpus: str, step: Step = silent) -> Scan:
+def voxceleb(tree: Tree, corpus: str, step: Step = silent) -> Found:
     """Find the recordings of "voxceleb1" or "voxceleb2". Raises `CorpusError` if there are none."""
     pattern = IDS[corpus]
     bases = _descend(tree, lambda folders: any(map(pattern.fullmatch, folders)))
@@ -60,11 +60,11 @@ def voxceleb(tree: Tree, corpus: str, step: Step = silent) -> Scan:
         for name in tree.names(base)[0]:
             if pattern.fullmatch(name):
                 homes.setdefault(name, []).append(base)
-    scan = Scan(corpus, "voice", tree.root, corpus)
-    for done, (speaker, bases) in enumerate(sorted(homes.items()), 1):
-        scan.add(speaker, recordings(tree, [below(base, speaker) for base in bases]))
+    found = Found(corpus, "voice", tree.root, corpus)
+    for done, (speaker, own) in enumerate(sorted(homes.items()), 1):
+        found.add(speaker, recordings(tree, [below(base, speaker) for base in own]))
         step(label(corpus), done, len(homes))
-    return scan
+    return found
 
 
 def label(corpus: str) -> str:
@@ -81,17 +81,17 @@ def recordings(tree: Tree, homes: Iterable[str]) -> list[str]:
     """Return the recordings of a person's folders, each in one format only."""
     clips: dict[str, str] = {}
     for home in homes:
-        paths, others = with_suffix(tree.files(home), AUDIO_SET)
+        own, others = with_suffix(tree.files(home), AUDIO_SET)
         for path in others:
-            tree.skipped.file(OTHER_FILE, path)
+            tree.tally.file(OTHER_FILE, path)
         start = len(home) + 1
-        for path in paths:
+        for path in own:
             clip = path[start : path.rfind(".")]
-            if (chosen := clips.setdefault(clip, path)) is not path:
+            if (there := clips.setdefault(clip, path)) is not path:
                 clips[clip], worse = sorted(
-                    (chosen, path), key=lambda each: (-tree.size(each), _format_of(each))
+                    (there, path), key=lambda each: (-tree.size(each), _format_of(each))
                 )
-                tree.skipped.file(OTHER_FORMAT, worse)
+                tree.tally.file(OTHER_FORMAT, worse)
     return list(clips.values())
 
 
@@ -102,32 +102,32 @@ def _format_of(path: str) -> int:
 
 def pictures(tree: Tree, home: str) -> list[str]:
     """Return the pictures below a folder."""
-    paths, others = with_suffix(tree.files(home), PICTURE_SET)
+    own, others = with_suffix(tree.files(home), PICTURE_SET)
     for path in others:
-        tree.skipped.file(OTHER_FILE, path)
-    return paths
+        tree.tally.file(OTHER_FILE, path)
+    return own
 
 
 def _descend(tree: Tree, fits: Callable[[list[str]], bool]) -> list[str]:
     """Return the folders, down to `DEPTH` levels, whose folders are as wanted, the nearest only."""
-    looking, fitting, level = quiet(tree), [], [""]
+    looking, found, level = quiet(tree), [], [""]
     for _ in range(DEPTH + 1):
         deeper = []
         for path in level:
             folders = looking.names(path)[0]
             if fits(folders):
-                fitting.append(path)
+                found.append(path)
             elif len(folders) <= MOST_BETWEEN:
                 deeper += [below(path, name) for name in folders]
         level = deeper
     if looking is not tree:
-        for path in looking.skipped.paths[UNREADABLE]:
-            tree.skipped.file(UNREADABLE, path)
-    return fitting
+        for path in looking.tally.paths[UNREADABLE]:
+            tree.tally.file(UNREADABLE, path)
+    return found
 
 
-def hq_voxceleb(tree: Tree, which: str | None = None, step: Step = silent) -> list[Scan]:
-    """Find the pictures of HQ-VoxCeleb, for vox1 and vox2 each in a `Scan`.
+def hq_voxceleb(tree: Tree, which: str | None = None, step: Step = silent) -> list[Found]:
+    """Find the pictures of HQ-VoxCeleb, for vox1 and vox2 each in a `Found`.
 
     `which` is "masked_faces" or "origin_faces"; None takes the masked ones where there are any.
     Raises `CorpusError` if there are none.
@@ -143,23 +143,23 @@ def hq_voxceleb(tree: Tree, which: str | None = None, step: Step = silent) -> li
         beside = list(_normalized_beside(tree, paths))
         roles = {wanted: PHOTO if beside else NORMALIZED, NORMALIZED_FACES: NORMALIZED}
         for name, role in roles.items():
-            scan = Scan("hq-voxceleb", "face", tree.root, part, role)
+            found = Found("hq-voxceleb", "face", tree.root, part, role)
             for path in (path for path in (*paths, *beside) if _name_in(tree, path) == name):
-                _add_pictures(tree, path, scan, step)
-            result.append(scan)
-    if not any(scan.keys for scan in result):
+                _add_pictures(tree, path, found, step)
+            result.append(found)
+    if not any(found.keys for found in result):
         raise CorpusError(
             f"There are no pictures of HQ-VoxCeleb in {tree.root}: expected are "
             f"vox1/{which or FACES[0]}/NAME/1.jpg, vox2/{which or FACES[0]}/NAME/1.jpg or the like."
         )
-    return [scan for scan in result if scan.keys]
+    return [found for found in result if found.keys]
 
 
-def _add_pictures(tree: Tree, path: str, scan: Scan, step: Step) -> None:
+def _add_pictures(tree: Tree, path: str, found: Found, step: Step) -> None:
     """Add the pictures of all people in a folder of folders."""
     people = tree.names(path)[0]
     for done, name in enumerate(people, 1):
-        scan.add(name, pictures(tree, below(path, name)))
+        found.add(name, pictures(tree, below(path, name)))
         step("pictures", done, len(people))
 
 
@@ -194,37 +194,37 @@ def _part_of(tree: Tree, path: str) -> str:
     return ""
 
 
-def folders(tree: Tree, kind: str, step: Step = silent) -> Scan:
+def folders(tree: Tree, kind: str, step: Step = silent) -> Found:
     """Find the files of one kind in folders named after people. Raises `CorpusError` if none."""
-    scan = Scan("folders", kind, tree.root, role=PHOTO if kind == "face" else None)
+    found = Found("folders", kind, tree.root, role=PHOTO if kind == "face" else None)
     people = tree.names("")[0]
     for done, name in enumerate(people, 1):
-        scan.add(name, recordings(tree, [name]) if kind == "voice" else pictures(tree, name))
+        found.add(name, recordings(tree, [name]) if kind == "voice" else pictures(tree, name))
         step(f"{kind}s", done, len(people))
-    if not scan.keys:
+    if not found.keys:
         what = "recordings" if kind == "voice" else "pictures"
         raise CorpusError(
             f"There are no {what} in {tree.root}: expected a folder for each person, with "
             f"{what} in it."
         )
-    return scan
+    return found
 
 
-def speech_to_face(tree: Tree, step: Step = silent) -> list[Scan]:
+def speech_to_face(tree: Tree, step: Step = silent) -> list[Found]:
     """Find the media of a folder of Speech-to-face. Raises `CorpusError` if there are none.
 
     With the folders train, validation and test, their people have these splits.
     """
-    voices = Scan("speech-to-face", "voice", tree.root)
-    faces = Scan("speech-to-face", "face", tree.root, role=PHOTO)
+    voices = Found("speech-to-face", "voice", tree.root)
+    faces = Found("speech-to-face", "face", tree.root, role=PHOTO)
     homes = list(_person_folders(tree))
     for done, (home, split) in enumerate(homes, 1):
         name = storage.name_of(home)
         voices.add(name, recordings(tree, [below(home, AUDIOS)]) if has(tree, home, AUDIOS) else [])
         faces.add(name, shown(tree, home))
         if split:
-            for scan in (voices, faces):
-                scan.splits.setdefault(name, split)
+            for found in (voices, faces):
+                found.splits.setdefault(name, split)
         step("Speech-to-face", done, len(homes))
     if not voices.keys and not faces.keys:
         raise CorpusError(
@@ -232,7 +232,7 @@ def speech_to_face(tree: Tree, step: Step = silent) -> list[Scan]:
             f"PERSON/{IMAGES}. Embeddings and spectrograms alone make no manifest: "
             "vox2face.train.corpus.speech_to_face reads them."
         )
-    return [scan for scan in (voices, faces) if scan.keys]
+    return [found for found in (voices, faces) if found.keys]
 
 
 def has(tree: Tree, home: str, folder: str) -> bool:
@@ -243,11 +243,11 @@ def has(tree: Tree, home: str, folder: str) -> bool:
 def shown(tree: Tree, home: str) -> list[str]:
     """Return the pictures of a person's folder, outside its recordings."""
     looking = quiet(tree).names(home)
-    paths, _ = with_suffix([below(home, name) for name in looking[1]], PICTURE_SET)
+    own, _ = with_suffix([below(home, name) for name in looking[1]], PICTURE_SET)
     for folder in looking[0]:
         if folder != AUDIOS:
-            paths += pictures(tree, below(home, folder))
-    return paths
+            own += pictures(tree, below(home, folder))
+    return own
 
 
 def _person_folders(tree: Tree) -> Iterator[tuple[str, str]]:
@@ -264,15 +264,15 @@ def _person_folders(tree: Tree) -> Iterator[tuple[str, str]]:
 
 def layouts_in(tree: Tree) -> list[str]:
     """Return which of the sources are in a folder, "folders" never."""
-    corpora = [
+    found = [
         corpus
         for corpus, pattern in IDS.items()
         if _descend(tree, lambda names, ids=pattern: any(map(ids.fullmatch, names)))  # type: ignore[misc]
     ]
     if _face_folders(tree):
-        corpora.append("hq-voxceleb")
+        found.append("hq-voxceleb")
     looking = quiet(tree)
     people = [home for home, _ in _person_folders(looking)][:MOST_BETWEEN]
     if any({AUDIOS, IMAGES} & set(looking.names(home)[0]) for home in people):
-        corpora.append("speech-to-face")
-    return corpora
+        found.append("speech-to-face")
+    return found

@@ -16,7 +16,7 @@ PENDING = 50_000  # paths kept as Python strings before they go into an Arrow ar
 
 
 @dataclass
-class Scan:
+class Found:
     """Files of one kind in one source: person `keys[codes[i]]` has the file `paths[i]`.
 
     `part` is the metadata that explains the keys ("voxceleb1", "voxceleb2"), "" for names of no

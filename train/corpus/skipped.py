@@ -11,7 +11,7 @@ EXAMPLES = 5
 
 
 @dataclass
-class Skipped:
+class Tally:
     """Files and people that were left out, by reason."""
 
     files: dict[str, int] = field(default_factory=lambda: defaultdict(int))

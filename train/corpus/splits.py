@@ -32,11 +32,11 @@ def sf2f(*corpora: Sequence[str]) -> dict[str, str]:
     such as Harry_Connick_Jr, has the split that it has in the first. Source:
     BAI-Yeqi/SF2F_PyTorch scripts/create_split_json.py.
     """
-    split_of: dict[str, str] = {}
+    found: dict[str, str] = {}
     for names in corpora:
         for row, name in enumerate(names):
-            split_of.setdefault(exact(name), {8: "test", 9: "val"}.get(row % 10, "train"))
-    return split_of
+            found.setdefault(exact(name), {8: "test", 9: "val"}.get(row % 10, "train"))
+    return found
 
 
 def stratified(
@@ -54,22 +54,22 @@ def stratified(
     strata: dict[str, list[str]] = defaultdict(list)
     for name in sorted(set(identities)):
         strata[genders.get(name) or ""].append(name)
-    sizes = [len(people) for _, people in sorted(strata.items())]
-    split_of: dict[str, str] = {}
-    for (_, people), counts in zip(sorted(strata.items()), shared(sizes, parts), strict=True):
-        order = iter(sorted(people, key=lambda name: digest(seed, name)))
+    sizes = [len(own) for _, own in sorted(strata.items())]
+    found: dict[str, str] = {}
+    for (_, own), counts in zip(sorted(strata.items()), shared(sizes, parts), strict=True):
+        order = iter(sorted(own, key=lambda name: digest(seed, name)))
         for split, count in zip(SPLITS, counts, strict=True):
-            split_of.update({next(order): split for _ in range(count)})
-    return split_of
+            found.update({next(order): split for _ in range(count)})
+    return found
 
 
 def checked(fractions: Sequence[float]) -> list[Fraction]:
     """Return the three fractions as they were written in decimals."""
     parts = [Fraction(str(part)) for part in fractions]
     if len(parts) != len(SPLITS) or min(parts) < 0 or sum(parts) != 1:
-        shares = ", ".join(f"{part:g}" for part in fractions)
+        given = ", ".join(f"{part:g}" for part in fractions)
         raise UsageError(
-            f"The fractions {shares} cannot be train, val and test: give three numbers of at least "
+            f"The fractions {given} cannot be train, val and test: give three numbers of at least "
             "0 that add up to 1, such as 0.8,0.1,0.1."
         )
     return parts
@@ -123,17 +123,17 @@ def listed(place: storage.Place) -> dict[str, str]:
             raise CorpusError(f"{place} cannot be read as splits in JSON: {error}.") from error
     else:
         pairs = _from_table(text, place)
-    split_of: dict[str, str] = {}
+    found: dict[str, str] = {}
     for name, split in pairs:
-        word = plain(split)
-        word = SPELLINGS.get(word, word)
-        if word not in SPLITS:
+        given = plain(split)
+        given = SPELLINGS.get(given, given)
+        if given not in SPLITS:
             raise CorpusError(f"{place} puts {name!r} into {split!r}: use {', '.join(SPLITS)}.")
-        if split_of.setdefault(exact(name.strip()), word) != word:
+        if found.setdefault(exact(name.strip()), given) != given:
             raise CorpusError(f"{place} puts {name!r} into two splits: keep one of the lines.")
-    if not split_of:
+    if not found:
         raise CorpusError(f"{place} names nobody: expected are lines of an identity and a split.")
-    return split_of
+    return found
 
 
 def from_json(content: Any) -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from vox2face.core.errors import CorpusError
 from vox2face.train import storage
-from vox2face.train.corpus.skipped import Skipped
+from vox2face.train.corpus.skipped import Tally
 
 HIDDEN, LINK = "hidden file", "link in a circle or to nothing"
 SPECIAL = "neither file nor folder"
@@ -26,8 +26,8 @@ class Tree:
     `path` is always below `root`, with /, and "" for the root itself.
     """
 
-    def __init__(self, root: str, skipped: Skipped, allow_empty: bool = False) -> None:
-        self.root, self.skipped, self.allow_empty = root, skipped, allow_empty
+    def __init__(self, root: str, tally: Tally, allow_empty: bool = False) -> None:
+        self.root, self.tally, self.allow_empty = root, tally, allow_empty
 
     def names(self, path: str) -> Names:
         """Return the names of the folders and of the files in a folder."""
@@ -38,13 +38,13 @@ class Tree:
                 for entry in entries:
                     name = entry.name
                     if (reason := self.unusable(entry)) is not None:
-                        self.skipped.file(reason, f"{path}/{name}" if path else name)
+                        self.tally.file(reason, f"{path}/{name}" if path else name)
                     elif entry.is_dir():
                         folders.append(name)
                     else:
                         files.append(name)
         except OSError:
-            self.skipped.file(UNREADABLE, path or self.root)
+            self.tally.file(UNREADABLE, path or self.root)
             return [], []
         folders.sort()
         files.sort()
@@ -87,8 +87,8 @@ class Tree:
 class StoreTree(Tree):
     """A folder of an object store, listed once as a whole: a request a folder takes hours."""
 
-    def __init__(self, root: str, skipped: Skipped, allow_empty: bool = False) -> None:
-        super().__init__(root, skipped, allow_empty)
+    def __init__(self, root: str, tally: Tally, allow_empty: bool = False) -> None:
+        super().__init__(root, tally, allow_empty)
         store, top = storage.filesystem(root)
         with storage.explained(root):
             found = store.find(top, detail=True)
@@ -104,9 +104,9 @@ class StoreTree(Tree):
         if not name:  # stores mark empty folders so
             return
         if any(p[:1] == "." or p in JUNK for p in path.split("/")) or name in JUNK_FILES:
-            self.skipped.file(HIDDEN, path)
+            self.tally.file(HIDDEN, path)
         elif size == 0 and not self.allow_empty:
-            self.skipped.file(EMPTY, path)
+            self.tally.file(EMPTY, path)
         else:
             self.listed[folder][1].append(name)
             if size is not None and size < HEADER:
@@ -129,24 +129,24 @@ class StoreTree(Tree):
         return self.small.get(path, HEADER)
 
 
-def open_tree(place: storage.Place, skipped: Skipped, allow_empty: bool = False) -> Tree:
+def open_tree(place: storage.Place, tally: Tally, allow_empty: bool = False) -> Tree:
     """Return the tree of a folder. Raises `CorpusError` if it is none or may not be read."""
     if storage.is_remote(place):
-        return StoreTree(str(place).rstrip("/"), skipped, allow_empty)
+        return StoreTree(str(place).rstrip("/"), tally, allow_empty)
     root = os.path.abspath(os.fspath(place))
     if not _is_utf8(root):
         raise CorpusError(f"The name of {root} is not UTF-8, which manifests are: rename it.")
     if os.path.exists(root) and not os.path.isdir(root):
         raise CorpusError(f"{root} is a file: name the folder of the corpus.")
     with storage.explained(root), os.scandir(root):
-        return Tree(root, skipped, allow_empty)
+        return Tree(root, tally, allow_empty)
 
 
 def quiet(tree: Tree) -> Tree:
     """Return the same tree to look around in: it counts nothing and takes what is empty too."""
     if isinstance(tree, StoreTree):
         return tree  # has counted when it was listed
-    return Tree(tree.root, Skipped(), allow_empty=True)
+    return Tree(tree.root, Tally(), allow_empty=True)
 
 
 def _is_utf8(name: str) -> bool:

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from vox2face.core.errors import CorpusError, UsageError, Vox2FaceError
-from vox2face.train.workers import ignore_interrupts
+from vox2face.train.workers import deaf
 
 Item = dict[str, Any]
 Batch = dict[str, Any]
@@ -139,7 +139,7 @@ def batches(
         worker_init_fn=_init_worker,
         generator=torch.Generator(),  # of its own, so that loading draws no number of the training
     )
-    with ignore_interrupts():  # the workers start here
+    with deaf():  # the workers start here
         loaded = iter(loader)
     for batch in loaded:
         if UNREADABLE in batch:

@@ -44,7 +44,7 @@ def cut_pools(
         size, pools = count, 1
     if size < 2 or (pools is not None and pools < 1):
         raise UsageError(
-            f"{pools or 3} pools of {size} identities are not valid: a pool has two or more "
+            f"{pools or 3} pools of {size} identities cannot be meant: a pool has two or more "
             "identities, and there is at least one pool."
         )
     if (pools or 1) * size > count:

@@ -1,7 +1,7 @@
 """Where shards are made: in this process, in a pool of processes, or on a cluster by Ray.
 
-An engine takes shard jobs and yields what became of each, in any order; the shards themselves are
-written by whoever makes them. What `run_job` raises (a full disk, say) ends the run.
+An engine takes works and yields what became of each, in any order; the shards themselves are
+written by whoever makes them. What `carry_out` raises (a full disk, say) ends the run.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from contextlib import AbstractContextManager, contextmanager
 
 from vox2face.core.errors import UsageError
 from vox2face.core.extras import require
-from vox2face.train.prepare.shard_task import ShardJob, ShardResult
-from vox2face.train.prepare.stages import run_job
+from vox2face.train.prepare.shard_task import Done, Work
+from vox2face.train.prepare.stages import carry_out
 from vox2face.train.prepare.trace import left_behind
 from vox2face.train.workers import Workers
 
-Engine = Callable[[Sequence[ShardJob]], Iterator[ShardResult]]
+Engine = Callable[[Sequence[Work]], Iterator[Done]]
 ENGINES = ("local", "ray")
 TRIES = 7  # of a shard alone; three files in it may end their processes
 
@@ -54,16 +54,16 @@ def local(jobs: int) -> Iterator[Engine]:
         pool.stop()
 
 
-def here(pool: Pool, shard_jobs: Sequence[ShardJob]) -> Iterator[ShardResult]:
+def here(pool: Pool, works: Sequence[Work]) -> Iterator[Done]:
     """Make shards in this process; from the first at which a process died, in one of the pool."""
-    for number, job in enumerate(shard_jobs):
-        if left_behind(job.place):
-            yield from pool.run(shard_jobs[number:])
+    for number, work in enumerate(works):
+        if left_behind(work.place):
+            yield from pool.run(works[number:])
             return
         try:
-            yield run_job(job)
+            yield carry_out(work)
         except MemoryError:
-            yield pool.again(job)
+            yield pool.again(work)
 
 
 class Pool:
@@ -77,45 +77,45 @@ class Pool:
         self.jobs = jobs
         self.workers: Workers | None = None
 
-    def run(self, shard_jobs: Sequence[ShardJob]) -> Iterator[ShardResult]:
+    def run(self, works: Sequence[Work]) -> Iterator[Done]:
         """Yield what became of each work."""
-        waiting, suspects = list(reversed(shard_jobs)), list[ShardJob]()
-        running: dict[Future[ShardResult], ShardJob] = {}
+        waiting, suspects = list(reversed(works)), list[Work]()
+        running: dict[Future[Done], Work] = {}
         while waiting or running:
             while waiting and len(running) < self.jobs:
-                job = waiting.pop()
-                running[self.submit(job)] = job
+                work = waiting.pop()
+                running[self.submit(work)] = work
             for future in wait(running, return_when=FIRST_COMPLETED).done:
-                job = running.pop(future)
+                work = running.pop(future)
                 try:
                     yield future.result()
                 except (BrokenProcessPool, MemoryError):
-                    suspects.append(job)
+                    suspects.append(work)
             if suspects and not running:
                 self.stop()
-                for job in suspects:
-                    yield self.again(job)
+                for work in suspects:
+                    yield self.again(work)
                 suspects.clear()
 
-    def submit(self, job: ShardJob) -> Future[ShardResult]:
+    def submit(self, work: Work) -> Future[Done]:
         """Give a work to a process that is free."""
         if self.workers is None:
             self.workers = Workers(self.jobs)
         try:
-            return self.workers.submit(run_job, job)
+            return self.workers.submit(carry_out, work)
         except BrokenProcessPool as error:
-            failed: Future[ShardResult] = Future()
+            failed: Future[Done] = Future()
             failed.set_exception(error)
             return failed
 
-    def again(self, job: ShardJob) -> ShardResult:
+    def again(self, work: Work) -> Done:
         """Try a work again, alone, until files at which processes die have been left out."""
         for _ in range(TRIES):
             try:
-                return self.submit(job).result()
+                return self.submit(work).result()
             except (BrokenProcessPool, MemoryError):
                 self.stop()
-        return ShardResult(job, problem=died(job))
+        return Done(work, problem=died(work))
 
     def stop(self) -> None:
         """End all processes at once; what they are writing leaves nothing behind."""
@@ -124,8 +124,9 @@ class Pool:
             workers.stop()
 
 
-def died(job: ShardJob) -> str:
+def died(work: Work) -> str:
     """Return a sentence about a shard whose workers died."""
     return (
-        f"{TRIES} processes that made {job.place} ended without a word, probably for lack of memory"
+        f"{TRIES} processes that made {work.place} ended without a word, probably for lack of "
+        "memory"
     )

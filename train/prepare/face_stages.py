@@ -16,7 +16,7 @@ from vox2face.train import storage
 from vox2face.train.media import Pixels, picture_at
 from vox2face.train.prepare import shards
 from vox2face.train.prepare.crop import SIZE, in_the_stored, stored
-from vox2face.train.prepare.shard_task import Failures, ShardJob, failed_in, failing
+from vox2face.train.prepare.shard_task import Failures, Work, failed_in, failing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,7 +27,7 @@ MARGIN = 0.2  # of a crop, around the landmarks and the forehead; as in vox2face
 Made = tuple[shards.Arrays, Failures]
 
 
-def landmarks(job: ShardJob) -> Made:
+def landmarks(work: Work) -> Made:
     """Find the largest face of each picture, its landmarks and, with `crop`, the square around it.
 
     Arrays, a row each: `landmarks` float32 (68, 2) in pixels of the stored picture, `squares`
@@ -38,7 +38,7 @@ def landmarks(job: ShardJob) -> Made:
     from vox2face.zoo.networks.face_api import networks
 
     networks()  # what is wrong with them is not the files' fault
-    count, failures = len(job.rows), Failures()
+    count, failures = len(work.rows), Failures()
     found = {
         "landmarks": np.full((count, 68, 2), np.nan, np.float32),
         "squares": np.full((count, 4), np.nan),
@@ -46,13 +46,13 @@ def landmarks(job: ShardJob) -> Made:
         "scores": np.full(count, np.nan, np.float32),
         "faces": np.zeros(count, np.int32),
     }
-    for i, file in enumerate(job.files):
-        with failing(job, i, failures):
-            pixels = picture_at(job.file(i))
+    for i, file in enumerate(work.files):
+        with failing(work, i, failures):
+            pixels = picture_at(work.file(i))
             points, score, there = _largest_face(pixels, file)
             _require_finite(points, file)
             square = None
-            if job.crops(i):
+            if work.crops(i):
                 cut = face_detection.around(points, MARGIN, face_detection.FOREHEAD)
                 square = np.array([cut.x, cut.y, cut.side, cut.angle])
                 found["squares"][i] = square
@@ -91,32 +91,32 @@ def _require_finite(values: NDArray[np.float32], name: str) -> None:
         raise ImageError(f"The network gives no finite values for {name}: use another picture.")
 
 
-def pictures(job: ShardJob) -> Made:
+def pictures(work: Work) -> Made:
     """Keep the pictures that are stored: `pictures` uint8 (224, 224, 3) a row."""
     failures = Failures()
-    kept = np.zeros((len(job.rows), SIZE, SIZE, 3), np.uint8)
-    for i, picture in _each_stored(job, failures):
+    kept = np.zeros((len(work.rows), SIZE, SIZE, 3), np.uint8)
+    for i, picture in _each_stored(work, failures):
         kept[i] = picture
     return {"pictures": kept}, failures
 
 
-def _each_stored(job: ShardJob, failures: Failures) -> Iterator[tuple[int, Pixels]]:
+def _each_stored(work: Work, failures: Failures) -> Iterator[tuple[int, Pixels]]:
     """Yield the stored pictures with their places, without those that failed before."""
     squares, bad = None, frozenset[int]()
-    if job.settings["crop"]:
-        shard, bad = failed_in(job, "landmarks")
-        squares = shard.part("squares", 0, len(job.rows))
-    for i in range(len(job.files)):
+    if work.settings["crop"]:
+        shard, bad = failed_in(work, "landmarks")
+        squares = shard.part("squares", 0, len(work.rows))
+    for i in range(len(work.files)):
         if i in bad:
             continue
         picture = None
-        with failing(job, i, failures):
-            picture = stored(picture_at(job.file(i)), None if squares is None else squares[i])
+        with failing(work, i, failures):
+            picture = stored(picture_at(work.file(i)), None if squares is None else squares[i])
         if picture is not None:
             yield i, picture
 
 
-def textures(job: ShardJob) -> Made:
+def textures(work: Work) -> Made:
     """Warp pictures to the mean landmarks: `textures` uint8 (224, 224, 3) a row."""
     import torch
 
@@ -124,12 +124,12 @@ def textures(job: ShardJob) -> Made:
     from vox2face.zoo.networks.warp import LandmarkWarp
 
     failures = Failures()
-    shard, bad = failed_in(job, "landmarks")
-    points = shard.part("landmarks", 0, len(job.rows))
-    data = storage.read_bytes(storage.join(job.folder, MEAN))
+    shard, bad = failed_in(work, "landmarks")
+    points = shard.part("landmarks", 0, len(work.rows))
+    data = storage.read_bytes(storage.join(work.folder, MEAN))
     mean = torch.from_numpy(np.load(io.BytesIO(data)))[None]
-    warped = np.zeros((len(job.rows), SIZE, SIZE, 3), np.uint8)
-    for i, picture in _each_stored(job, failures):
+    warped = np.zeros((len(work.rows), SIZE, SIZE, 3), np.uint8)
+    for i, picture in _each_stored(work, failures):
         if i in bad:
             continue
         # what is at the picture's own landmarks goes to the mean ones
@@ -141,21 +141,21 @@ def textures(job: ShardJob) -> Made:
     return {"textures": warped}, failures
 
 
-def embeddings(job: ShardJob) -> Made:
+def embeddings(work: Work) -> Made:
     """Embed pictures: `embeddings` float32 (width,) a row, NaN where there is none.
 
     Batches are cut by shard, so they do not depend on who works. While the network computes, a
     second thread decodes and preprocesses the next batch.
     """
-    where = (job.settings[name] for name in ("face", "preset", "backend", "device"))
-    encoder = encoder_of(*where, tuple(job.settings.get("provider_options", {}).items()))
+    where = (work.settings[name] for name in ("face", "preset", "backend", "device"))
+    encoder = encoder_of(*where, tuple(work.settings.get("provider_options", {}).items()))
     failures = Failures()
-    found = np.full((len(job.rows), encoder.width), np.nan, np.float32)
-    for places, batch in prefetch(batches(job, encoder, failures)):
+    found = np.full((len(work.rows), encoder.width), np.nan, np.float32)
+    for places, batch in ahead(batches(work, encoder, failures)):
         found[places] = encoder.embed(batch)
         for i in places:
-            with failing(job, i, failures):
-                _require_finite(found[i], job.files[i])
+            with failing(work, i, failures):
+                _require_finite(found[i], work.files[i])
     return {"embeddings": found}, failures
 
 
@@ -177,21 +177,21 @@ def encoder_of(
 
 
 def batches(
-    job: ShardJob, encoder: FaceEncoder, failures: Failures
+    work: Work, encoder: FaceEncoder, failures: Failures
 ) -> Iterator[tuple[list[int], Tensor]]:
     """Yield preprocessed pictures, `batch_size` at a time, with their places."""
     import torch
 
     places: list[int] = []
     ready: list[Tensor] = []
-    for i, picture in _each_given(job, failures):
+    for i, picture in _each_given(work, failures):
         prepared = None
-        with failing(job, i, failures):
+        with failing(work, i, failures):
             prepared = preprocessed(encoder, picture)
         if prepared is not None:
             places.append(i)
             ready.append(prepared)
-        if len(places) == job.settings["batch_size"]:
+        if len(places) == work.settings["batch_size"]:
             yield places, torch.cat(ready)
             places, ready = [], []
     if places:
@@ -219,20 +219,20 @@ def preprocessed(encoder: FaceEncoder, picture: Pixels) -> Tensor:
         return ((ready - encoder.frontend.mean.cpu()) * preset.scale)[None]
 
 
-def _each_given(job: ShardJob, failures: Failures) -> Iterator[tuple[int, Pixels]]:
+def _each_given(work: Work, failures: Failures) -> Iterator[tuple[int, Pixels]]:
     """Yield what a face encoder gets: the crop, or without crop the file's own picture."""
-    if job.settings["crop"]:
-        yield from _each_stored(job, failures)
+    if work.settings["crop"]:
+        yield from _each_stored(work, failures)
         return
-    for i in range(len(job.files)):
+    for i in range(len(work.files)):
         picture = None
-        with failing(job, i, failures):
-            picture = picture_at(job.file(i))
+        with failing(work, i, failures):
+            picture = picture_at(work.file(i))
         if picture is not None:
             yield i, picture
 
 
-def prefetch(source: Iterator[Any]) -> Iterator[Any]:
+def ahead(source: Iterator[Any]) -> Iterator[Any]:
     """Yield what `source` does, which a second thread makes one item ahead."""
     with ThreadPoolExecutor(1) as thread:
         following = thread.submit(next, source, None)

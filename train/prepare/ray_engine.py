@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from vox2face.core.errors import Vox2FaceError
-from vox2face.train.prepare.shard_task import ShardJob, ShardResult
-from vox2face.train.prepare.stages import run_job
+from vox2face.train.prepare.shard_task import Done, Work
+from vox2face.train.prepare.stages import carry_out
 
 RETRIES = 1  # of a shard whose worker died
 TRIES = 3  # of a shard alone, each with its retries
@@ -40,14 +40,14 @@ def on_ray(jobs: int | None, device: str) -> Iterator[Any]:
             with _hushed():
                 start(jobs)
         try:
-            yield lambda shard_jobs: run(shard_jobs, jobs, device)
+            yield lambda works: run(works, jobs, device)
         finally:
             if own:
                 ray.shutdown()
 
 
 def quiet() -> None:
-    """Silence Ray's logs; what goes wrong is raised."""
+    """Keep Ray's news from the screen; what goes wrong is raised."""
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_enable_metrics_collection", "0")
@@ -84,39 +84,39 @@ def start(jobs: int | None) -> None:
         ray.init("local", num_cpus=jobs, include_dashboard=False, **options)
 
 
-def run(shard_jobs: Sequence[ShardJob], jobs: int | None, device: str) -> Iterator[ShardResult]:
+def run(works: Sequence[Work], jobs: int | None, device: str) -> Iterator[Done]:
     """Yield what became of each work, the shards of dead workers being tried again.
 
     Where Ray gives up, those that are left are tried one by one, so that it shows which it is.
     """
     from ray.exceptions import RayError
 
-    left = {job.number: job for job in shard_jobs}
+    left = {work.number: work for work in works}
     try:
         for done in spread(list(left.values()), jobs, device):
-            del left[done.job.number]
+            del left[done.work.number]
             yield done
     except RayError:
-        for job in list(left.values()):
-            yield again(job, device)
+        for work in list(left.values()):
+            yield again(work, device)
 
 
-def again(job: ShardJob, device: str) -> ShardResult:
+def again(work: Work, device: str) -> Done:
     """Try a work again, alone, until files at which processes die have been left out."""
     from ray.exceptions import RayError
 
     reason = ""
     for _ in range(TRIES):
         try:
-            return next(spread([job], 1, device))
+            return next(spread([work], 1, device))
         except RayError as error:
             reason = str(error).strip().splitlines()[-1].rstrip(".")
-    return ShardResult(job, problem=f"{job.place} could not be made on Ray ({reason})")
+    return Done(work, problem=f"{work.place} could not be made on Ray ({reason})")
 
 
-def spread(shard_jobs: Sequence[ShardJob], jobs: int | None, device: str) -> Iterator[ShardResult]:
-    """Yield what the cluster makes of shard jobs. Raises what they raise, and `RayError`."""
-    if not shard_jobs:
+def spread(works: Sequence[Work], jobs: int | None, device: str) -> Iterator[Done]:
+    """Yield what the cluster makes of works. Raises what they raise, and `RayError`."""
+    if not works:
         return
     import ray.data
 
@@ -124,13 +124,13 @@ def spread(shard_jobs: Sequence[ShardJob], jobs: int | None, device: str) -> Ite
         logging.getLogger(name).setLevel(logging.FATAL)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
-    rows = [{"work": pickle.dumps(job)} for job in shard_jobs]
+    rows = [{"work": pickle.dumps(work)} for work in works]
     make: Any = carried
     options: dict[str, Any] = {"num_cpus": 1}
     source = ray.data.from_items(rows, override_num_blocks=len(rows))
-    if shard_jobs[0].stage.startswith("embeddings"):
+    if works[0].stage.startswith("embeddings"):
         make = Actor
-        actors = min(len(shard_jobs), jobs or 1 << 16)
+        actors = min(len(works), jobs or 1 << 16)
         options["compute"] = ray.data.ActorPoolStrategy(min_size=1, max_size=actors)
         options["num_gpus"] = 0 if device == "cpu" else 1
         options["max_restarts"] = -1  # the task gives up, and not the actor
@@ -154,17 +154,17 @@ class Actor:
 
 def carried(row: Row) -> Row:
     """Make a shard; what is known to go wrong is carried back as it is."""
-    job: ShardJob = pickle.loads(row["work"])
+    work: Work = pickle.loads(row["work"])
     try:
-        return {"done": pickle.dumps(run_job(job))}
+        return {"done": pickle.dumps(carry_out(work))}
     except Vox2FaceError as error:
         return {"done": pickle.dumps(error)}
 
 
-def opened(data: bytes) -> ShardResult:
+def opened(data: bytes) -> Done:
     """Return what became of a shard, or raise what went wrong."""
     done = pickle.loads(data)
     if isinstance(done, Vox2FaceError):
         raise done
-    assert isinstance(done, ShardResult)
+    assert isinstance(done, Done)
     return done

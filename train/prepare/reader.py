@@ -156,10 +156,10 @@ class Prepared:
 
         if "landmarks" not in self.facts["stages"] or row not in self.landmarks:
             return None
-        return in_the_file(self.landmarks[row], self.crop_boxes[row], self.sizes[row])
+        return in_the_file(self.landmarks[row], self.squares[row], self.sizes[row])
 
     @functools.cached_property
-    def crop_boxes(self) -> Rows:
+    def squares(self) -> Rows:
         """The squares that were cut: `squares[row]` is float64 (4,): centre, side, angle.
 
         All are in pixels of the file's picture; NaN where the picture was taken as a whole.
@@ -187,7 +187,7 @@ class Prepared:
 
         if "pictures" in self.facts["stages"]:
             return self.pictures[row]
-        square = self.crop_boxes[row] if self.facts["crop"] else None
+        square = self.squares[row] if self.facts["crop"] else None
         return stored(picture_at(self.file(row)), square)
 
     @functools.cached_property

@@ -25,7 +25,7 @@ from vox2face.train.prepare.options import Options, allowed, checked, label, set
 from vox2face.train.prepare.outputs import Run, after, conclude, earlier, write_failures
 from vox2face.train.prepare.reader import FILE, MEAN
 from vox2face.train.prepare.rows import FAILURES
-from vox2face.train.prepare.shard_task import Failure, ShardJob, made_of
+from vox2face.train.prepare.shard_task import Failure, Work, made_of
 from vox2face.train.prepare.stages import CODED, STAGES, facts_there, failures_in, fits, plan
 
 READERS = 16  # threads that look at the headers of shards
@@ -57,11 +57,11 @@ def prepare(
         )
     others = earlier(run, settings)
     looked = {stage: look(run, stage, chosen) for stage, chosen in settings.items()}
-    with engines.engine(options.engine, options.jobs, options.device) as engine:
+    with engines.engine(options.engine, options.jobs, options.device) as work:
         begin(run)
         try:
             for stage in settings:
-                _carry_through(run, stage, looked[stage], engine)
+                _carry_through(run, stage, looked[stage], work)
                 after(run, stage)
         finally:
             run.bars.close()
@@ -80,17 +80,17 @@ def _instances(run: Run) -> list[str]:
     asked = set(stages)
     for name in stages:
         asked.update(STAGES[name].reads(options.crop))
-    names = []
+    found = []
     for name in (name for name in STAGES if name in asked):
         if not len(rows_of(run.table, STAGES[name].kind)):
             continue
         if name == "embeddings":
-            names += [f"embeddings/{label(face)}" for face in options.faces]
+            found += [f"embeddings/{label(face)}" for face in options.faces]
         elif name == CODED:
-            names += [f"{CODED}/{codec}" for codec in options.encode]
+            found += [f"{CODED}/{codec}" for codec in options.encode]
         else:
-            names.append(name)
-    return names
+            found.append(name)
+    return found
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Looked:
     `notes` are those of shards that processes died of.
     """
 
-    shard_jobs: list[ShardJob]
+    works: list[Work]
     there: dict[int, shards.Facts]
     extra: list[str]
     notes: list[str]
@@ -111,25 +111,25 @@ def look(run: Run, stage: str, settings: Mapping[str, Any]) -> Looked:
 
     Raises `CorpusError` for shards that do not fit, unless `force` lets them be rebuilt.
     """
-    shard_jobs = plan(run.table, stage, settings, run.folder, run.options.shard_rows, run.files)
+    works = plan(run.table, stage, settings, run.folder, run.options.shard_rows, run.files)
     folder = storage.join(run.folder, *stage.split("/"))
     names = set(storage.names(folder)) if storage.exists(folder) else set()
 
-    def facts(shard_job: ShardJob) -> shards.Facts | None:
-        if shards.file_name(shard_job.number) not in names:
+    def facts(each: Work) -> shards.Facts | None:
+        if shards.file_name(each.number) not in names:
             return None
         try:
-            return facts_there(shard_job)
+            return facts_there(each)
         except CorpusError:
             if run.options.force:
                 return None
             raise
 
     with ThreadPoolExecutor(READERS) as readers:
-        seen = zip(shard_jobs, readers.map(facts, shard_jobs), strict=True)
-        there = {shard_job.number: said for shard_job, said in seen if said}
-    run.failures[stage] = {number: failures_in(said) for number, said in there.items()}
-    others = sorted(names - {shards.file_name(shard_job.number) for shard_job in shard_jobs})
+        seen = zip(works, readers.map(facts, works), strict=True)
+        there = {each.number: found for each, found in seen if found}
+    run.failures[stage] = {number: failures_in(found) for number, found in there.items()}
+    others = sorted(names - {shards.file_name(each.number) for each in works})
     extra, notes = (
         [storage.join(folder, name) for name in others if name.endswith(ending)]
         for ending in (shards.ENDING, trace.ENDING)
@@ -139,7 +139,7 @@ def look(run: Run, stage: str, settings: Mapping[str, Any]) -> Looked:
             f"{extra[0]} is left of another manifest or shard size: choose another --out, or add "
             "--force to remove it."
         )
-    return Looked(shard_jobs, there, extra, notes)
+    return Looked(works, there, extra, notes)
 
 
 def begin(run: Run) -> None:
@@ -149,39 +149,38 @@ def begin(run: Run) -> None:
     manifest.write(run.table, storage.join(run.folder, manifest.FILE))
 
 
-def _carry_through(run: Run, stage: str, looked: Looked, engine: engines.Engine) -> None:
+def _carry_through(run: Run, stage: str, looked: Looked, work: engines.Engine) -> None:
     """Make the shards of a stage that are not there yet.
 
     Raises `CorpusError` as soon as more files failed than may, or at the end if a shard could not
     be made.
     """
-    shard_jobs, there = _derived(run, stage, looked.shard_jobs), looked.there
-    failures = run.failures[stage]
+    works, there = _derived(run, stage, looked.works), looked.there
+    found = run.failures[stage]
     todo = [
-        shard_job
-        for shard_job in shard_jobs
-        if shard_job.number not in there
-        or not fits(shard_job, there[shard_job.number])
-        or (run.options.retry and failures[shard_job.number])
+        each
+        for each in works
+        if each.number not in there
+        or not fits(each, there[each.number])
+        or (run.options.retry and found[each.number])
     ]
-    again = {shard_job.number for shard_job in todo}
-    traces = {trace.place_of(shard_job.place) for shard_job in todo}
-    for place in {*looked.extra, *looked.notes} - traces:
+    again = {each.number for each in todo}
+    for place in {*looked.extra, *looked.notes} - {trace.place_of(each.place) for each in todo}:
         shards.remove(place)
-    failed = [failure for number in failures.keys() - again for failure in failures[number]]
-    total = sum(len(shard_job.rows) for shard_job in shard_jobs)
+    failed = [failure for number in found.keys() - again for failure in found[number]]
+    total = sum(len(each.rows) for each in works)
     limit, problems = allowed(run.options.max_failures, total), list[str]()
-    rows = total - sum(len(shard_job.rows) for shard_job in todo)
+    rows = total - sum(len(each.rows) for each in todo)
     unit = STAGES[stage.partition("/")[0]].unit
     started, before = time.monotonic(), rows
     _too_many(run, stage, failed, limit)
-    for result in engine(todo):
-        if result.problem:
-            problems.append(result.problem)
+    for each in work(todo):
+        if each.problem:
+            problems.append(each.problem)
             continue
-        rows += len(result.job.rows)
-        failures[result.job.number] = result.failures
-        failed += result.failures
+        rows += len(each.work.rows)
+        found[each.work.number] = each.failures
+        failed += each.failures
         run.bars.advance(stage, rows, total, unit)
         if run.bars.bar is not None:
             run.bars.bar.set_postfix_str(f"{len(failed)} failures")
@@ -193,20 +192,20 @@ def _carry_through(run: Run, stage: str, looked: Looked, engine: engines.Engine)
     run.tell(f"{stage}: {rows:,}{unit} ({new}), {len(failed):,} failures")
 
 
-def _derived(run: Run, stage: str, shard_jobs: Sequence[ShardJob]) -> list[ShardJob]:
-    """Return shard jobs with the facts that follow from the stages before."""
+def _derived(run: Run, stage: str, works: Sequence[Work]) -> list[Work]:
+    """Return works with the facts that follow from the stages before."""
     facts = {}
     if stage == "textures":
         mean = storage.read_bytes(storage.join(run.folder, MEAN))
         facts["mean_landmarks"] = hashlib.sha256(mean).hexdigest()
     reads = STAGES[stage.partition("/")[0]].reads(run.options.crop)
     if not reads:
-        return list(shard_jobs)
+        return list(works)
     with ThreadPoolExecutor(READERS) as readers:
-        marks = readers.map(lambda shard_job: made_of(shard_job, reads), shard_jobs)
+        marks = readers.map(lambda each: made_of(each, reads), works)
         return [
-            replace(shard_job, facts={**shard_job.facts, **facts, "made_of": mark})
-            for shard_job, mark in zip(shard_jobs, marks, strict=True)
+            replace(each, facts={**each.facts, **facts, "made_of": mark})
+            for each, mark in zip(works, marks, strict=True)
         ]
 
 

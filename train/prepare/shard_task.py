@@ -24,7 +24,7 @@ DERIVED = {"made_of", "mean_landmarks"}  # facts that follow from other stages
 
 
 @dataclass(frozen=True)
-class ShardJob:
+class Work:
     """One shard to make: of which rows and files, with which settings, and where it goes.
 
     `stage` may name a variant: "embeddings/NAME". `normalized` are the rows whose pictures are
@@ -66,17 +66,17 @@ class ShardJob:
 
 
 @dataclass(frozen=True)
-class ShardResult:
+class Done:
     """What became of a shard; `problem` is a sentence if it could not be made."""
 
-    job: ShardJob
+    work: Work
     failures: tuple[Failure, ...] = ()
     problem: str = ""
 
 
-def made_of(job: ShardJob, stages: Sequence[str]) -> str:
+def made_of(work: Work, stages: Sequence[str]) -> str:
     """Return a sha256 of what the shards say that a work reads."""
-    facts = [dict(shards.whole(job.beside(stage)).facts) for stage in stages]
+    facts = [dict(shards.whole(work.beside(stage)).facts) for stage in stages]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
@@ -90,7 +90,7 @@ def digest(rows: Sequence[int], files: Sequence[str], normalized: Container[int]
 
 
 @contextmanager
-def failing(job: ShardJob, place: int, failures: Failures) -> Iterator[None]:
+def failing(work: Work, place: int, failures: Failures) -> Iterator[None]:
     """Note what is wrong with a row's file, whatever a decoder raises, and go on."""
     try:
         yield
@@ -102,14 +102,14 @@ def failing(job: ShardJob, place: int, failures: Failures) -> Iterator[None]:
         known = isinstance(error, Vox2FaceError | OSError)
         reason = str(error) if known else f"{type(error).__name__}: {error}"
         # addresses in memory differ from run to run
-        failures.append((job.rows[place], re.sub(r" at 0x[0-9a-f]+", "", reason)))
+        failures.append((work.rows[place], re.sub(r" at 0x[0-9a-f]+", "", reason)))
 
 
-def failed_in(job: ShardJob, stage: str) -> tuple[shards.Shard, frozenset[int]]:
+def failed_in(work: Work, stage: str) -> tuple[shards.Shard, frozenset[int]]:
     """Return another stage's shard of the same rows, and the places of those that failed."""
-    shard = shards.whole(job.beside(stage))
+    shard = shards.whole(work.beside(stage))
     bad = {row for row, _ in shard.facts["failures"]}
-    return shard, frozenset(i for i, row in enumerate(job.rows) if row in bad)
+    return shard, frozenset(i for i, row in enumerate(work.rows) if row in bad)
 
 
 def difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:

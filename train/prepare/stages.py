@@ -1,7 +1,7 @@
 """The stages of preparing a corpus: what each makes of which rows, and what a worker is told.
 
-A stage turns one shard's rows into arrays. It is a plain function of a `ShardJob`, which any
-process of any machine can run; the engines only decide where.
+A stage turns one shard's rows into arrays. It is a plain function of a `Work`, which any process
+of any machine can carry out; the engines only decide where.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from vox2face.train.corpus.manifest import Manifest, normalized, rows_of
 from vox2face.train.prepare import face_stages, shards, voice_stages
 from vox2face.train.prepare.shard_task import (
     DERIVED,
+    Done,
     Failure,
     Failures,
-    ShardJob,
-    ShardResult,
+    Work,
     difference,
     digest,
 )
 from vox2face.train.prepare.trace import traced
 
-Function = Callable[[ShardJob], tuple[shards.Arrays, Failures]]
+Function = Callable[[Work], tuple[shards.Arrays, Failures]]
 
 
 @dataclass(frozen=True)
@@ -75,12 +75,12 @@ def plan(
     folder: str,
     shard_rows: int,
     files: Sequence[str],
-) -> list[ShardJob]:
+) -> list[Work]:
     """Return the shards of a stage, in order. `files` are the manifest's."""
     about = STAGES[stage.partition("/")[0]]
     rows = rows_of(manifest, about.kind)
     whole = frozenset(np.flatnonzero(normalized(manifest)).tolist())
-    shard_jobs = []
+    works = []
     for number, first in enumerate(range(0, len(rows), shard_rows)):
         own = tuple(int(row) for row in rows[first : first + shard_rows])
         paths = tuple(files[row] for row in own)
@@ -92,24 +92,24 @@ def plan(
             "version": about.version,
             "files": digest(own, paths, whole),
         }
-        shard_jobs.append(
-            ShardJob(stage, number, folder, own, paths, settings, facts, whole.intersection(own))
+        works.append(
+            Work(stage, number, folder, own, paths, settings, facts, whole.intersection(own))
         )
-    return shard_jobs
+    return works
 
 
-def run_job(job: ShardJob) -> ShardResult:
+def carry_out(work: Work) -> Done:
     """Make a shard and write it. Raises `Vox2FaceError` where the shard cannot be written.
 
     A file that cannot be used is a line among the failures; so is one at which two processes died
     that made this shard before.
     """
-    function = STAGES[job.stage.partition("/")[0]].function
-    with one_thread(), full_disk_explained(Path(job.place)), traced(job.place) as trace:
-        arrays, failures = function(replace(job, trace=trace))
+    function = STAGES[work.stage.partition("/")[0]].function
+    with one_thread(), full_disk_explained(Path(work.place)), traced(work.place) as trace:
+        arrays, failures = function(replace(work, trace=trace))
     failures = sorted(failures)
-    shards.write(job.place, arrays, {**job.facts, "failures": failures})
-    return ShardResult(job, tuple(failures))
+    shards.write(work.place, arrays, {**work.facts, "failures": failures})
+    return Done(work, tuple(failures))
 
 
 @contextmanager
@@ -130,27 +130,27 @@ def failures_in(facts: shards.Facts) -> tuple[Failure, ...]:
     return tuple((int(row), str(reason)) for row, reason in facts.get("failures", ()))
 
 
-def facts_there(job: ShardJob) -> shards.Facts | None:
+def facts_there(work: Work) -> shards.Facts | None:
     """Return what a shard that is there says of itself, None if none is there whole.
 
     Raises `CorpusError` for one that was made otherwise, whatever it was made of.
     """
     try:
-        found = shards.read(job.place).facts
+        found = shards.read(work.place).facts
     except shards.Damaged:
         return None
     given, wanted = (
         {name: value for name, value in facts.items() if name not in {"failures", *DERIVED}}
-        for facts in (found, job.facts)
+        for facts in (found, work.facts)
     )
     if given != wanted:
         raise CorpusError(
-            f"{job.place} was made otherwise: {difference(given, wanted)}. Choose another --out, "
+            f"{work.place} was made otherwise: {difference(given, wanted)}. Choose another --out, "
             "or add --force to make anew what does not fit."
         )
     return found
 
 
-def fits(job: ShardJob, found: shards.Facts) -> bool:
+def fits(work: Work, found: shards.Facts) -> bool:
     """Whether a shard that says this of itself is the work's, made of what is there now."""
-    return {name: value for name, value in found.items() if name != "failures"} == job.facts
+    return {name: value for name, value in found.items() if name != "failures"} == work.facts

@@ -14,7 +14,7 @@ from vox2face.media import audio as sound
 from vox2face.media.codecs import CODECS, encoded
 from vox2face.train import storage
 from vox2face.train.prepare import shards
-from vox2face.train.prepare.shard_task import Failures, ShardJob, failing
+from vox2face.train.prepare.shard_task import Failures, Work, failing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,7 +26,7 @@ Made = tuple[shards.Arrays, Failures]
 HEARD, REAL, COUNTED = 6 * sound.RATE, 598, 1000
 
 
-def voices(job: ShardJob) -> Made:
+def voices(work: Work) -> Made:
     """Measure recordings: duration, level, and sums over their filter bank.
 
     Arrays, a row each: `durations` float64 (s), `levels` float64 (dB below full scale, before it
@@ -37,14 +37,14 @@ def voices(job: ShardJob) -> Made:
     from vox2face.train.media import levelled
     from vox2face.zoo.presets import voice_preset
 
-    preset = voice_preset(job.settings["voice_preset"])
-    failures, count = Failures(), len(job.rows)
+    preset = voice_preset(work.settings["voice_preset"])
+    failures, count = Failures(), len(work.rows)
     names = ("durations", "levels", "sums", "squares", "means", "deviations")
     found: dict[str, NDArray[Any]] = {name: np.full(count, np.nan) for name in names}
     found["frames"] = np.zeros(count, np.int64)
-    waveform_at = waveforms(job)
+    waveform_at = waveforms(work)
     for i in range(count):
-        with failing(job, i, failures):
+        with failing(work, i, failures):
             waveform = waveform_at(i)
             level = sound.rms_level(sound.to_pcm(waveform))
             loud = levelled(waveform, preset)
@@ -57,7 +57,7 @@ def voices(job: ShardJob) -> Made:
     return found, failures
 
 
-def waveforms(job: ShardJob) -> Callable[[int], NDArray[np.float32]]:
+def waveforms(work: Work) -> Callable[[int], NDArray[np.float32]]:
     """Return a function that gives the recording at a place of the shard, decoded.
 
     Where the stage `audio` decoded the same files already, its shard is read; it holds the same
@@ -65,20 +65,20 @@ def waveforms(job: ShardJob) -> Callable[[int], NDArray[np.float32]]:
     """
     from vox2face.train.media import decoded
 
-    place = job.beside("audio")
+    place = work.beside("audio")
     try:
         shard = shards.read(place) if storage.exists(place) else None
     except shards.Damaged:
         shard = None
-    if shard is None or shard.facts.get("files") != job.facts["files"]:
-        return lambda i: decoded(job.file(i))
+    if shard is None or shard.facts.get("files") != work.facts["files"]:
+        return lambda i: decoded(work.file(i))
     samples = shard.array("samples")
     starts = [*shard.array("starts").tolist(), samples.size]
     reasons = dict(shard.facts["failures"])
 
     def kept(i: int) -> NDArray[np.float32]:
-        if job.rows[i] in reasons:
-            raise AudioError(reasons[job.rows[i]])
+        if work.rows[i] in reasons:
+            raise AudioError(reasons[work.rows[i]])
         waveform = samples[starts[i] : starts[i + 1]].astype(np.float32)
         waveform /= sound.FULL_SCALE
         return np.asarray(waveform)
@@ -136,7 +136,7 @@ def _as_speech_to_face(
     return float(values.mean()), float(values.std())
 
 
-def audio(job: ShardJob) -> Made:
+def audio(work: Work) -> Made:
     """Keep what recordings decode to, so that training need not decode them again.
 
     Arrays: `samples` int16 (of all recordings, one after the other), mono, 16 kHz, as loud as they
@@ -145,27 +145,27 @@ def audio(job: ShardJob) -> Made:
     from vox2face.train.media import decoded
 
     failures, parts = Failures(), []
-    starts, total = np.zeros(len(job.rows), np.int64), 0
-    for i in range(len(job.files)):
+    starts, total = np.zeros(len(work.rows), np.int64), 0
+    for i in range(len(work.files)):
         starts[i] = total
-        with failing(job, i, failures):
-            parts.append(sound.to_pcm(decoded(job.file(i))))
+        with failing(work, i, failures):
+            parts.append(sound.to_pcm(decoded(work.file(i))))
             total += parts[-1].size
     samples = np.concatenate(parts) if parts else np.empty(0, np.int16)
     return {"samples": samples, "starts": starts}, failures
 
 
-def coded(job: ShardJob) -> Made:
+def coded(work: Work) -> Made:
     """Keep what recordings sound like after a codec, `settings` of which name it.
 
     Arrays as those of the stage `audio`, which it reads: the same recordings, as long as there.
     """
     failures, parts = Failures(), []
-    starts, total = np.zeros(len(job.rows), np.int64), 0
-    codec, waveform_at = CODECS[job.settings["codec"]], waveforms(job)
-    for i in range(len(job.rows)):
+    starts, total = np.zeros(len(work.rows), np.int64), 0
+    codec, waveform_at = CODECS[work.settings["codec"]], waveforms(work)
+    for i in range(len(work.rows)):
         starts[i] = total
-        with failing(job, i, failures):
+        with failing(work, i, failures):
             parts.append(encoded(sound.to_pcm(waveform_at(i)), codec))
             total += parts[-1].size
     samples = np.concatenate(parts) if parts else np.empty(0, np.int16)

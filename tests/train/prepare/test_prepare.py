@@ -37,7 +37,7 @@ from vox2face.train.prepare import engines, face_stages, shards, voice_stages
 from vox2face.train.prepare.options import FACE, Options, allowed
 from vox2face.train.prepare.reader import Prepared, open_prepared
 from vox2face.train.prepare.run import prepare
-from vox2face.train.prepare.shard_task import ShardJob, ShardResult, difference
+from vox2face.train.prepare.shard_task import Done, Work, difference
 from vox2face.train.prepare.stages import CODED, STAGES
 from vox2face.zoo.frontends.voice import voice_frontend
 from vox2face.zoo.presets import FACE_PRESETS, voice_preset
@@ -243,7 +243,7 @@ def test_crop_cuts_the_face_out_and_counts_landmarks_there(tmp_path: Path) -> No
     np.testing.assert_allclose(ready.landmarks[0], points, rtol=0, atol=2)
     np.testing.assert_allclose(ready.landmarks_of(0), face.landmarks, rtol=0, atol=2)
     np.testing.assert_array_equal(
-        ready.picture(0), face_detection.Square(*ready.crop_boxes[0].tolist()).cut(photo, 224)
+        ready.picture(0), face_detection.Square(*ready.squares[0].tolist()).cut(photo, 224)
     )
     np.testing.assert_allclose(ready.embeddings[0], load(FACE)(ready.picture(0))[0], atol=1e-5)
 
@@ -398,18 +398,18 @@ def test_a_killed_worker_is_replaced_and_the_result_is_that_of_one_process(
 class Doomed(engines.Pool):
     """A pool whose processes die of one shard."""
 
-    def submit(self, job: ShardJob) -> Future[ShardResult]:
-        future: Future[ShardResult] = Future()
-        if job.number == 1:
+    def submit(self, work: Work) -> Future[Done]:
+        future: Future[Done] = Future()
+        if work.number == 1:
             future.set_exception(BrokenProcessPool())
         else:
-            future.set_result(ShardResult(job))
+            future.set_result(Done(work))
         return future
 
 
 def test_a_shard_that_kills_all_its_workers_is_named_and_the_others_are_made() -> None:
-    shard_jobs = [ShardJob("voices", n, "/out", (), (), {}, {}) for n in range(4)]
-    done = {each.job.number: each.problem for each in Doomed(2).run(shard_jobs)}
+    works = [Work("voices", n, "/out", (), (), {}, {}) for n in range(4)]
+    done = {each.work.number: each.problem for each in Doomed(2).run(works)}
     assert sorted(done) == [0, 1, 2, 3]
     assert [number for number, problem in done.items() if problem] == [1]
     assert "processes that made /out/voices/00001.safetensors ended without a word" in done[1]
