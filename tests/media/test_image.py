@@ -25,7 +25,7 @@ from vox2face.media import image
 from vox2face.media.image import decode, decode_file, samples
 from vox2face.runtime import face_detection
 from vox2face.train.corpus import layouts
-from vox2face.train.corpus.skipped import Tally
+from vox2face.train.corpus.skipped import Skipped
 from vox2face.train.corpus.tree import open_tree
 from vox2face.train.export import resize
 from vox2face.zoo.frontends import face
@@ -63,7 +63,7 @@ def test_folders_are_searched_for_every_kind_of_picture(
         small.save(folder / name, kind)
     (folder / "notes.txt").write_text("no picture")
     assert [path.name for path in batch.walked(tmp_path, PICTURES)] == [*kinds]
-    assert len(layouts.pictures(open_tree(tmp_path, Tally()), "Ann")) == len(kinds)
+    assert len(layouts.pictures(open_tree(tmp_path, Skipped()), "Ann")) == len(kinds)
     assert resize.resize(folder, tmp_path / "out", 16).written == len(kinds)
     assert all(decode(folder / name).shape == (32, 32, 3) for name in kinds)
 

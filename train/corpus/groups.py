@@ -1,4 +1,4 @@
-"""Rows of one table grouped by person."""
+"""Rows of a manifest grouped by person."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def people(
     bad: Collection[int] | NDArray[np.int64],
     voices: bool = True,
 ) -> tuple[list[str], Groups]:
-    """Return the names of a split's people, sorted, and their rows without the bad ones.
+    """Return the names of a split's people, sorted, and their rows except those in `bad`.
 
-    Rows go by path within a name. A person's normalised pictures are left out where there are
-    photographs. With `voices` only those who have both clips and pictures count, else all who have
+    Rows are sorted by path within a name. Normalised pictures are left out of people who have
+    photographs. With `voices` only people with both clips and pictures count, else all with
     pictures. Raises `CorpusError` if nobody is left.
     """
     import pyarrow as pa
@@ -31,12 +31,12 @@ def people(
     table = manifest.table.append_column("row", pa.array(np.arange(len(manifest))))
     table = table.append_column("normal", pa.array(normalized(manifest)))
     if split is not None:
-        there = sorted(name for name in table["split"].unique().to_pylist() if name)
+        splits = sorted(name for name in table["split"].unique().to_pylist() if name)
         table = table.filter(pc.equal(table["split"].cast("string"), split))
         if not len(table):
             raise CorpusError(
                 f"The manifest has no rows of the split {split!r}; there are: "
-                f"{', '.join(there) or 'none'}. Divide the people anew with vox2face data index, "
+                f"{', '.join(splits) or 'none'}. Make other splits with vox2face data index, "
                 "or choose one of these."
             )
     table = table.filter(pa.array(~np.isin(table["row"].to_numpy(), np.asarray(bad, np.int64))))
@@ -52,30 +52,30 @@ def people(
         pc.equal(table["kind"].cast("string"), kind).to_numpy()[sorting] for kind in KINDS
     )
     face = face & ~(normal & np.isin(who, who[face & ~normal]))
-    kept = np.unique(who[face])
+    with_files = np.unique(who[face])
     if voices:
-        kept = np.intersect1d(kept, who[voice])
-    if not len(kept):
-        wanted = "both a usable clip and a usable picture" if voices else "a usable picture"
+        with_files = np.intersect1d(with_files, who[voice])
+    if not len(with_files):
+        missing = "both a usable clip and a usable picture" if voices else "a usable picture"
         raise CorpusError(
-            f"Nobody of the split {split!r} has {wanted}: look at the summary of "
+            f"Nobody of the split {split!r} has {missing}: look at the summary of "
             "vox2face data index and at the failures of vox2face data prepare."
         )
-    voice, face = (kind & np.isin(who, kept) for kind in (voice & voices, face))
-    number = np.searchsorted(kept, who)
+    voice, face = (kind & np.isin(who, with_files) for kind in (voice & voices, face))
+    number = np.searchsorted(with_files, who)
     groups = group(rows[voice], number[voice], rows[face], number[face])
-    return [names[i] for i in kept], groups
+    return [names[i] for i in with_files], groups
 
 
 def ranked(column: Any) -> tuple[list[str], NDArray[np.int64]]:
-    """Return the different words of a column, sorted, and each row's place among them."""
+    """Return a column's distinct strings, sorted, and each row's index among them (rows,)."""
     import pyarrow.compute as pc
 
-    coded = pc.dictionary_encode(column.cast("string")).combine_chunks()
-    words: list[str] = coded.dictionary.to_pylist()
+    encoded = pc.dictionary_encode(column.cast("string")).combine_chunks()
+    words: list[str] = encoded.dictionary.to_pylist()
     rank = np.empty(len(words), np.int64)
     rank[sorted(range(len(words)), key=words.__getitem__)] = np.arange(len(words))
-    return sorted(words), rank[coded.indices.to_numpy()]
+    return sorted(words), rank[encoded.indices.to_numpy()]
 
 
 Numbers = NDArray[np.int64]
@@ -85,7 +85,7 @@ Numbers = NDArray[np.int64]
 class Groups:
     """Clips and pictures, one identity after the other.
 
-    `clips` and `pictures` are row numbers of a manifest. Those of identity i lie from
+    `clips` and `pictures` are row numbers of a manifest. Those of identity i are from
     `first_clip[i]` to `first_clip[i + 1]`, and likewise the pictures.
     """
 
@@ -98,16 +98,16 @@ class Groups:
         return len(self.first_clip) - 1
 
     def clips_of(self, identity: int) -> Numbers:
-        """Return the row numbers of an identity's clips."""
+        """Return the row numbers of an identity's clips (clips of it,)."""
         return self.clips[self.first_clip[identity] : self.first_clip[identity + 1]]
 
     def pictures_of(self, identity: int) -> Numbers:
-        """Return the row numbers of an identity's pictures."""
+        """Return the row numbers of an identity's pictures (pictures of it,)."""
         return self.pictures[self.first_picture[identity] : self.first_picture[identity + 1]]
 
 
 def group(clips: Numbers, speakers: Numbers, pictures: Numbers, sitters: Numbers) -> Groups:
-    """Return the groups of rows: `speakers` and `sitters` number the identity of each, from 0.
+    """Group rows by identity: `speakers` and `sitters` give the identity of each, from 0.
 
     Within an identity, rows keep the order they come in. An identity may lack one kind or both.
     """
@@ -121,5 +121,5 @@ def group(clips: Numbers, speakers: Numbers, pictures: Numbers, sitters: Numbers
 
 
 def starts(counts: Numbers) -> Numbers:
-    """Return where each of some groups begins, and where the last one ends: (groups + 1,)."""
+    """Return the start of each group, and the end of the last one: (groups + 1,)."""
     return np.concatenate(([0], np.cumsum(counts, dtype=np.int64)))

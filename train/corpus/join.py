@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from vox2face.train.corpus import names
-from vox2face.train.corpus.scan import Found
-from vox2face.train.corpus.skipped import Tally
+from vox2face.train.corpus.scan import Scan
+from vox2face.train.corpus.skipped import Skipped
 from vox2face.train.corpus.speech_to_face import read_names
 from vox2face.train.corpus.voxceleb_metadata import Metadata
 
@@ -21,41 +21,41 @@ NO_PICTURES, NO_RECORDINGS = "no pictures", "no recordings"
 
 
 @dataclass
-class Known:
-    """Whom a source's people may be: those of the metadata and of the sources before it."""
+class KnownPeople:
+    """The names that a scan may join with: of the metadata and of the scans before it."""
 
     people: set[str]
-    tally: Tally
+    skipped: Skipped
     mapping: Mapping[str, str]
 
 
-def growing(
-    founds: Sequence[Found], tables: Mapping[str, Metadata], tally: Tally
-) -> Iterator[tuple[Found, Known]]:
-    """Yield each source with whom its people may be; the set grows as sources are resolved."""
+def with_known_people(
+    scans: Sequence[Scan], tables: Mapping[str, Metadata], skipped: Skipped
+) -> Iterator[tuple[Scan, KnownPeople]]:
+    """Yield each scan with the names known so far; `resolve` adds those of the scan to them."""
     people = {name for table in tables.values() for name in table.names or ()}
-    for found in founds:
-        mapping = read_names(found.root) if found.source == "speech-to-face" else {}
+    for scan in scans:
+        mapping = read_names(scan.root) if scan.source == "speech-to-face" else {}
         mapping = {names.exact(folder): name for folder, name in mapping.items()}
-        yield found, Known(people, tally, mapping)
+        yield scan, KnownPeople(people, skipped, mapping)
 
 
-def resolve(found: Found, tables: Mapping[str, Metadata], known: Known) -> list[str | None]:
-    """Return who each key of a source is; None for those left out, which are counted."""
-    if found.source in CORPORA:
-        return _resolve_ids(found, tables.get(found.part), known)
-    listed = names.join(known.mapping, found.keys).names
-    keys = [known.mapping[listed[key]] if key in listed else key for key in found.keys]
-    own = tables.get(found.part)
-    strict = found.source == "hq-voxceleb" and bool(known.people)
-    joined = names.join((own.names or ()) if own else known.people, keys)
+def resolve(scan: Scan, tables: Mapping[str, Metadata], known: KnownPeople) -> list[str | None]:
+    """Return the name of each key of a scan; None for those left out, noted in `known.skipped`."""
+    if scan.source in CORPORA:
+        return _resolve_ids(scan, tables.get(scan.part), known)
+    folder_of = names.join(known.mapping, scan.keys).names
+    keys = [known.mapping[folder_of[key]] if key in folder_of else key for key in scan.keys]
+    table = tables.get(scan.part)
+    strict = scan.source == "hq-voxceleb" and bool(known.people)
+    joined = names.join((table.names or ()) if table else known.people, keys)
     result: list[str | None] = []
-    for key, count in zip(keys, found.counts(), strict=True):
+    for key, count in zip(keys, scan.counts(), strict=True):
         name = joined.names.get(key)
         if name is None and key in joined.ambiguous:
-            known.tally.person(AMBIGUOUS, key, count)
+            known.skipped.person(AMBIGUOUS, key, count)
         elif name is None and strict:
-            known.tally.person(NO_NAME, key, count)
+            known.skipped.person(NO_NAME, key, count)
         else:
             name = name or names.exact(key)
         result.append(name)
@@ -63,43 +63,43 @@ def resolve(found: Found, tables: Mapping[str, Metadata], known: Known) -> list[
     return result
 
 
-def _resolve_ids(found: Found, table: Metadata | None, known: Known) -> list[str | None]:
-    """Return the names of ids, or the ids where no metadata has names."""
+def _resolve_ids(scan: Scan, table: Metadata | None, known: KnownPeople) -> list[str | None]:
+    """Return the names of a scan's ids, or the ids where there is no metadata."""
     if table is None:
-        return list(found.keys)
-    named = table.by_id()
+        return list(scan.keys)
+    names_by_id = table.by_id()
     ids: dict[str, set[str]] = {}
-    for speaker, called in named.items():
-        for each in called:
-            ids.setdefault(each, set()).add(speaker)
+    for speaker, people in names_by_id.items():
+        for person in people:
+            ids.setdefault(person, set()).add(speaker)
     result: list[str | None] = []
-    for key, count in zip(found.keys, found.counts(), strict=True):
-        own = named.get(key, set())
-        name: str | None = min(own) if len(own) == 1 else None
+    for key, count in zip(scan.keys, scan.counts(), strict=True):
+        candidates = names_by_id.get(key, set())
+        name: str | None = min(candidates) if len(candidates) == 1 else None
         if name is None:
-            known.tally.person(TWO_NAMES if own else NO_METADATA, key, count)
+            known.skipped.person(TWO_NAMES if candidates else NO_METADATA, key, count)
         elif len(ids[name]) > 1:
-            known.tally.person(TWO_IDS, f"{name} ({key})", count)
+            known.skipped.person(TWO_IDS, f"{name} ({key})", count)
             name = None
         result.append(name)
     known.people.update(name for name in result if name)
     return result
 
 
-def kept_people(
-    founds: Sequence[Found], people: Sequence[Sequence[str | None]], keep: str, tally: Tally
+def select_people(
+    scans: Sequence[Scan], people: Sequence[Sequence[str | None]], keep: str, skipped: Skipped
 ) -> list[str]:
-    """Return whom the manifest is about, sorted."""
+    """Return the names that the manifest keeps, sorted; `keep` is "joined" or "all"."""
     files: dict[str, dict[str, int]] = {"voice": {}, "face": {}}
-    for found, own in zip(founds, people, strict=True):
-        for name, count in zip(own, found.counts(), strict=True):
+    for scan, names_of_scan in zip(scans, people, strict=True):
+        for name, count in zip(names_of_scan, scan.counts(), strict=True):
             if name is not None:
-                files[found.kind][name] = files[found.kind].get(name, 0) + count
+                files[scan.kind][name] = files[scan.kind].get(name, 0) + count
     voice, face = files["voice"], files["face"]
     if keep == "all":
         return sorted({*voice, *face})
     for name in voice.keys() - face.keys():
-        tally.person(NO_PICTURES, name, voice[name])
+        skipped.person(NO_PICTURES, name, voice[name])
     for name in face.keys() - voice.keys():
-        tally.person(NO_RECORDINGS, name, face[name])
+        skipped.person(NO_RECORDINGS, name, face[name])
     return sorted(voice.keys() & face.keys())

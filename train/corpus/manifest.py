@@ -10,7 +10,7 @@
 | gender   | string (dictionary) | "f" or "m" as the metadata has it; null if it has none         |
 | root     | string (dictionary) | the folder or address the corpus was found in                  |
 | path     | string              | the file below `root`, with /                                  |
-| duration | float32             | seconds of a recording; null where nobody has measured it      |
+| duration | float32             | seconds of a recording; null where it is not measured           |
 
 A normalised picture shows its person from the front, calm and in even light: what face decoders
 learn to draw. Manifests of version 1 have no roles.
@@ -52,7 +52,7 @@ MARK = b"vox2face_manifest"
 
 
 def schema() -> pa.Schema:
-    """Return the columns and their types."""
+    """Return the Arrow schema: columns and types."""
     import pyarrow as pa
 
     word = pa.dictionary(pa.int32(), pa.string())
@@ -62,7 +62,7 @@ def schema() -> pa.Schema:
 
 @dataclass(frozen=True, eq=False)
 class Manifest:
-    """A corpus: `table` with the columns of the module's docstring, and `info` about it."""
+    """A corpus: `table` has the columns of the module's docstring, `info` describes it."""
 
     table: pa.Table
     info: Mapping[str, Any] = field(default_factory=dict)
@@ -70,7 +70,7 @@ class Manifest:
     def __len__(self) -> int:
         return int(self.table.num_rows)
 
-    def where(self, **wanted: str | None) -> Manifest:
+    def where(self, **values: str | None) -> Manifest:
         """Return the rows whose columns have these values: `where(kind="voice", split="val")`.
 
         None stands for a missing value. Raises `UsageError` for a column that does not exist.
@@ -78,7 +78,7 @@ class Manifest:
         import pyarrow.compute as pc
 
         table = self.table
-        for name, value in wanted.items():
+        for name, value in values.items():
             if name not in COLUMNS:
                 raise UsageError(f"A manifest has no column {name!r}: use {', '.join(COLUMNS)}.")
             column = table[name]
@@ -88,22 +88,22 @@ class Manifest:
         return Manifest(table, self.info)
 
     def column(self, name: str) -> list[Any]:
-        """Return a column as a list."""
+        """Return a column as a list (rows,); missing values are None."""
         values: list[Any] = self.table[name].to_pylist()
         return values
 
     def identities(self) -> list[str]:
-        """Return the people, sorted, each once."""
+        """Return the distinct identities, sorted."""
         return sorted(name for name in self.table["identity"].unique().to_pylist())
 
     def files(self) -> list[str]:
-        """Return where the file of each row is: a path or an address."""
+        """Return the path or address of each row's file."""
         rows = zip(self.column("root"), self.column("path"), strict=True)
         return [storage.join(root, path) for root, path in rows]
 
 
 def from_columns(columns: Mapping[str, Any], info: Mapping[str, Any] | None = None) -> Manifest:
-    """Return a manifest of columns of equal length; those not given are null."""
+    """Make a manifest of columns of equal length; columns left out are null."""
     import pyarrow as pa
 
     rows = len(next(iter(columns.values())))
@@ -120,7 +120,7 @@ def from_columns(columns: Mapping[str, Any], info: Mapping[str, Any] | None = No
     return Manifest(pa.Table.from_arrays(arrays, schema=schema()), info or {})
 
 
-def write(manifest: Manifest, place: storage.Place) -> None:
+def write(manifest: Manifest, path: storage.Place) -> None:
     """Write a manifest as a whole or not at all; equal manifests give equal bytes."""
     require("data", "A manifest")
     import pyarrow.parquet as pq
@@ -129,22 +129,22 @@ def write(manifest: Manifest, place: storage.Place) -> None:
     marks = {MARK: VERSION, b"info": json.dumps(info, ensure_ascii=False, sort_keys=True)}
     table = manifest.table.select(list(COLUMNS)).unify_dictionaries()
     # PyArrow itself opens no name that is not UTF-8
-    with storage.atomic(place) as partial, partial.open("wb") as file:
+    with storage.atomic(path) as partial, partial.open("wb") as file:
         ready = table.replace_schema_metadata(marks)
         pq.write_table(ready, file, compression="zstd", write_page_checksum=True)
 
 
-def read(place: storage.Place) -> Manifest:
+def read(path: storage.Place) -> Manifest:
     """Read a manifest: the file, or the folder that holds `manifest.parquet`.
 
-    Raises `CorpusError` for what is no manifest, is damaged, or of another version.
+    Raises `CorpusError` for what is not a manifest, is damaged, or of another version.
     """
     require("data", "A manifest")
     import pyarrow.parquet as pq
 
-    if not (os.fspath(place).endswith(".parquet") or os.path.isfile(place)):
-        place = storage.join(place, FILE)
-    with storage.open_binary(place) as file, _damage_told(place):
+    if not (os.fspath(path).endswith(".parquet") or os.path.isfile(path)):
+        path = storage.join(path, FILE)
+    with storage.open_binary(path) as file, _damage_explained(path):
         # threads that read a Python file may outlive it and abort the process at its exit:
         # https://github.com/apache/arrow/issues/50482
         opened = pq.ParquetFile(file, pre_buffer=False, page_checksum_verification=True)
@@ -154,70 +154,70 @@ def read(place: storage.Place) -> Manifest:
     if version == FIRST and "role" not in table.column_names:
         version, table = VERSION, _without_roles(table)
     if version != VERSION or missing(table):
-        given = f"a manifest of version {version}" if version else "a Parquet file, but no manifest"
+        found = f"a manifest of version {version}" if version else "a Parquet file, but no manifest"
         raise CorpusError(
-            f"{place} is {given}; expected version {VERSION}: make it again with "
+            f"{path} is {found}; expected version {VERSION}: make it again with "
             "vox2face data index."
         )
-    with _damage_told(place):
-        return Manifest(sound(table), {**json.loads(marks[b"info"])})
+    with _damage_explained(path):
+        return Manifest(validated(table), {**json.loads(marks[b"info"])})
 
 
 @contextmanager
-def _damage_told(place: storage.Place) -> Iterator[None]:
-    """Turn whatever Arrow raises on damaged data, of a dozen kinds, into one sentence."""
+def _damage_explained(path: storage.Place) -> Iterator[None]:
+    """Turn any error that Arrow raises on damaged data into one `CorpusError`."""
     try:
         yield
     except Exception as error:
         raise CorpusError(
-            f"{place} is no Parquet file or is damaged: make it again with vox2face data index."
+            f"{path} is not a Parquet file or is damaged: make it again with vox2face data index."
         ) from error
 
 
-def sound(table: pa.Table) -> pa.Table:
-    """Return the columns of a table. Raises whatever is wrong with their types and values."""
-    ready = table.select(list(COLUMNS)).cast(schema())
-    ready.validate(full=True)
-    if empty := [name for name in NEVER_NULL if ready[name].null_count]:
+def validated(table: pa.Table) -> pa.Table:
+    """Return the table with its columns validated. Raises `ValueError` or Arrow's errors."""
+    columns = table.select(list(COLUMNS)).cast(schema())
+    columns.validate(full=True)
+    if empty := [name for name in NEVER_NULL if columns[name].null_count]:
         raise ValueError(f"nulls in {', '.join(empty)}")
-    return ready
+    return columns
 
 
 def _without_roles(table: pa.Table) -> pa.Table:
-    """Return a table of version 1 with the column that it lacks, which says nothing."""
+    """Return a table of version 1 with the column `role` added, all null."""
     import pyarrow as pa
 
     return table.append_column("role", pa.nulls(table.num_rows, schema().field("role").type))
 
 
 def missing(table: pa.Table) -> list[str]:
-    """Return the columns that a table lacks."""
+    """Return the names of the columns that a table lacks."""
     return [name for name in COLUMNS if name not in table.column_names]
 
 
-def require_same(manifest: Manifest, theirs: Manifest, folder: str) -> None:
-    """Raise `CorpusError` if a folder was prepared of other rows; their splits may differ."""
+def require_same(manifest: Manifest, prepared: Manifest, folder: str) -> None:
+    """Raise `CorpusError` if a folder was prepared from other rows; their splits may differ."""
     for name in ("identity", "kind", "path"):
-        ours, other = (m.table[name].cast("string") for m in (manifest, theirs))
-        if not ours.equals(other):
+        column, prepared_column = (m.table[name].cast("string") for m in (manifest, prepared))
+        if not column.equals(prepared_column):
             raise CorpusError(
-                f"{folder} was prepared of another manifest ({len(theirs)} rows, given are "
+                f"{folder} was prepared of another manifest ({len(prepared)} rows, given are "
                 f"{len(manifest)}): use {folder}/manifest.parquet, or run vox2face data prepare "
                 "again."
             )
 
 
 def normalized(manifest: Manifest) -> NDArray[np.bool_]:
-    """Return which rows are normalised pictures."""
+    """Return a mask of the rows that are normalised pictures (rows,)."""
     import pyarrow.compute as pc
 
-    found = pc.equal(manifest.table["role"].cast("string"), NORMALIZED)
-    return np.asarray(pc.fill_null(found, False))
+    rows = pc.equal(manifest.table["role"].cast("string"), NORMALIZED)
+    return np.asarray(pc.fill_null(rows, False))
 
 
 def rows_of(manifest: Manifest, kind: str) -> NDArray[np.int64]:
-    """Return the rows of a kind, ascending."""
+    """Return the numbers of the rows of a kind, ascending."""
     import pyarrow.compute as pc
 
-    chosen = pc.equal(manifest.table["kind"].cast("string"), kind)
-    return np.flatnonzero(chosen.to_numpy()).astype(np.int64)
+    rows = pc.equal(manifest.table["kind"].cast("string"), kind)
+    return np.flatnonzero(rows.to_numpy()).astype(np.int64)

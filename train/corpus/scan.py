@@ -1,4 +1,4 @@
-"""What a walk through a corpus finds: a person and a path for each file, compactly."""
+"""The files found in one source of a corpus: a person and a path each, stored compactly."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PENDING = 50_000  # paths kept as Python strings before they go into an Arrow ar
 
 
 @dataclass
-class Found:
+class Scan:
     """Files of one kind in one source: person `keys[codes[i]]` has the file `paths[i]`.
 
     `part` is the metadata that explains the keys ("voxceleb1", "voxceleb2"), "" for names of no
@@ -37,7 +37,7 @@ class Found:
     _number: dict[str, int] = field(default_factory=dict)
 
     def add(self, key: str, paths: list[str]) -> None:
-        """Add files of a person."""
+        """Add the paths of a person's files."""
         if not paths:
             return
         code = self._number.setdefault(key, len(self.keys))
@@ -49,7 +49,7 @@ class Found:
             self.flush()
 
     def flush(self) -> None:
-        """Make an Arrow array of the paths that are still Python strings."""
+        """Move the pending paths into an Arrow array."""
         import pyarrow as pa
 
         if self._pending:
@@ -57,18 +57,18 @@ class Found:
             self._pending.clear()
 
     def paths(self) -> pa.ChunkedArray:
-        """Return all paths in the order in which they were added."""
+        """Return all paths (files,), in the order in which they were added."""
         import pyarrow as pa
 
         self.flush()
         return pa.chunked_array(self._chunks, pa.string())
 
     def counts(self) -> list[int]:
-        """Return the number of files of each key."""
-        counted: list[int] = np.bincount(self.people, minlength=len(self.keys)).tolist()
-        return counted
+        """Return the number of files of each key, in the order of `keys`."""
+        counts: list[int] = np.bincount(self.people, minlength=len(self.keys)).tolist()
+        return counts
 
     @property
     def people(self) -> NDArray[np.int32]:
-        """The codes as an array."""
+        """The codes as an array (files,)."""
         return np.frombuffer(self.codes, np.int32) if self.codes else np.empty(0, np.int32)

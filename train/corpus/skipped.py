@@ -6,12 +6,12 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
-MOST_FILES = 1000  # paths listed for each reason; a million empty files need no list
+MOST_FILES = 1000  # paths listed for each reason; a list of a million empty files helps nobody
 EXAMPLES = 5
 
 
 @dataclass
-class Tally:
+class Skipped:
     """Files and people that were left out, by reason."""
 
     files: dict[str, int] = field(default_factory=lambda: defaultdict(int))
@@ -22,16 +22,16 @@ class Tally:
         """Note a file or folder that is left out."""
         self.files[reason] += 1
         if len(self.paths[reason]) < MOST_FILES:
-            self.paths[reason].append(shown(path))
+            self.paths[reason].append(displayable(path))
 
     def person(self, reason: str, name: str, files: int) -> None:
-        """Note a person, or a folder named after one, with the number of files that it costs."""
-        own = self.people[reason]
-        own[shown(name)] = own.get(shown(name), 0) + files
+        """Note a person that is left out, and the number of files that are lost with it."""
+        files_of_person = self.people[reason]
+        files_of_person[displayable(name)] = files_of_person.get(displayable(name), 0) + files
 
     def summary(self) -> dict[str, Any]:
         """Return counts and a few examples under each reason, as `info["summary"]` has them."""
-        return {reason: short(entry) for reason, entry in self.full().items()}
+        return {reason: abridged(entry) for reason, entry in self.full().items()}
 
     def full(self) -> dict[str, Any]:
         """Return counts and all names under each reason, files up to a thousand."""
@@ -44,12 +44,12 @@ class Tally:
         return result
 
 
-def short(entry: dict[str, Any]) -> dict[str, Any]:
-    """Return an entry with a few of its names only."""
+def abridged(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return an entry of `full` with its first `EXAMPLES` names as "examples"."""
     examples = entry["names"][:EXAMPLES]
     return {**{k: v for k, v in entry.items() if k != "names"}, "examples": examples}
 
 
-def shown(name: str) -> str:
-    """Return a name that JSON can hold: bytes that are not UTF-8 as question marks."""
+def displayable(name: str) -> str:
+    """Return a name for JSON: bytes that are not UTF-8 become question marks."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -37,13 +37,13 @@ def read_names(root: storage.Place) -> dict[str, str]:
 
     Raises `CorpusError` for one with other columns.
     """
-    place = storage.join(root, MAPPING)
-    if not storage.exists(place):
+    path = storage.join(root, MAPPING)
+    if not storage.exists(path):
         return {}
-    text = storage.read_bytes(place).decode("utf-8-sig", errors="replace")
+    text = storage.read_bytes(path).decode("utf-8-sig", errors="replace")
     rows = list(csv.reader(io.StringIO(text, newline="")))
     if not rows or rows[0] != COLUMNS or any(len(row) != 2 for row in rows):
-        raise CorpusError(f"{place} must have the columns {','.join(COLUMNS)}: export it again.")
+        raise CorpusError(f"{path} must have the columns {','.join(COLUMNS)}: export it again.")
     return {row[0]: row[1] for row in rows[1:]}
 
 
@@ -58,43 +58,43 @@ class Person:
 
 
 def read_folder(root: Path) -> list[Person]:
-    """Return the people of a folder that Speech-to-face's scripts or our export have prepared.
+    """Read a folder that Speech-to-face's scripts or our export have prepared.
 
-    Pictures are those that have an embedding and landmarks beside them. Raises `CorpusError` if
-    nobody has anything.
+    Pictures are those with an embedding and landmarks beside them. Raises `CorpusError` if
+    there are no spectrograms and no embeddings.
     """
     with storage.explained(root):
         homes = sorted(path for path in root.iterdir() if path.is_dir())
-    known = read_names(root)
-    people = [person(home, known.get(home.name, exact(home.name))) for home in homes]
-    found = [each for each in people if each.spectrograms or each.embeddings]
-    if not found:
+    identity_of = read_names(root)
+    people = [read_person(home, identity_of.get(home.name, exact(home.name))) for home in homes]
+    prepared = [person for person in people if person.spectrograms or person.embeddings]
+    if not prepared:
         raise CorpusError(
-            f"There are no spectrograms or embeddings (.npy) in {root}: expected are PERSON/"
+            f"There are no spectrograms or embeddings (.npy) in {root}: expected PERSON/"
             f"{AUDIOS} and PERSON/{IMAGES}. Recordings and pictures are indexed with vox2face data "
             "index --speech-to-face."
         )
-    return found
+    return prepared
 
 
-def person(home: Path, identity: str) -> Person:
-    """Return the prepared files in one person's folder."""
-    images = sorted((home / IMAGES).rglob("*")) or sorted(home.glob("*"))
+def read_person(folder: Path, identity: str) -> Person:
+    """Read the prepared files of one person's folder."""
+    images = sorted((folder / IMAGES).rglob("*")) or sorted(folder.glob("*"))
     return Person(
         identity,
-        sorted((home / AUDIOS).rglob("*.npy")),
+        sorted((folder / AUDIOS).rglob("*.npy")),
         [p for p in images if p.suffix == ".npy" and not p.name.endswith(LANDMARKS)],
         [p for p in images if p.suffix == ".jpg" and beside(p, EMBEDDING) and beside(p, LANDMARKS)],
     )
 
 
 def beside(picture: Path, ending: str) -> bool:
-    """Whether a picture has a file of another ending beside it."""
-    return of_picture(picture, ending).is_file()
+    """Whether a picture has the file NAME + `ending` beside it."""
+    return companion(picture, ending).is_file()
 
 
-def of_picture(picture: Path, ending: str) -> Path:
-    """Return the path of what belongs to a picture."""
+def companion(picture: Path, ending: str) -> Path:
+    """Return the path of a file that belongs to a picture: NAME + `ending` beside it."""
     return picture.with_name(picture.stem + ending)
 
 

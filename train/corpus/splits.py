@@ -1,4 +1,4 @@
-"""Dividing people into train, val and test: as SF2F does, stratified by gender, or as listed.
+"""Divide people into train, val and test: as SF2F does, stratified by gender, or as listed.
 
 A split is a function of names (and genders), never of the order of files on a disk.
 """
@@ -32,11 +32,11 @@ def sf2f(*corpora: Sequence[str]) -> dict[str, str]:
     such as Harry_Connick_Jr, has the split that it has in the first. Source:
     BAI-Yeqi/SF2F_PyTorch scripts/create_split_json.py.
     """
-    found: dict[str, str] = {}
+    split_of: dict[str, str] = {}
     for names in corpora:
         for row, name in enumerate(names):
-            found.setdefault(exact(name), {8: "test", 9: "val"}.get(row % 10, "train"))
-    return found
+            split_of.setdefault(exact(name), {8: "test", 9: "val"}.get(row % 10, "train"))
+    return split_of
 
 
 def stratified(
@@ -50,33 +50,33 @@ def stratified(
     Sizes are rounded by largest remainder, as a whole and then within the genders. People without
     one are a stratum of their own. Raises `UsageError` for fractions that do not add up to 1.
     """
-    parts = checked(fractions)
+    parts = check_fractions(fractions)
     strata: dict[str, list[str]] = defaultdict(list)
     for name in sorted(set(identities)):
         strata[genders.get(name) or ""].append(name)
-    sizes = [len(own) for _, own in sorted(strata.items())]
-    found: dict[str, str] = {}
-    for (_, own), counts in zip(sorted(strata.items()), shared(sizes, parts), strict=True):
-        order = iter(sorted(own, key=lambda name: digest(seed, name)))
+    sizes = [len(names) for _, names in sorted(strata.items())]
+    split_of: dict[str, str] = {}
+    for (_, names), counts in zip(sorted(strata.items()), allocate(sizes, parts), strict=True):
+        order = iter(sorted(names, key=lambda name: digest(seed, name)))
         for split, count in zip(SPLITS, counts, strict=True):
-            found.update({next(order): split for _ in range(count)})
-    return found
+            split_of.update({next(order): split for _ in range(count)})
+    return split_of
 
 
-def checked(fractions: Sequence[float]) -> list[Fraction]:
-    """Return the three fractions as they were written in decimals."""
+def check_fractions(fractions: Sequence[float]) -> list[Fraction]:
+    """Return the three fractions exactly. Raises `UsageError` if they do not add up to 1."""
     parts = [Fraction(str(part)) for part in fractions]
     if len(parts) != len(SPLITS) or min(parts) < 0 or sum(parts) != 1:
-        given = ", ".join(f"{part:g}" for part in fractions)
+        numbers = ", ".join(f"{part:g}" for part in fractions)
         raise UsageError(
-            f"The fractions {given} cannot be train, val and test: give three numbers of at least "
+            f"The fractions {numbers} are not train, val and test: give three numbers of at least "
             "0 that add up to 1, such as 0.8,0.1,0.1."
         )
     return parts
 
 
-def _apportioned(total: int, parts: Sequence[Fraction]) -> list[int]:
-    """Return whole numbers that add up to `total`, by largest remainder, the first on a tie."""
+def _largest_remainder(total: int, parts: Sequence[Fraction]) -> list[int]:
+    """Divide `total` into whole numbers by largest remainder, the first on a tie."""
     counts = [int(total * part) for part in parts]
     order = sorted(range(len(parts)), key=lambda i: (counts[i] - total * parts[i], i))
     for i in order[: total - sum(counts)]:
@@ -84,60 +84,60 @@ def _apportioned(total: int, parts: Sequence[Fraction]) -> list[int]:
     return counts
 
 
-def shared(sizes: Sequence[int], parts: Sequence[Fraction]) -> list[list[int]]:
-    """Return the counts of each stratum in each split; those of a split add up exactly."""
-    open_ = _apportioned(sum(sizes), parts)
+def allocate(sizes: Sequence[int], parts: Sequence[Fraction]) -> list[list[int]]:
+    """Return the counts (strata, splits); those of a split add up exactly."""
+    free = _largest_remainder(sum(sizes), parts)
     counts = [[int(size * part) for part in parts] for size in sizes]
-    rest = [size - sum(row) for size, row in zip(sizes, counts, strict=True)]
-    open_ = [n - sum(row[s] for row in counts) for s, n in enumerate(open_)]
-    while any(rest):
-        lacking = [
+    unplaced = [size - sum(row) for size, row in zip(sizes, counts, strict=True)]
+    free = [n - sum(row[s] for row in counts) for s, n in enumerate(free)]
+    while any(unplaced):
+        shortfalls = [
             (counts[g][s] - sizes[g] * parts[s], g, s)
             for g in range(len(sizes))
             for s in range(len(parts))
-            if rest[g] and open_[s]
+            if unplaced[g] and free[s]
         ]
-        _, g, s = min(lacking)
+        _, g, s = min(shortfalls)
         counts[g][s] += 1
-        rest[g] -= 1
-        open_[s] -= 1
+        unplaced[g] -= 1
+        free[s] -= 1
     return counts
 
 
 def digest(seed: int, name: str) -> bytes:
-    """Return what people are ordered by: it changes with the seed, and with nothing else."""
+    """Return a sort key for a person that depends on the seed and the name only."""
     return hashlib.sha256(f"{seed}\t{name}".encode("utf-8", "surrogateescape")).digest()
 
 
-def listed(place: storage.Place) -> dict[str, str]:
+def read_splits(path: storage.Place) -> dict[str, str]:
     """Read splits: a table with the columns identity and split, or JSON, SF2F's split.json too.
 
     JSON is {identity: split}, {split: [identity, ...]} or that below "vox1" and "vox2". Raises
     `CorpusError` for another file, and for a name with two splits.
     """
-    text = text_of(place)
+    text = text_of(path)
     if text.lstrip()[:1] in ("{", "["):
         try:
             pairs = from_json(json.loads(text))
         except (ValueError, TypeError, AttributeError) as error:
-            raise CorpusError(f"{place} cannot be read as splits in JSON: {error}.") from error
+            raise CorpusError(f"{path} cannot be read as splits in JSON: {error}.") from error
     else:
-        pairs = _from_table(text, place)
-    found: dict[str, str] = {}
+        pairs = _from_table(text, path)
+    split_of: dict[str, str] = {}
     for name, split in pairs:
-        given = plain(split)
-        given = SPELLINGS.get(given, given)
-        if given not in SPLITS:
-            raise CorpusError(f"{place} puts {name!r} into {split!r}: use {', '.join(SPLITS)}.")
-        if found.setdefault(exact(name.strip()), given) != given:
-            raise CorpusError(f"{place} puts {name!r} into two splits: keep one of the lines.")
-    if not found:
-        raise CorpusError(f"{place} names nobody: expected are lines of an identity and a split.")
-    return found
+        spelling = plain(split)
+        spelling = SPELLINGS.get(spelling, spelling)
+        if spelling not in SPLITS:
+            raise CorpusError(f"{path} puts {name!r} into {split!r}: use {', '.join(SPLITS)}.")
+        if split_of.setdefault(exact(name.strip()), spelling) != spelling:
+            raise CorpusError(f"{path} puts {name!r} into two splits: keep one of the lines.")
+    if not split_of:
+        raise CorpusError(f"{path} names nobody: expected lines of an identity and a split.")
+    return split_of
 
 
 def from_json(content: Any) -> list[tuple[str, str]]:
-    """Return names and splits of any of the shapes of JSON."""
+    """Return (name, split) of any of the shapes of JSON."""
     if not isinstance(content, dict):
         raise TypeError("expected an object")
     if any(corpus in content for corpus in CORPORA):
@@ -152,8 +152,8 @@ def from_json(content: Any) -> list[tuple[str, str]]:
     return pairs
 
 
-def _from_table(text: str, place: storage.Place) -> list[tuple[str, str]]:
-    """Return names and splits of a table separated by commas, tabs or semicolons."""
+def _from_table(text: str, path: storage.Place) -> list[tuple[str, str]]:
+    """Return (name, split) of a table separated by commas, tabs or semicolons."""
     lines = [line for line in text.splitlines() if line.strip()]
     for delimiter in "\t,;":
         rows = list(csv.reader(lines, delimiter=delimiter))
@@ -162,9 +162,9 @@ def _from_table(text: str, place: storage.Place) -> list[tuple[str, str]]:
         if person is None or "split" not in header:
             continue
         if any(len(row) != len(header) for row in rows):
-            raise CorpusError(f"{place} has lines with more or fewer columns than its first line.")
+            raise CorpusError(f"{path} has lines with more or fewer columns than its first line.")
         return [(row[person], row[header.index("split")]) for row in rows[1:]]
     raise CorpusError(
-        f"{place} is not a list of splits: expected a table with the columns identity and split, "
+        f"{path} is not a list of splits: expected a table with the columns identity and split, "
         "or JSON."
     )

@@ -1,4 +1,4 @@
-"""Folders to walk: of this machine, or of an object store; what cannot be used is counted."""
+"""List folders of this machine or of an object store; unusable files are counted."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from vox2face.core.errors import CorpusError
 from vox2face.train import storage
-from vox2face.train.corpus.skipped import Tally
+from vox2face.train.corpus.skipped import Skipped
 
 HIDDEN, LINK = "hidden file", "link in a circle or to nothing"
 SPECIAL = "neither file nor folder"
@@ -21,13 +21,13 @@ Names = tuple[list[str], list[str]]
 
 
 class Tree:
-    """A folder of this machine; names in it are sorted, so that no file system shows through.
+    """A folder of this machine; names are sorted, so the order is the same on all file systems.
 
-    `path` is always below `root`, with /, and "" for the root itself.
+    A `path` is relative to `root`, with /; "" is the root itself.
     """
 
-    def __init__(self, root: str, tally: Tally, allow_empty: bool = False) -> None:
-        self.root, self.tally, self.allow_empty = root, tally, allow_empty
+    def __init__(self, root: str, skipped: Skipped, allow_empty: bool = False) -> None:
+        self.root, self.skipped, self.allow_empty = root, skipped, allow_empty
 
     def names(self, path: str) -> Names:
         """Return the names of the folders and of the files in a folder."""
@@ -38,20 +38,20 @@ class Tree:
                 for entry in entries:
                     name = entry.name
                     if (reason := self.unusable(entry)) is not None:
-                        self.tally.file(reason, f"{path}/{name}" if path else name)
+                        self.skipped.file(reason, f"{path}/{name}" if path else name)
                     elif entry.is_dir():
                         folders.append(name)
                     else:
                         files.append(name)
         except OSError:
-            self.tally.file(UNREADABLE, path or self.root)
+            self.skipped.file(UNREADABLE, path or self.root)
             return [], []
         folders.sort()
         files.sort()
         return folders, files
 
     def unusable(self, entry: os.DirEntry[str]) -> str | None:
-        """Return why something in a folder is left out; None if it is not."""
+        """Return the reason for which an entry is left out; None if it is usable."""
         name = entry.name
         if name[0] == "." or name in JUNK or name in JUNK_FILES:
             return HIDDEN
@@ -66,47 +66,47 @@ class Tree:
         return EMPTY if not self.allow_empty and not entry.stat().st_size else None
 
     def size(self, path: str) -> int:
-        """Return how many bytes a file has, of those of a header: at most `HEADER`."""
-        place = os.path.join(self.root, path)
-        with storage.explained(place):
-            return min(os.path.getsize(place), HEADER)
+        """Return the size of a file in bytes, at most `HEADER`."""
+        file = os.path.join(self.root, path)
+        with storage.explained(file):
+            return min(os.path.getsize(file), HEADER)
 
     def files(self, path: str) -> list[str]:
         """Return all files below a folder, each folder's own first."""
-        found: list[str] = []
-        waiting = [path]
-        while waiting:
-            here = waiting.pop()
-            folders, names = self.names(here)
-            prefix = f"{here}/" if here else ""
-            found += [prefix + name for name in names]
-            waiting += [prefix + folder for folder in reversed(folders)]
-        return found
+        files: list[str] = []
+        pending = [path]
+        while pending:
+            folder = pending.pop()
+            folders, names = self.names(folder)
+            prefix = f"{folder}/" if folder else ""
+            files += [prefix + name for name in names]
+            pending += [prefix + name for name in reversed(folders)]
+        return files
 
 
 class StoreTree(Tree):
-    """A folder of an object store, listed once as a whole: a request a folder takes hours."""
+    """A folder of an object store, listed with one request: one for each folder takes hours."""
 
-    def __init__(self, root: str, tally: Tally, allow_empty: bool = False) -> None:
-        super().__init__(root, tally, allow_empty)
+    def __init__(self, root: str, skipped: Skipped, allow_empty: bool = False) -> None:
+        super().__init__(root, skipped, allow_empty)
         store, top = storage.filesystem(root)
         with storage.explained(root):
-            found = store.find(top, detail=True)
+            files = store.find(top, detail=True)
         self.listed: dict[str, tuple[set[str], list[str]]] = defaultdict(lambda: (set(), []))
         self.small: dict[str, int] = {}
         start = len(top.rstrip("/")) + 1
-        for full, facts in found.items():
-            self.enter(full[start:], facts.get("size"))
+        for full, facts in files.items():
+            self.add(full[start:], facts.get("size"))
 
-    def enter(self, path: str, size: int | None) -> None:
-        """Note a file and the folders above it."""
+    def add(self, path: str, size: int | None) -> None:
+        """Add a file and the folders above it to the list."""
         folder, _, name = path.rpartition("/")
         if not name:  # stores mark empty folders so
             return
         if any(p[:1] == "." or p in JUNK for p in path.split("/")) or name in JUNK_FILES:
-            self.tally.file(HIDDEN, path)
+            self.skipped.file(HIDDEN, path)
         elif size == 0 and not self.allow_empty:
-            self.tally.file(EMPTY, path)
+            self.skipped.file(EMPTY, path)
         else:
             self.listed[folder][1].append(name)
             if size is not None and size < HEADER:
@@ -125,28 +125,28 @@ class StoreTree(Tree):
         return sorted(folders), sorted(files)
 
     def size(self, path: str) -> int:
-        """Return how many bytes a file has, of those of a header: at most `HEADER`."""
+        """Return the size of a file in bytes, at most `HEADER`."""
         return self.small.get(path, HEADER)
 
 
-def open_tree(place: storage.Place, tally: Tally, allow_empty: bool = False) -> Tree:
-    """Return the tree of a folder. Raises `CorpusError` if it is none or may not be read."""
-    if storage.is_remote(place):
-        return StoreTree(str(place).rstrip("/"), tally, allow_empty)
-    root = os.path.abspath(os.fspath(place))
+def open_tree(path: storage.Place, skipped: Skipped, allow_empty: bool = False) -> Tree:
+    """Open a folder. Raises `CorpusError` if it is not a folder or may not be read."""
+    if storage.is_remote(path):
+        return StoreTree(str(path).rstrip("/"), skipped, allow_empty)
+    root = os.path.abspath(os.fspath(path))
     if not _is_utf8(root):
         raise CorpusError(f"The name of {root} is not UTF-8, which manifests are: rename it.")
     if os.path.exists(root) and not os.path.isdir(root):
         raise CorpusError(f"{root} is a file: name the folder of the corpus.")
     with storage.explained(root), os.scandir(root):
-        return Tree(root, tally, allow_empty)
+        return Tree(root, skipped, allow_empty)
 
 
-def quiet(tree: Tree) -> Tree:
-    """Return the same tree to look around in: it counts nothing and takes what is empty too."""
+def uncounted(tree: Tree) -> Tree:
+    """Return the same tree without counting: it also lists empty files."""
     if isinstance(tree, StoreTree):
-        return tree  # has counted when it was listed
-    return Tree(tree.root, Tally(), allow_empty=True)
+        return tree  # has counted while it was listed
+    return Tree(tree.root, Skipped(), allow_empty=True)
 
 
 def _is_utf8(name: str) -> bool:
@@ -170,9 +170,9 @@ def _leads_nowhere(link: str) -> bool:
 
 def with_suffix(paths: Iterable[str], suffixes: frozenset[str]) -> tuple[list[str], list[str]]:
     """Return the paths that end in one of the suffixes, in any case, and the others."""
-    own: list[str] = []
+    matching: list[str] = []
     others: list[str] = []
     for path in paths:
         fits = path[path.rfind(".") + 1 :].lower() in suffixes
-        (own if fits else others).append(path)
-    return own, others
+        (matching if fits else others).append(path)
+    return matching, others

@@ -1,4 +1,4 @@
-"""The metadata of VoxCeleb: which id is whom, of which gender.
+"""The metadata of VoxCeleb: the name and gender of each id.
 
 | file               | delimiter | columns                                                         |
 |--------------------|-----------|-----------------------------------------------------------------|
@@ -43,34 +43,34 @@ class Metadata:
     """
 
     corpus: str
-    place: str
+    path: str
     ids: tuple[str, ...]
     names: tuple[str, ...] | None
     genders: tuple[str | None, ...]
 
     def by_id(self) -> dict[str, set[str]]:
         """Return the names of each id: more than one where rows contradict each other."""
-        found: dict[str, set[str]] = {}
+        names_by_id: dict[str, set[str]] = {}
         for speaker, name in zip(self.ids, self.names or self.ids, strict=True):
-            found.setdefault(speaker, set()).add(name)
-        return found
+            names_by_id.setdefault(speaker, set()).add(name)
+        return names_by_id
 
     def gender_of(self) -> dict[str, str]:
-        """Return the gender of each name, or id without names; none where rows contradict."""
-        found: dict[str, set[str]] = {}
+        """Return the gender of each name (or id, without names) whose rows agree."""
+        genders_of: dict[str, set[str]] = {}
         for name, gender in zip(self.names or self.ids, self.genders, strict=True):
             if gender:
-                found.setdefault(name, set()).add(gender)
-        return {name: min(own) for name, own in found.items() if len(own) == 1}
+                genders_of.setdefault(name, set()).add(gender)
+        return {name: min(genders) for name, genders in genders_of.items() if len(genders) == 1}
 
 
-def read(place: storage.Place, corpus: str) -> Metadata:
+def read(path: storage.Place, corpus: str) -> Metadata:
     """Read the metadata of "voxceleb1" or "voxceleb2", whatever separates the columns.
 
-    Raises `CorpusError` for what is no such table.
+    Raises `CorpusError` for a file that is not such a table.
     """
-    lines = text_of(place).splitlines()
-    rows = list(csv.reader(lines, delimiter=_delimiter_of(lines, corpus, place)))
+    lines = text_of(path).splitlines()
+    rows = list(csv.reader(lines, delimiter=_delimiter_of(lines, corpus, path)))
     header = [plain(cell) for cell in rows[0]]
     columns = [column(header, wanted) for wanted in (IDS[corpus], NAMES[corpus], GENDERS)]
     ids: list[str] = []
@@ -81,7 +81,7 @@ def read(place: storage.Place, corpus: str) -> Metadata:
             continue
         if len(row) != len(header):
             raise CorpusError(
-                f"Line {number} of {place} has {len(row)} columns, the first has {len(header)}: "
+                f"Line {number} of {path} has {len(row)} columns, the first has {len(header)}: "
                 "repair that line or fetch the file again."
             )
         speaker, name, gender = (row[at].strip() if at is not None else "" for at in columns)
@@ -89,35 +89,35 @@ def read(place: storage.Place, corpus: str) -> Metadata:
         names.append(exact(name))
         genders.append(gender.lower()[:1] if gender.lower()[:1] in ("f", "m") else None)
     if not ids:
-        raise CorpusError(f"{place} has no rows below its header: fetch it again.")
-    known = tuple(names) if columns[1] is not None else None
-    return Metadata(corpus, str(place), tuple(ids), known, tuple(genders))
+        raise CorpusError(f"{path} has no rows below its header: fetch it again.")
+    known_names = tuple(names) if columns[1] is not None else None
+    return Metadata(corpus, str(path), tuple(ids), known_names, tuple(genders))
 
 
-def text_of(place: storage.Place) -> str:
-    """Return a text file's content. Raises `CorpusError` for what is none."""
-    data = storage.read_bytes(place)
+def text_of(path: storage.Place) -> str:
+    """Return a text file's content. Raises `CorpusError` for a file that is not text."""
+    data = storage.read_bytes(path)
     kind = identify_bytes(data[:512])
     if kind not in ("plain text", "a JSON file", UNKNOWN):
-        raise CorpusError(f"{place} is {kind}: expected a table as text, such as CSV.")
+        raise CorpusError(f"{path} is {kind}: expected a table as text, such as CSV.")
     try:
         return data.decode("utf-8-sig").replace("\0", "")
     except UnicodeDecodeError as error:
         raise CorpusError(
-            f"{place} is no UTF-8 text (byte {error.start}): fetch it again, or save it as UTF-8."
+            f"{path} is not UTF-8 text (byte {error.start}): fetch it again, or save it as UTF-8."
         ) from error
 
 
-def _delimiter_of(lines: Sequence[str], corpus: str, place: storage.Place) -> str:
-    """Return what separates the columns: that by which the header has the column of the ids."""
+def _delimiter_of(lines: Sequence[str], corpus: str, path: storage.Place) -> str:
+    """Return the delimiter with which the header has the column of the ids."""
     header = lines[0] if lines else ""
     for delimiter in DELIMITERS:
         cells = next(csv.reader([header], delimiter=delimiter), [])
         if column([plain(cell) for cell in cells], IDS[corpus]) is not None:
             return delimiter
-    wanted = f"VoxCeleb{corpus[-1]} ID"
+    expected = f"VoxCeleb{corpus[-1]} ID"
     raise CorpusError(
-        f"{place} has no column {wanted!r}; its first line is {header[:80]!r}. Expected is "
+        f"{path} has no column {expected!r}; its first line is {header[:80]!r}. Expected "
         f"{' or '.join(FILES[corpus])}, its columns separated by tabs or commas."
     )
 
@@ -127,27 +127,27 @@ def plain(cell: str) -> str:
     return "".join(letter for letter in cell.lower() if letter.isalnum())
 
 
-def column(header: Sequence[str], wanted: Iterable[str]) -> int | None:
-    """Return which column has one of the names, the first of them that there is."""
-    return next((header.index(name) for name in wanted if name in header), None)
+def column(header: Sequence[str], names: Iterable[str]) -> int | None:
+    """Return the index of the first of `names` in the header; None without any."""
+    return next((header.index(name) for name in names if name in header), None)
 
 
-def find(corpus: str, places: Iterable[storage.Place]) -> str | None:
-    """Return the metadata file in or near one of the folders; one with names is preferred."""
-    near = [storage.join(above, *folder.split("/")) if folder else above
-            for place in places for above in upwards(place) for folder in FOLDERS]  # fmt: skip
+def find(corpus: str, corpora: Iterable[storage.Place]) -> str | None:
+    """Return the metadata file in or near the folders of corpora; one with names comes first."""
+    folders = [storage.join(above, *folder.split("/")) if folder else above
+            for root in corpora for above in upwards(root) for folder in FOLDERS]  # fmt: skip
     for name in FILES[corpus]:
-        for folder in near:
-            if storage.exists(place := storage.join(folder, name)):
-                return place
+        for folder in folders:
+            if storage.exists(path := storage.join(folder, name)):
+                return path
     return None
 
 
-def upwards(place: storage.Place) -> list[str]:
-    """Return a folder and those above it."""
-    if storage.is_remote(place):
-        return [str(place).rstrip("/")]
-    found = [os.path.abspath(place)]
+def upwards(path: storage.Place) -> list[str]:
+    """Return a folder and `ABOVE` folders above it; of an address only itself."""
+    if storage.is_remote(path):
+        return [str(path).rstrip("/")]
+    folders = [os.path.abspath(path)]
     for _ in range(ABOVE):
-        found.append(os.path.dirname(found[-1]))
-    return list(dict.fromkeys(found))
+        folders.append(os.path.dirname(folders[-1]))
+    return list(dict.fromkeys(folders))

@@ -15,8 +15,8 @@ from vox2face.train.corpus.groups import group
 from vox2face.train.corpus.speech_to_face import (
     EMBEDDING,
     LANDMARKS,
+    companion,
     load_array,
-    of_picture,
     read_folder,
 )
 from vox2face.train.datasets.pairing import Pairs
@@ -90,11 +90,11 @@ class PictureDataset(Dataset[Item]):
         from vox2face.zoo.networks.warp import reduce_72
 
         identity, path = self.items[index]
-        points = load_array(of_picture(path, LANDMARKS)).reshape(-1, 2)
+        points = load_array(companion(path, LANDMARKS)).reshape(-1, 2)
         picture = Image.fromarray(decode(path)).resize((SIZE, SIZE), Image.Resampling.BILINEAR)
         return {
             "picture": torch.from_numpy(np.asarray(picture).transpose(2, 0, 1).copy()),
-            "embedding": torch.from_numpy(load_array(of_picture(path, EMBEDDING))),
+            "embedding": torch.from_numpy(load_array(companion(path, EMBEDDING))),
             "landmarks": torch.from_numpy(reduce_72(points) if len(points) == 72 else points),
             "identity": torch.tensor(identity),
         }

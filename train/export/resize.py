@@ -9,7 +9,7 @@ from pathlib import Path
 from vox2face.core.errors import CorpusError, Vox2FaceError
 from vox2face.core.files import PICTURES
 from vox2face.core.progress import Bars
-from vox2face.train.corpus.skipped import Tally
+from vox2face.train.corpus.skipped import Skipped
 from vox2face.train.corpus.tree import open_tree
 from vox2face.train.media import save_jpeg
 from vox2face.train.outputs import claim, write_csv
@@ -32,7 +32,7 @@ def resize(folder: Path, out: Path, size: int = 224, crop: bool = False) -> Resi
     They are stretched as Speech-to-face does it, rounded and not cut off; `crop` cuts the one face
     out of each first. Raises `CorpusError` for a folder without pictures.
     """
-    paths = [p for p in open_tree(folder, Tally()).files("") if p.lower().endswith(PICTURES)]
+    paths = [p for p in open_tree(folder, Skipped()).files("") if p.lower().endswith(PICTURES)]
     if not paths:
         raise CorpusError(f"There are no pictures in {folder}: expected are {', '.join(PICTURES)}.")
     claim(out, SETTINGS, {"size": size, "crop": crop})

@@ -30,7 +30,7 @@ def chosen(seen: Overview, count: int, seed: int, split: Split = None) -> list[i
     """
     pool = seen.of_split(split) if split else np.arange(len(seen.names))
     if split and not len(pool):
-        there = ", ".join(s for s in seen.splits_there() if s) or "none"
+        there = ", ".join(s for s in seen.present_splits() if s) or "none"
         raise UsageError(f"Nobody is in the split {split!r}; the manifest's splits are: {there}.")
     lacking = (seen.clips[pool] == 0) | (seen.pictures[pool] == 0)
     luck = [drawn(1 << 62, seed, int(i)) for i in pool]

@@ -75,7 +75,7 @@ def test_what_is_no_manifest_is_told_in_a_sentence(
     with pytest.raises(CorpusError, match=r"There is no .*m\.parquet"):
         manifest.read(place)
     place.write_bytes(b"PAR1 and then nothing")
-    with pytest.raises(CorpusError, match=r"no Parquet file or is damaged"):
+    with pytest.raises(CorpusError, match=r"not a Parquet file or is damaged"):
         manifest.read(place)
     monkeypatch.setattr(manifest, "VERSION", "0")
     manifest.write(manifest.from_columns(ROWS), place)

@@ -108,7 +108,7 @@ def test_counts_are_those_of_the_rows(corpus: Path) -> None:
     rows = dict(zip(seen.names, zip(seen.clips, seen.pictures, strict=True), strict=True))
     assert rows["Zoë_Kravitz"] == (0, 2) and rows["Łukasz"] == (3, 6)
     assert rows["Plain_Jane"] == (3, 0)
-    assert seen.splits_there() == ["train", "val", "test"]
+    assert seen.present_splits() == ["train", "val", "test"]
     assert seen.gender_counts()["val"] == {None: 1}
     assert seen.unknown == 5 and seen.seconds.size == 10
     assert seen.seconds.sum() == pytest.approx(5 * (3.0 + 5.5))

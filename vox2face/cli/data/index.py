@@ -80,7 +80,7 @@ def command(folder: str | None, out: str | None, force: bool, **given: Any) -> N
         require_possible(Path(told))
     made = index.index(index.Sources(**given), index.Options(split=split, **options))
     manifest.write(made.manifest, target)
-    full = {**made.manifest.info, "dropped": made.tally.full(), "no split": made.without_split}
+    full = {**made.manifest.info, "dropped": made.skipped.full(), "no split": made.without_split}
     text = json.dumps(full, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
     storage.write_bytes(told, text.encode())
     tell(made)
@@ -90,14 +90,14 @@ def command(folder: str | None, out: str | None, force: bool, **given: Any) -> N
 def inside(folder: str, given: dict[str, Any]) -> dict[str, str]:
     """Return the corpora found in a folder, as options name them."""
     from vox2face.train.corpus.layouts import layouts_in
-    from vox2face.train.corpus.skipped import Tally
+    from vox2face.train.corpus.skipped import Skipped
     from vox2face.train.corpus.tree import open_tree
 
     corpora = ("voxceleb1", "voxceleb2", "hq_voxceleb", "speech_to_face", "voices", "faces")
     if named := [name for name in corpora if given[name]]:
         option = named[0].replace("_", "-")
         raise UsageError(f"Give either a folder to look through ({folder}), or --{option}.")
-    found = layouts_in(open_tree(folder, Tally()))
+    found = layouts_in(open_tree(folder, Skipped()))
     if not found:
         raise CorpusError(
             f"{folder} holds neither VoxCeleb1, VoxCeleb2, HQ-VoxCeleb nor a Speech-to-face tree: "
