@@ -10,7 +10,7 @@ The remaining stages are timed too. Both sides of a comparison take turns; media
 """
 
 from __future__ import annotations
-from vox2face.train.prepare.shard_task import Work
+from vox2face.train.prepare.shard_task import ShardJob
 
 import os
 import shutil
@@ -60,7 +60,7 @@ def corpus(folder: Path, pictures: int) -> manifest.Manifest:
     return manifest.from_columns({**columns, "kind": kinds, "path": paths})
 
 
-def work_of(table: manifest.Manifest, stage: str, out: Path, **settings: Any) -> Work:
+def job_of(table: manifest.Manifest, stage: str, out: Path, **settings: Any) -> ShardJob:
     """Return all rows of a stage as one shard."""
     return stages.plan(table, stage, settings, str(out), 1 << 20, table.files())[0]
 
@@ -93,10 +93,10 @@ def turns(sides: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[fl
     return seconds
 
 
-def alone(work: Work, other: Work) -> None:
-    """Carry out a work where that of another stage has not been."""
-    Path(other.place).unlink(missing_ok=True)
-    stages.carry_out(work)
+def alone(job: ShardJob, other: ShardJob) -> None:
+    """Run a job where that of another stage has not been run."""
+    Path(other.path).unlink(missing_ok=True)
+    stages.run_job(job)
 
 
 def ratio(seconds: dict[str, list[float]], above: str, below: str, factor: float = 1.0) -> str:
@@ -111,22 +111,22 @@ def ratio(seconds: dict[str, list[float]], above: str, below: str, factor: float
 
 def recordings(table: manifest.Manifest, folder: Path, rounds: int) -> None:
     """Print (a)."""
-    works = [
-        work_of(table, "audio", folder / "out"),
-        work_of(table, "voices", folder / "out", voice_preset=VOICE_PRESET),
+    jobs = [
+        job_of(table, "audio", folder / "out"),
+        job_of(table, "voices", folder / "out", voice_preset=VOICE_PRESET),
     ]
     sides: dict[str, Callable[[], Any]] = {
         # voices alone, which decodes, and then as it is where the stage audio came before
         "voices": lambda: (
-            Path(works[0].place).unlink(missing_ok=True),
-            stages.carry_out(works[1]),
+            Path(jobs[0].path).unlink(missing_ok=True),
+            stages.run_job(jobs[1]),
         ),
-        "audio": lambda: stages.carry_out(works[0]),
-        "after audio": lambda: stages.carry_out(works[1]),
+        "audio": lambda: stages.run_job(jobs[0]),
+        "after audio": lambda: stages.run_job(jobs[1]),
     }
     script = theirs(folder)
     if script:
-        files = [Path(file) for file in works[0].files[:SCRIPT_FILES]]
+        files = [Path(file) for file in jobs[0].files[:SCRIPT_FILES]]
         sides["script"] = lambda: [script(file) for file in files]
     seconds = turns(sides, rounds)
     for side in [name for name in sides if name != "script"]:
@@ -145,19 +145,19 @@ def recordings(table: manifest.Manifest, folder: Path, rounds: int) -> None:
 def faces(table: manifest.Manifest, folder: Path, name: str, rounds: int) -> None:
     """Print (b). The weights of networks other than the one that comes with vox2face are random."""
     encoder = load(name, pretrained=name == FACE)
-    face_stages.encoder_of = lambda *settings: encoder  # type: ignore[assignment]
+    face_stages.load_encoder = lambda *settings: encoder  # type: ignore[assignment]
     settings = {"face": name, "preset": encoder.preset, "backend": "torch", "device": "cpu"}
-    work = work_of(
+    job = job_of(
         table, f"embeddings/{name}", folder / "out", crop=False, batch_size=BATCH, **settings
     )
     sides = {
-        "stage": lambda: stages.carry_out(work),
-        "network": network_alone(encoder, work.files),
+        "stage": lambda: stages.run_job(job),
+        "network": network_alone(encoder, job.files),
     }
     seconds = turns(sides, rounds)
-    print(f"{name}, batches of {BATCH}, {len(work.rows)} pictures")
+    print(f"{name}, batches of {BATCH}, {len(job.rows)} pictures")
     for side in sides:
-        each = statistics.median(seconds[side]) / len(work.rows)
+        each = statistics.median(seconds[side]) / len(job.rows)
         print(f"{side:<12} {each * 1e3:8.2f} ms a picture, {1 / each:8.1f} a second")
     print(f"network / stage: {ratio(seconds, 'network', 'stage')}; 1 is the network's own rate")
     print(

@@ -1,4 +1,4 @@
-"""Squares around faces, and pictures as they are stored."""
+"""Crop boxes around faces, and pictures as they are stored."""
 
 from __future__ import annotations
 
@@ -13,47 +13,47 @@ from vox2face.train.media import Pixels
 SIZE = 224  # of a stored picture and of a texture
 
 
-def stored(pixels: Pixels, square: NDArray[np.float64] | None) -> Pixels:
-    """Return a picture as it is stored, RGB uint8 (224, 224, 3).
+def stored_picture(pixels: Pixels, crop_box: NDArray[np.float64] | None) -> Pixels:
+    """Crop and resize a picture, RGB uint8 (224, 224, 3).
 
-    That is a `square` (4,) of it, or the whole (None or NaN), resized as Pillow's bilinear filter
-    does it.
+    `crop_box` (4,) is centre x, y, side and angle; None or NaN take the whole picture. Resized as
+    Pillow's bilinear filter does it.
     """
-    if square is not None and np.isfinite(square).all():
-        cut: Pixels = _as_square(square).cut(pixels, SIZE)
-        return cut
+    if crop_box is not None and np.isfinite(crop_box).all():
+        cropped: Pixels = _as_square(crop_box).cut(pixels, SIZE)
+        return cropped
     if pixels.shape[:2] == (SIZE, SIZE):
         return pixels
     return image.resized(pixels, (SIZE, SIZE))
 
 
-def _as_square(square: NDArray[np.float64]) -> Any:
-    """Return the numbers of a square (4,) as a `vox2face.runtime.face_detection.Square`."""
+def _as_square(crop_box: NDArray[np.float64]) -> Any:
+    """Return a crop box (4,) as a `vox2face.runtime.face_detection.Square`."""
     from vox2face.runtime.face_detection import Square
 
-    return Square(*(float(value) for value in square))
+    return Square(*(float(value) for value in crop_box))
 
 
-def in_the_stored(
-    points: NDArray[Any], square: NDArray[np.float64] | None, size: tuple[int, int]
+def to_stored_points(
+    points: NDArray[Any], crop_box: NDArray[np.float64] | None, size: tuple[int, int]
 ) -> NDArray[np.float32]:
-    """Return points of a file's picture of a `size` (width, height) as points of the stored one."""
-    if square is not None:
-        inside: NDArray[np.float32] = _as_square(square).inward(points, SIZE)
-        return inside
+    """Map points (n, 2) of a file's picture of a `size` (width, height) to the stored one."""
+    if crop_box is not None:
+        result: NDArray[np.float32] = _as_square(crop_box).inward(points, SIZE)
+        return result
     scale = SIZE / np.array(size, np.float64)
     return np.asarray((points + 0.5) * scale - 0.5, np.float32)
 
 
-def in_the_file(
-    points: NDArray[Any], square: NDArray[np.float64], size: NDArray[np.int32]
+def to_file_points(
+    points: NDArray[Any], crop_box: NDArray[np.float64], size: NDArray[np.int32]
 ) -> NDArray[np.float32]:
-    """Return points of the stored picture as points of the file's picture.
+    """Map points (n, 2) of the stored picture to the file's picture.
 
-    `square` is NaN where the picture was taken as a whole.
+    `crop_box` is NaN where the whole picture is stored.
     """
-    if np.isfinite(square).all():
-        outside: NDArray[np.float32] = _as_square(square).outward(points, SIZE)
-        return outside
+    if np.isfinite(crop_box).all():
+        result: NDArray[np.float32] = _as_square(crop_box).outward(points, SIZE)
+        return result
     scale = SIZE / np.asarray(size, np.float64)
     return np.asarray((points + 0.5) / scale - 0.5, np.float32)

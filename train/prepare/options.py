@@ -1,4 +1,4 @@
-"""What `vox2face data prepare` is asked for, and what the shards of each stage depend on."""
+"""The options of `vox2face data prepare`, and the settings that each stage's shards depend on."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ HOW = ("global", "speech-to-face")
 
 @dataclass(frozen=True)
 class Options:
-    """What to prepare and how.
+    """The stages to prepare and their settings.
 
     `faces` are encoders, by name or bundle folder; `preset` None is each one's own. `max_failures`
-    is a number of files, or with "%" a part of each stage's. `shard_rows` are a shard's.
+    is a number of files, or with "%" a part of each stage's. `shard_rows` are the rows of a shard.
     `encode` names codecs of `vox2face.media.codecs` to make copies of the recordings with.
     """
 
@@ -45,17 +45,17 @@ class Options:
     encode: tuple[str, ...] = ()
 
 
-def checked(options: Options) -> Options:
-    """Return options that make sense, with the stages in order and those they need."""
+def check_options(options: Options) -> Options:
+    """Return the options. Raises `UsageError` where one of them is not valid."""
     from vox2face.runtime.load import require_provider_options
     from vox2face.zoo.presets import voice_preset
 
     require_provider_options(options.backend, options.device, options.provider_options)
-    known = [name for name in STAGES if name != CODED]  # that is asked for by `encode`
-    unknown = [name for name in options.stages if name not in known]
+    stages = [name for name in STAGES if name != CODED]  # which `encode` selects
+    unknown = [name for name in options.stages if name not in stages]
     if unknown or not options.stages:
         raise UsageError(
-            f"There is no stage {', '.join(unknown) or 'asked for'}: use {', '.join(known)}."
+            f"There is no stage {', '.join(unknown) or 'asked for'}: use {', '.join(stages)}."
         )
     require_codecs(options.encode)
     if options.statistics not in HOW:
@@ -70,22 +70,22 @@ def checked(options: Options) -> Options:
         value = getattr(options, name)
         if value is not None and value < 1:
             raise UsageError(f"{name} is {value}: it must be at least 1.")
-    allowed(options.max_failures, 1)
+    allowed_failures(options.max_failures, 1)
     return options
 
 
-def allowed(limit: str, rows: int) -> int:
-    """Return how many of some rows may fail: "20" or "5%"."""
-    text = limit.strip()
+def allowed_failures(limit: str, rows: int) -> int:
+    """Return how many of `rows` may fail with the limit "20" or "5%". Raises `UsageError`."""
+    limit_text = limit.strip()
     try:
-        value = float(text.removesuffix("%"))
-        if not 0 <= value < float("inf") or (not text.endswith("%") and value != int(value)):
+        value = float(limit_text.removesuffix("%"))
+        if not 0 <= value < float("inf") or (not limit_text.endswith("%") and value != int(value)):
             raise ValueError
     except ValueError:
         raise UsageError(
             f"--max-failures {limit} is neither a number of files such as 20 nor a part such as 5%."
         ) from None
-    return int(rows * value / 100) if text.endswith("%") else int(value)
+    return int(rows * value / 100) if limit_text.endswith("%") else int(value)
 
 
 def label(face: str) -> str:
@@ -94,7 +94,7 @@ def label(face: str) -> str:
 
 
 def settings_of(stage: str, options: Options) -> dict[str, Any]:
-    """Return what the content of a stage's shards depends on, and the device."""
+    """Return the settings that a stage's shards depend on, and the device."""
     name = stage.partition("/")[0]
     if name == CODED:
         codec = stage.partition("/")[2]
@@ -109,9 +109,9 @@ def settings_of(stage: str, options: Options) -> dict[str, Any]:
 
 
 def _encoder_settings(face: str, options: Options) -> dict[str, Any]:
-    """Return what embeddings depend on; weights that are not there yet are converted now.
+    """Return the settings that embeddings depend on; missing weights are fetched and converted.
 
-    Raises what `load` raises, before anything is made.
+    Raises what `load` raises, before any shard is made.
     """
     from vox2face.runtime import resolve
     from vox2face.runtime.face_encoder import FaceEncoder
@@ -120,15 +120,15 @@ def _encoder_settings(face: str, options: Options) -> dict[str, Any]:
     from vox2face.zoo.presets import require_preset
 
     if KINDS[resolve.kind_of(face)] is not FaceEncoder:
-        raise UsageError(f"{face} is no face encoder: vox2face zoo list --kind face-encoder.")
-    found = resolve.locate(face, onnx=options.backend == "onnx")
-    preset = options.preset or found.preset
-    require_preset(found.entry, preset)
+        raise UsageError(f"{face} is not a face encoder: vox2face zoo list --kind face-encoder.")
+    face_bundle = resolve.locate(face, onnx=options.backend == "onnx")
+    preset = options.preset or face_bundle.preset
+    require_preset(face_bundle.entry, preset)
     if options.backend == "onnx":
-        resolve.onnx_of(found)  # exported here, once
+        resolve.onnx_of(face_bundle)  # exported here, once
     return {
         "face": face,
-        "weights": found.config["files"][bundle.WEIGHTS]["sha256"],
+        "weights": face_bundle.config["files"][bundle.WEIGHTS]["sha256"],
         "preset": preset,
         "backend": options.backend,
         "batch_size": options.batch_size,

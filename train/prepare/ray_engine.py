@@ -1,7 +1,7 @@
 """The engine on Ray: the same shards, made by the tasks and actors of a cluster.
 
-Every machine of the cluster has to see the corpus and the output under the same path or address;
-an object store is the usual way. Only a shard's description travels, never its arrays.
+Every machine of the cluster must reach the corpus and the output under the same path or address;
+an object store is the usual way. Only jobs and results are sent, never arrays.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from vox2face.core.errors import Vox2FaceError
-from vox2face.train.prepare.shard_task import Done, Work
-from vox2face.train.prepare.stages import carry_out
+from vox2face.train.prepare.shard_task import ShardJob, ShardResult
+from vox2face.train.prepare.stages import run_job
 
 RETRIES = 1  # of a shard whose worker died
 TRIES = 3  # of a shard alone, each with its retries
@@ -25,29 +25,29 @@ Row = dict[str, Any]
 
 @contextmanager
 def on_ray(jobs: int | None, device: str) -> Iterator[Any]:
-    """Work on the cluster at $RAY_ADDRESS, or on one that is started here for the time being.
+    """Yield an engine on the cluster at $RAY_ADDRESS, or on one that runs here until the end.
 
     `jobs` limits how many shards are made at once; None leaves it to the cluster. With a device
     other than "cpu" each of the actors that compute embeddings has a GPU of its own.
     """
-    quiet()
+    silence_logs()
     import ray
 
-    own = not ray.is_initialized()
+    started_here = not ray.is_initialized()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        if own:
-            with _hushed():
+        if started_here:
+            with _stderr_silenced():
                 start(jobs)
         try:
-            yield lambda works: run(works, jobs, device)
+            yield lambda shard_jobs: run(shard_jobs, jobs, device)
         finally:
-            if own:
+            if started_here:
                 ray.shutdown()
 
 
-def quiet() -> None:
-    """Keep Ray's news from the screen; what goes wrong is raised."""
+def silence_logs() -> None:
+    """Silence Ray's logs; errors are raised."""
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_enable_metrics_collection", "0")
@@ -56,21 +56,21 @@ def quiet() -> None:
 
 
 @contextmanager
-def _hushed() -> Iterator[None]:
-    """Drop what Ray's core, which is no Python, says on the standard error while it starts."""
+def _stderr_silenced() -> Iterator[None]:
+    """Drop what Ray's C++ core writes to standard error while it starts."""
     try:
-        kept = os.dup(2)
-    except OSError:  # nobody would hear it
+        stderr = os.dup(2)
+    except OSError:  # standard error is closed
         yield
         return
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    os.close(nowhere)
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, 2)
+    os.close(devnull)
     try:
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(stderr, 2)
+        os.close(stderr)
 
 
 def start(jobs: int | None) -> None:
@@ -84,39 +84,39 @@ def start(jobs: int | None) -> None:
         ray.init("local", num_cpus=jobs, include_dashboard=False, **options)
 
 
-def run(works: Sequence[Work], jobs: int | None, device: str) -> Iterator[Done]:
-    """Yield what became of each work, the shards of dead workers being tried again.
+def run(shard_jobs: Sequence[ShardJob], jobs: int | None, device: str) -> Iterator[ShardResult]:
+    """Yield the result of each job; shards whose workers died are retried.
 
-    Where Ray gives up, those that are left are tried one by one, so that it shows which it is.
+    Where Ray gives up, the remaining jobs are retried one by one, which shows the one that fails.
     """
     from ray.exceptions import RayError
 
-    left = {work.number: work for work in works}
+    remaining = {job.number: job for job in shard_jobs}
     try:
-        for done in spread(list(left.values()), jobs, device):
-            del left[done.work.number]
-            yield done
+        for result in submit(list(remaining.values()), jobs, device):
+            del remaining[result.job.number]
+            yield result
     except RayError:
-        for work in list(left.values()):
-            yield again(work, device)
+        for job in list(remaining.values()):
+            yield retry(job, device)
 
 
-def again(work: Work, device: str) -> Done:
-    """Try a work again, alone, until files at which processes die have been left out."""
+def retry(job: ShardJob, device: str) -> ShardResult:
+    """Retry a job alone, until the files at which processes die have been left out."""
     from ray.exceptions import RayError
 
     reason = ""
     for _ in range(TRIES):
         try:
-            return next(spread([work], 1, device))
+            return next(submit([job], 1, device))
         except RayError as error:
             reason = str(error).strip().splitlines()[-1].rstrip(".")
-    return Done(work, problem=f"{work.place} could not be made on Ray ({reason})")
+    return ShardResult(job, problem=f"{job.path} could not be made on Ray ({reason})")
 
 
-def spread(works: Sequence[Work], jobs: int | None, device: str) -> Iterator[Done]:
-    """Yield what the cluster makes of works. Raises what they raise, and `RayError`."""
-    if not works:
+def submit(shard_jobs: Sequence[ShardJob], jobs: int | None, device: str) -> Iterator[ShardResult]:
+    """Run jobs on the cluster and yield their results. Raises their errors, and `RayError`."""
+    if not shard_jobs:
         return
     import ray.data
 
@@ -124,13 +124,13 @@ def spread(works: Sequence[Work], jobs: int | None, device: str) -> Iterator[Don
         logging.getLogger(name).setLevel(logging.FATAL)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
-    rows = [{"work": pickle.dumps(work)} for work in works]
-    make: Any = carried
+    rows = [{"job": pickle.dumps(job)} for job in shard_jobs]
+    task: Any = run_row
     options: dict[str, Any] = {"num_cpus": 1}
     source = ray.data.from_items(rows, override_num_blocks=len(rows))
-    if works[0].stage.startswith("embeddings"):
-        make = Actor
-        actors = min(len(works), jobs or 1 << 16)
+    if shard_jobs[0].stage.startswith("embeddings"):
+        task = Actor
+        actors = min(len(shard_jobs), jobs or 1 << 16)
         options["compute"] = ray.data.ActorPoolStrategy(min_size=1, max_size=actors)
         options["num_gpus"] = 0 if device == "cpu" else 1
         options["max_restarts"] = -1  # the task gives up, and not the actor
@@ -139,32 +139,32 @@ def spread(works: Sequence[Work], jobs: int | None, device: str) -> Iterator[Don
         options["max_retries"] = RETRIES
         if jobs is not None:
             options["compute"] = ray.data.TaskPoolStrategy(size=jobs)
-    results = source.map(make, **options)
+    results = source.map(task, **options)
     for row in results.iter_rows():
-        yield opened(row["done"])
+        yield unpacked(row["result"])
 
 
 class Actor:
-    """Makes shards one after the other, and keeps the network between them."""
+    """Makes shards one after the other and keeps the network loaded between them."""
 
     def __call__(self, row: Row) -> Row:
         """Make a shard."""
-        return carried(row)
+        return run_row(row)
 
 
-def carried(row: Row) -> Row:
-    """Make a shard; what is known to go wrong is carried back as it is."""
-    work: Work = pickle.loads(row["work"])
+def run_row(row: Row) -> Row:
+    """Make a shard; a `Vox2FaceError` is returned as the result, pickled."""
+    job: ShardJob = pickle.loads(row["job"])
     try:
-        return {"done": pickle.dumps(carry_out(work))}
+        return {"result": pickle.dumps(run_job(job))}
     except Vox2FaceError as error:
-        return {"done": pickle.dumps(error)}
+        return {"result": pickle.dumps(error)}
 
 
-def opened(data: bytes) -> Done:
-    """Return what became of a shard, or raise what went wrong."""
-    done = pickle.loads(data)
-    if isinstance(done, Vox2FaceError):
-        raise done
-    assert isinstance(done, Done)
-    return done
+def unpacked(data: bytes) -> ShardResult:
+    """Return the result of a shard, or raise its error."""
+    result = pickle.loads(data)
+    if isinstance(result, Vox2FaceError):
+        raise result
+    assert isinstance(result, ShardResult)
+    return result

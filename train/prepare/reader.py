@@ -1,10 +1,10 @@
-"""Reading what `vox2face data prepare` made of a corpus: any row in constant time.
+"""Read a corpus that `vox2face data prepare` has prepared: any row in constant time.
 
 The folder holds
 
 | file                              | what                                                         |
 |-----------------------------------|--------------------------------------------------------------|
-| manifest.parquet                  | the manifest it was made of; rows are counted in it          |
+| manifest.parquet                  | the manifest; row numbers are those of it                    |
 | prepared.json                     | stages, their settings, how many rows they have and lack     |
 | failures.csv                      | a line for each bad file: row, stages, path, reason          |
 | several_faces.csv                 | a line for each picture with several: row, path, faces       |
@@ -43,9 +43,9 @@ FULL_SCALE = 32_768  # of 16-bit samples
 
 
 class Prepared:
-    """A prepared corpus. Rows are those of `manifest`, which lies in the folder too.
+    """A prepared corpus. Rows are those of `manifest`, which is in the folder too.
 
-    `facts` is what prepared.json holds. Stages that were not asked for raise `CorpusError`.
+    `facts` is the content of prepared.json. Stages that were not prepared raise `CorpusError`.
     """
 
     def __init__(self, folder: str, manifest: Manifest, facts: Mapping[str, Any]) -> None:
@@ -78,12 +78,12 @@ class Prepared:
 
     @property
     def encoders(self) -> list[str]:
-        """The names of the face encoders whose embeddings are there, the first asked for first."""
+        """The names of the face encoders that have embeddings, in the order they were given."""
         return self._variants("embeddings")
 
     @property
     def encodings(self) -> list[str]:
-        """The names of the codecs of which there are copies of the recordings."""
+        """The names of the codecs that have encoded copies of the recordings."""
         return self._variants("coded")
 
     def _variants(self, stage: str) -> list[str]:
@@ -115,7 +115,7 @@ class Prepared:
         return self.rows(f"embeddings/{encoder or names[0]}", "embeddings")
 
     def made_by(self, name: str | None) -> Mapping[str, Any]:
-        """Return with which face encoder, and how, embeddings were made; raises as `faces` does."""
+        """Return the settings with which embeddings were made; raises as `faces` does."""
         self.faces(name)
         return self.settings(f"embeddings/{name or self.encoders[0]}")
 
@@ -135,12 +135,12 @@ class Prepared:
         settings = self.made_by(name)
         face = settings["face"]
         try:
-            found = hub.download(face, False) if hub.is_address(face) else resolve.existing(face)
+            bundle_ = hub.download(face, False) if hub.is_address(face) else resolve.existing(face)
         except Vox2FaceError:
             return Space(bundle.known_encoder(face), settings["preset"])
-        same = found.config["files"][bundle.WEIGHTS]["sha256"] == settings["weights"]
-        digest = found.space.digest if same else ""
-        return Space(found.entry_name, settings["preset"], digest)
+        unchanged = bundle_.config["files"][bundle.WEIGHTS]["sha256"] == settings["weights"]
+        digest = bundle_.space.digest if unchanged else ""
+        return Space(bundle_.entry_name, settings["preset"], digest)
 
     @functools.cached_property
     def landmarks(self) -> Rows:
@@ -150,19 +150,19 @@ class Prepared:
     def landmarks_of(self, row: int) -> NDArray[np.float32] | None:
         """Return the landmarks of a row in pixels of the file's own picture, or None.
 
-        The file's picture is the photograph; see `picture` for the square cut of it.
+        The file's picture is the whole photograph; `picture` returns the crop.
         """
-        from vox2face.train.prepare.crop import in_the_file
+        from vox2face.train.prepare.crop import to_file_points
 
         if "landmarks" not in self.facts["stages"] or row not in self.landmarks:
             return None
-        return in_the_file(self.landmarks[row], self.squares[row], self.sizes[row])
+        return to_file_points(self.landmarks[row], self.crop_boxes[row], self.sizes[row])
 
     @functools.cached_property
-    def squares(self) -> Rows:
-        """The squares that were cut: `squares[row]` is float64 (4,): centre, side, angle.
+    def crop_boxes(self) -> Rows:
+        """The crop boxes: `crop_boxes[row]` is float64 (4,): centre x and y, side, angle.
 
-        All are in pixels of the file's picture; NaN where the picture was taken as a whole.
+        All are in pixels of the file's picture; NaN where the whole picture is stored.
         """
         return self.rows("landmarks", "squares", gaps=True)
 
@@ -177,18 +177,18 @@ class Prepared:
         return self.rows("textures", "textures")
 
     def picture(self, row: int) -> NDArray[np.uint8]:
-        """Return the picture of a row as the landmarks count it, RGB uint8 (224, 224, 3).
+        """Return the picture of a row that `landmarks` refers to, RGB uint8 (224, 224, 3).
 
-        That is the square cut out around the face (`--crop`) or the whole picture resized. With
-        the stage "pictures" it is read, otherwise made of the file again. Raises `ImageError`.
+        That is the crop around the face (`--crop`) or the whole picture, resized. With
+        the stage "pictures" it is read, otherwise made from the file. Raises `ImageError`.
         """
         from vox2face.train.media import picture_at
-        from vox2face.train.prepare.crop import stored
+        from vox2face.train.prepare.crop import stored_picture
 
         if "pictures" in self.facts["stages"]:
             return self.pictures[row]
-        square = self.squares[row] if self.facts["crop"] else None
-        return stored(picture_at(self.file(row)), square)
+        crop_box = self.crop_boxes[row] if self.facts["crop"] else None
+        return stored_picture(picture_at(self.file(row)), crop_box)
 
     @functools.cached_property
     def pictures(self) -> Rows:
@@ -205,10 +205,10 @@ class Prepared:
     @functools.cached_property
     def statistics(self) -> dict[str, Any]:
         """What statistics.json holds: `mean` and `std` of the filter bank, hours, levels."""
-        found: dict[str, Any] = json.loads(
+        content: dict[str, Any] = json.loads(
             storage.read_bytes(storage.join(self.folder, STATISTICS))
         )
-        return found
+        return content
 
     @functools.cached_property
     def durations(self) -> Rows:
@@ -217,73 +217,72 @@ class Prepared:
 
     @property
     def has_waveforms(self) -> bool:
-        """Whether the stage "audio" was asked for."""
+        """Whether the stage "audio" was prepared."""
         return "audio" in self.facts["stages"]
 
     def waveform(self, row: int, encoding: str = "") -> NDArray[np.float32]:
         """Return a decoded recording as `vox2face.media.audio.decode` does, not levelled.
 
-        It is float32 (samples,), mono, 16 kHz, -1..1, and as loud as it was: presets differ in
-        that. With `encoding` it is the copy that came out of that codec, as long as the original.
+        It is float32 (samples,), mono, 16 kHz, -1..1, at the level of the file: presets differ in
+        that. With `encoding` it is the copy encoded with that codec, as long as the original.
         Raises `CorpusError` without the stage "audio" or such copies, and for a recording that
         failed or has no samples.
         """
         rows = self.rows(f"coded/{encoding}", "starts") if encoding else self.starts
-        shard, place = rows.find(row)
-        if (encoding, shard) not in self._sound:
-            opened = rows.opened(shard)
-            near = not storage.is_remote(opened.place)
-            samples = opened.array("samples") if near else None
-            self._sound[encoding, shard] = opened, opened.array("starts"), samples
-        opened, starts, samples = self._sound[encoding, shard]
-        first = int(starts[place])
-        end = int(starts[place + 1]) if place + 1 < len(starts) else opened.layout["samples"][1][0]
+        number, index = rows.locate(row)
+        if (encoding, number) not in self._audio:
+            shard = rows.shard(number)
+            samples = None if storage.is_remote(shard.path) else shard.array("samples")
+            self._audio[encoding, number] = shard, shard.array("starts"), samples
+        shard, starts, samples = self._audio[encoding, number]
+        first = int(starts[index])
+        end = int(starts[index + 1]) if index + 1 < len(starts) else shard.layout["samples"][1][0]
         if first == end:
             raise CorpusError(f"Row {row} of the manifest has no samples in {self.folder}.")
-        pcm = opened.part("samples", first, end) if samples is None else samples[first:end]
+        pcm = shard.part("samples", first, end) if samples is None else samples[first:end]
         waveform = np.asarray(pcm).astype(np.float32)
         waveform /= FULL_SCALE
         return waveform
 
     @functools.cached_property
     def starts(self) -> Rows:
-        """Where in its shard each recording begins, in samples."""
+        """The index of each recording's first sample in its shard: `starts[row]` is int64 ()."""
         return self.rows("audio", "starts")
 
     @functools.cached_property
-    def _sound(self) -> dict[tuple[str, int], Any]:
+    def _audio(self) -> dict[tuple[str, int], Any]:
         return {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave what is mapped into memory behind: a copy opens it itself."""
-        return {name: value for name, value in self.__dict__.items() if name != "_sound"}
+        """Drop the open shards: a copy opens its own."""
+        return {name: value for name, value in self.__dict__.items() if name != "_audio"}
 
     def file(self, row: int) -> str:
-        """Return where the file of a row is."""
+        """Return the path or address of a row's file."""
         line = self.manifest.table.slice(row, 1)
         return storage.join(line["root"][0].as_py(), line["path"][0].as_py())
 
     def settings(self, stage: str) -> Mapping[str, Any]:
-        """Return what a stage was made with. Raises `CorpusError` without it."""
+        """Return the settings of a stage. Raises `CorpusError` if it was not prepared."""
         if stage not in self.facts["stages"]:
             name, _, variant = stage.partition("/")
             option = f"--encode {variant}" if name == "coded" else f"--stages {name}"
             what = f"copies encoded as {variant}" if name == "coded" else name
             raise CorpusError(f"{self.folder} has no {what}: run vox2face data prepare {option}.")
-        found: Mapping[str, Any] = self.facts["stages"][stage]
-        return found
+        settings: Mapping[str, Any] = self.facts["stages"][stage]
+        return settings
 
     def rows(self, stage: str, name: str, gaps: bool = False) -> Rows:
-        """Return an array of a stage; `gaps` says that NaN means something in it."""
+        """Return an array of a stage; with `gaps` NaN is a valid value."""
         settings = self.settings(stage)
         if (stage, name) not in self._rows:
             failing = set(settings["failing"])
-            bad = frozenset(
+            failed = frozenset(
                 line["row"] for line in self.failures if not failing.isdisjoint(line["stages"])
             )
             folder = storage.join(self.folder, *stage.split("/"))
             numbers, size = self.numbers(settings["kind"]), settings["shard_rows"]
-            self._rows[stage, name] = Rows(folder, name, numbers, size, bad, gaps)
+            self._rows[stage, name] = Rows(folder, name, numbers, size, failed, gaps)
         return self._rows[stage, name]
 
     @functools.cached_property
@@ -298,26 +297,26 @@ class Prepared:
 
 
 def open_prepared(folder: storage.Place) -> Prepared:
-    """Open what `vox2face data prepare` wrote: a folder or an address.
+    """Open a prepared corpus: a folder or an address.
 
-    Raises `CorpusError` for what is no such folder, is unfinished, or of another version.
+    Raises `CorpusError` if it is not such a folder, unfinished, or of another version.
     """
     from vox2face.train.corpus import manifest
 
-    place = str(folder)
-    if not storage.exists(storage.join(place, FILE)):
+    path = str(folder)
+    if not storage.exists(storage.join(path, FILE)):
         raise CorpusError(
-            f"{place} has no {FILE}: it is not a prepared corpus, or its preparation has not "
+            f"{path} has no {FILE}: it is not a prepared corpus, or its preparation has not "
             "finished. Run vox2face data prepare, with the same options, to go on."
         )
     try:
-        facts = json.loads(storage.read_bytes(storage.join(place, FILE)))
+        facts = json.loads(storage.read_bytes(storage.join(path, FILE)))
         version = facts["version"]
     except (ValueError, KeyError, TypeError) as error:
-        raise CorpusError(f"{place}/{FILE} is damaged: run vox2face data prepare again.") from error
+        raise CorpusError(f"{path}/{FILE} is damaged: run vox2face data prepare again.") from error
     if version != VERSION:
         raise CorpusError(
-            f"{place} was prepared in version {version} of this layout; expected {VERSION}: "
+            f"{path} was prepared in version {version} of this layout; expected {VERSION}: "
             "prepare it again with vox2face data prepare --force."
         )
-    return Prepared(place, manifest.read(storage.join(place, manifest.FILE)), facts)
+    return Prepared(path, manifest.read(storage.join(path, manifest.FILE)), facts)

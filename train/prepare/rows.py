@@ -19,9 +19,9 @@ FAILURES = "failures.csv"
 class Rows:
     """An array of one stage, row by row of the manifest: `rows[17]` takes constant time.
 
-    `numbers` (n,) are the rows that the stage has, those of one kind. Of these some may have
-    failed, or hold values that are not finite, which counts as failed unless NaN means something
-    (`gaps`); `row in rows` tells. Copies of it may be used in several processes.
+    `numbers` (n,) are the rows of the stage, all of one kind, `size` of them in a shard. Those in
+    `failed`, and unless `gaps` those with values that are not finite, are bad: `row in rows` is
+    False. Copies may be used in several processes.
     """
 
     def __init__(
@@ -30,57 +30,57 @@ class Rows:
         name: str,
         numbers: NDArray[np.int64],
         size: int,
-        listed: frozenset[int],
+        failed: frozenset[int],
         gaps: bool = False,
     ) -> None:
         self.folder, self.name, self.numbers, self.size = folder, name, numbers, size
-        self.listed, self.gaps = listed, gaps
+        self.failed, self.gaps = failed, gaps
         self._open: dict[int, tuple[shards.Shard, Any]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave what is mapped into memory behind: a copy opens it itself."""
+        """Drop the open shards: a copy opens its own."""
         return {**self.__dict__, "_open": {}}
 
     @functools.cached_property
     def bad(self) -> frozenset[int]:
         """The rows that failed, and those whose values are not finite."""
         if self.gaps or not len(self.numbers):
-            return self.listed
-        if not np.issubdtype(self.opened(0).layout[self.name][0], np.floating):
-            return self.listed
+            return self.failed
+        if not np.issubdtype(self.shard(0).layout[self.name][0], np.floating):
+            return self.failed
         finite = [np.isfinite(part).reshape(len(part), -1).all(1) for part in self.chunks()]
-        return self.listed.union(self.numbers[~np.concatenate(finite)].tolist())
+        return self.failed.union(self.numbers[~np.concatenate(finite)].tolist())
 
     def __contains__(self, row: object) -> bool:
         """Whether the stage has this row, and it did not fail."""
         if not isinstance(row, int | np.integer) or int(row) in self.bad:
             return False
-        place = int(np.searchsorted(self.numbers, row))
-        return place < len(self.numbers) and int(self.numbers[place]) == row
+        index = int(np.searchsorted(self.numbers, row))
+        return index < len(self.numbers) and int(self.numbers[index]) == row
 
     def __getitem__(self, row: int) -> NDArray[Any]:
-        """Return a row's array. Raises `CorpusError` for a row that is not there or failed."""
-        shard, place = self.find(row)
-        if shard not in self._open:
-            opened = self.opened(shard)
-            near = not storage.is_remote(opened.place)
-            self._open[shard] = opened, opened.array(self.name) if near else None
-        opened, mapped = self._open[shard]
+        """Return a row's array. Raises `CorpusError` for a row that failed or does not exist."""
+        number, index = self.locate(row)
+        if number not in self._open:
+            shard = self.shard(number)
+            on_disk = not storage.is_remote(shard.path)
+            self._open[number] = shard, shard.array(self.name) if on_disk else None
+        shard, mapped = self._open[number]
         if mapped is not None:
-            return np.asarray(mapped[place])
-        return np.asarray(opened.part(self.name, place, place + 1)[0])
+            return np.asarray(mapped[index])
+        return np.asarray(shard.part(self.name, index, index + 1)[0])
 
-    def find(self, row: int) -> tuple[int, int]:
-        """Return the number of a row's shard, and its place there."""
+    def locate(self, row: int) -> tuple[int, int]:
+        """Return the number of a row's shard and the row's index in it."""
         if row not in self:
-            why = "its values are not finite" if row in self.bad else "it is no row of that kind"
-            why = f"see {FAILURES}" if row in self.listed else why
+            why = "its values are not finite" if row in self.bad else "the row is of another kind"
+            why = f"see {FAILURES}" if row in self.failed else why
             raise CorpusError(f"Row {row} of the manifest has no {self.name}: {why}.")
         return divmod(int(np.searchsorted(self.numbers, row)), self.size)
 
-    def opened(self, shard: int) -> shards.Shard:
-        """Open a shard."""
-        return shards.whole(storage.join(self.folder, shards.file_name(shard)))
+    def shard(self, number: int) -> shards.Shard:
+        """Open a shard. Raises `CorpusError` if it is damaged or missing."""
+        return shards.open_shard(storage.join(self.folder, shards.file_name(number)))
 
     def good(self) -> NDArray[np.int64]:
         """Return the rows that are not bad, ascending."""
@@ -94,5 +94,5 @@ class Rows:
 
     def chunks(self) -> Iterator[NDArray[Any]]:
         """Yield the arrays shard by shard, failed rows included (NaN or 0)."""
-        for shard in range(-(-len(self.numbers) // self.size)):
-            yield self.opened(shard).array(self.name)
+        for number in range(-(-len(self.numbers) // self.size)):
+            yield self.shard(number).array(self.name)

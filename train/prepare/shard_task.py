@@ -1,4 +1,4 @@
-"""One shard's work: what it is made of, doing it, and what failed."""
+"""The job of making one shard, its result, and the failures of its files."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ DERIVED = {"made_of", "mean_landmarks"}  # facts that follow from other stages
 
 
 @dataclass(frozen=True)
-class Work:
-    """One shard to make: of which rows and files, with which settings, and where it goes.
+class ShardJob:
+    """One shard to make: its rows and files, the settings, and the folder of the corpus.
 
     `stage` may name a variant: "embeddings/NAME". `normalized` are the rows whose pictures are
-    normalised, which are never cropped. `facts` are written into the shard; one with other facts is
-    another shard.
+    normalised, which are never cropped. `facts` are written into the shard; a shard with other
+    facts is rebuilt.
     """
 
     stage: str
@@ -42,46 +42,46 @@ class Work:
     normalized: frozenset[int] = frozenset()
     trace: Trace | None = None
 
-    def crops(self, place: int) -> bool:
-        """Whether the face is to be cut out of the picture at a place of the shard."""
-        return bool(self.settings["crop"]) and self.rows[place] not in self.normalized
+    def crops(self, index: int) -> bool:
+        """Whether the face is cut out of the picture at an index of the shard."""
+        return bool(self.settings["crop"]) and self.rows[index] not in self.normalized
 
-    def file(self, place: int) -> str:
-        """Return the file at a place of the shard, which is going to be read.
+    def file(self, index: int) -> str:
+        """Return the file at an index of the shard, and note that it is about to be read.
 
-        Raises `CorpusError` for one at which processes died.
+        Raises `CorpusError` for a file at which processes died.
         """
         if self.trace is not None:
-            self.trace.at(self.rows[place], self.files[place])
-        return self.files[place]
+            self.trace.reading(self.rows[index], self.files[index])
+        return self.files[index]
 
     @property
-    def place(self) -> str:
-        """Where the shard goes."""
-        return self.beside(self.stage)
+    def path(self) -> str:
+        """The path or address of the shard."""
+        return self.path_of(self.stage)
 
-    def beside(self, stage: str) -> str:
-        """Return where another stage has the same rows."""
+    def path_of(self, stage: str) -> str:
+        """Return the path or address of the same rows' shard of another stage."""
         return storage.join(self.folder, *stage.split("/"), shards.file_name(self.number))
 
 
 @dataclass(frozen=True)
-class Done:
-    """What became of a shard; `problem` is a sentence if it could not be made."""
+class ShardResult:
+    """The failures of a shard's files, or a `problem` if the shard could not be made."""
 
-    work: Work
+    job: ShardJob
     failures: tuple[Failure, ...] = ()
     problem: str = ""
 
 
-def made_of(work: Work, stages: Sequence[str]) -> str:
-    """Return a sha256 of what the shards say that a work reads."""
-    facts = [dict(shards.whole(work.beside(stage)).facts) for stage in stages]
+def inputs_digest(job: ShardJob, stages: Sequence[str]) -> str:
+    """Return a sha256 of the facts of the shards that a job reads."""
+    facts = [dict(shards.open_shard(job.path_of(stage)).facts) for stage in stages]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def digest(rows: Sequence[int], files: Sequence[str], normalized: Container[int] = ()) -> str:
-    """Return a sha256 of which files are which rows, and which of them are normalised pictures."""
+def rows_digest(rows: Sequence[int], files: Sequence[str], normalized: Container[int] = ()) -> str:
+    """Return a sha256 of rows, their files, and which of them are normalised pictures."""
     text = "\n".join(
         f"{row}\t{file}{NORMALIZED * (row in normalized)}"
         for row, file in zip(rows, files, strict=True)
@@ -90,40 +90,40 @@ def digest(rows: Sequence[int], files: Sequence[str], normalized: Container[int]
 
 
 @contextmanager
-def failing(work: Work, place: int, failures: Failures) -> Iterator[None]:
-    """Note what is wrong with a row's file, whatever a decoder raises, and go on."""
+def catch_failures(job: ShardJob, index: int, failures: Failures) -> Iterator[None]:
+    """Add any error that a row's file causes to `failures`; a lack of memory or disk is raised."""
     try:
         yield
     except MemoryError:
         raise
     except Exception as error:
         if isinstance(error, OSError) and error.errno in FULL_DISK:
-            raise  # no fault of the file
-        known = isinstance(error, Vox2FaceError | OSError)
-        reason = str(error) if known else f"{type(error).__name__}: {error}"
+            raise  # not the file's fault
+        explained = isinstance(error, Vox2FaceError | OSError)
+        reason = str(error) if explained else f"{type(error).__name__}: {error}"
         # addresses in memory differ from run to run
-        failures.append((work.rows[place], re.sub(r" at 0x[0-9a-f]+", "", reason)))
+        failures.append((job.rows[index], re.sub(r" at 0x[0-9a-f]+", "", reason)))
 
 
-def failed_in(work: Work, stage: str) -> tuple[shards.Shard, frozenset[int]]:
-    """Return another stage's shard of the same rows, and the places of those that failed."""
-    shard = shards.whole(work.beside(stage))
-    bad = {row for row, _ in shard.facts["failures"]}
-    return shard, frozenset(i for i, row in enumerate(work.rows) if row in bad)
+def shard_with_failures(job: ShardJob, stage: str) -> tuple[shards.Shard, frozenset[int]]:
+    """Return another stage's shard of the same rows, and the indices of those that failed."""
+    shard = shards.open_shard(job.path_of(stage))
+    failed = {row for row, _ in shard.facts["failures"]}
+    return shard, frozenset(i for i, row in enumerate(job.rows) if row in failed)
 
 
-def difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    """Return in words what differs between the facts of two shards."""
-    words = []
-    if found.get("shard_rows") != wanted.get("shard_rows"):  # then the files differ too
-        sizes = found.get("shard_rows"), wanted.get("shard_rows")
+def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """Describe how the facts of two shards differ."""
+    parts = []
+    if old.get("shard_rows") != new.get("shard_rows"):  # then the files differ too
+        sizes = old.get("shard_rows"), new.get("shard_rows")
         return "its rows are in shards of {} rows, not of {}".format(*sizes)
-    for name in sorted({*found, *wanted}):
-        if found.get(name) == wanted.get(name):
+    for name in sorted({*old, *new}):
+        if old.get(name) == new.get(name):
             continue
         if name == "files":
-            words.append("of other rows or files of a manifest")
+            parts.append("of other rows or files of a manifest")
         else:
-            label = name.replace("_", " ")
-            words.append(f"{label} was {found.get(name)!r} and is now {wanted.get(name)!r}")
-    return "; ".join(words)
+            setting = name.replace("_", " ")
+            parts.append(f"{setting} was {old.get(name)!r} and is now {new.get(name)!r}")
+    return "; ".join(parts)

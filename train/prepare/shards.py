@@ -1,9 +1,9 @@
-"""Shards: files of arrays in which each stage of a prepared corpus keeps some rows of it.
+"""Shards: files of arrays, each with some rows of one stage of a prepared corpus.
 
 A shard is a safetensors file. Its metadata has one entry, a JSON object: what the arrays were made
 from and how (`facts`), and which of its rows failed. Files have no dates in them, so equal content
-is equal bytes. Arrays are read where they are needed: mapped into memory from a disk, by range
-from an object store.
+is equal bytes. Arrays are read on demand: mapped into memory from a disk, by range from an object
+store.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Facts = Mapping[str, Any]
 
 
 class Damaged(Exception):
-    """What lies there is no whole shard."""
+    """The file is not a complete shard."""
 
 
 def file_name(number: int) -> str:
@@ -45,91 +45,91 @@ def file_name(number: int) -> str:
     return f"{number:05d}{ENDING}"
 
 
-def write(place: str, arrays: Arrays, facts: Facts) -> None:
+def write(path: str, arrays: Arrays, facts: Facts) -> None:
     """Write a shard as a whole or not at all; equal content gives equal bytes."""
     from safetensors.numpy import save
 
-    ready = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    # bytes first: what Python writes tells of a full disk in words that we know
-    storage.write_bytes(place, save(ready, {MARK: json.dumps(facts, sort_keys=True)}))
+    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    # not safetensors' own writer: an error of Python's shows that the disk is full
+    storage.write_bytes(path, save(contiguous, {MARK: json.dumps(facts, sort_keys=True)}))
 
 
 @dataclass(frozen=True, eq=False)
 class Shard:
-    """An open shard: its `facts`, and where in it the arrays are."""
+    """An open shard: its `facts`, and the type, shape and offset of each array."""
 
-    place: str
+    path: str
     facts: Facts
     layout: Mapping[str, tuple[type, tuple[int, ...], int]]
 
     def array(self, name: str) -> NDArray[Any]:
-        """Return a whole array, mapped into memory if the shard lies on a disk."""
+        """Return a whole array, mapped into memory if the shard is on a disk."""
         dtype, shape, start = self.layout[name]
-        if not storage.is_remote(self.place):
-            if not math.prod(shape):  # nothing can be mapped
+        if not storage.is_remote(self.path):
+            if not math.prod(shape):  # an empty array cannot be mapped
                 return np.empty(shape, dtype)
-            return np.memmap(self.place, dtype, "r", start, shape)
+            return np.memmap(self.path, dtype, "r", start, shape)
         return self.part(name, 0, shape[0])
 
     def part(self, name: str, first: int, end: int) -> NDArray[Any]:
-        """Return rows `first` to `end` - 1 of an array; nothing else is read."""
+        """Read rows `first` to `end` - 1 of an array, and nothing else."""
         dtype, shape, start = self.layout[name]
-        if not storage.is_remote(self.place):
+        if not storage.is_remote(self.path):
             return np.array(self.array(name)[first:end])
         size = math.prod(shape[1:]) * np.dtype(dtype).itemsize
-        with storage.open_binary(self.place) as file, storage.explained(self.place):
+        with storage.open_binary(self.path) as file, storage.explained(self.path):
             file.seek(start + first * size)
             data = file.read((end - first) * size)
         return np.frombuffer(data, dtype).reshape(-1, *shape[1:]).copy()
 
 
-def read(place: str) -> Shard:
+def read(path: str) -> Shard:
     """Open a shard, reading its header only.
 
-    Raises `Damaged` if it is cut off or something else, `CorpusError` if it cannot be read.
+    Raises `Damaged` if it is not a complete shard, `CorpusError` if it cannot be read.
     """
-    with storage.open_binary(place) as file, storage.explained(place):
-        return parsed(place, file)
+    with storage.open_binary(path) as file, storage.explained(path):
+        return parse(path, file)
 
 
-def parsed(place: str, file: BinaryIO) -> Shard:
-    """Return the shard in an open file."""
+def parse(path: str, file: BinaryIO) -> Shard:
+    """Parse the header of an open file. Raises `Damaged` if it is not a complete shard."""
     size = int.from_bytes(file.read(8), "little")
     if size > LONGEST_HEADER:
-        raise Damaged(place)
+        raise Damaged(path)
     try:
         header = json.loads(file.read(size))
         facts = json.loads(header.pop("__metadata__")[MARK])
         layout = {
             name: (
-                TYPES[about["dtype"]],
-                tuple(about["shape"]),
-                8 + size + about["data_offsets"][0],
+                TYPES[entry["dtype"]],
+                tuple(entry["shape"]),
+                8 + size + entry["data_offsets"][0],
             )
-            for name, about in header.items()
+            for name, entry in header.items()
         }
-        ends = [8 + size, *(8 + size + about["data_offsets"][1] for about in header.values())]
+        ends = [8 + size, *(8 + size + entry["data_offsets"][1] for entry in header.values())]
     except (ValueError, KeyError, TypeError) as error:
-        raise Damaged(place) from error
+        raise Damaged(path) from error
     if file.seek(0, 2) != max(ends):
-        raise Damaged(place)
-    return Shard(place, facts, layout)
+        raise Damaged(path)
+    return Shard(path, facts, layout)
 
 
-def whole(place: str) -> Shard:
-    """Open a shard that has to be there. Raises `CorpusError` if it is damaged or missing."""
+def open_shard(path: str) -> Shard:
+    """Open a shard that must exist. Raises `CorpusError` if it is damaged or missing."""
     try:
-        return read(place)
+        return read(path)
     except Damaged as error:
         raise CorpusError(
-            f"{place} is damaged: run vox2face data prepare again, which makes it anew."
+            f"{path} is damaged: run vox2face data prepare again, which rebuilds it."
         ) from error
 
 
-def remove(place: str) -> None:
-    """Remove a file."""
-    if storage.is_remote(place):
-        store, path = storage.filesystem(place)
-        store.rm_file(path)
+def remove(path: str) -> None:
+    """Remove a file at a path or an address."""
+    if storage.is_remote(path):
+        store, path_in_store = storage.filesystem(path)
+        store.rm_file(path_in_store)
     else:
-        os.unlink(place)
+        os.unlink(path)

@@ -1,7 +1,7 @@
-"""The stages of preparing a corpus: what each makes of which rows, and what a worker is told.
+"""The stages of preparing a corpus: each one's rows and function, and the jobs for its shards.
 
-A stage turns one shard's rows into arrays. It is a plain function of a `Work`, which any process
-of any machine can carry out; the engines only decide where.
+A stage turns one shard's rows into arrays. It is a plain function of a `ShardJob`, which any
+process on any machine can run; the engines only decide where.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from vox2face.train.corpus.manifest import Manifest, normalized, rows_of
 from vox2face.train.prepare import face_stages, shards, voice_stages
 from vox2face.train.prepare.shard_task import (
     DERIVED,
-    Done,
     Failure,
     Failures,
-    Work,
+    ShardJob,
+    ShardResult,
     difference,
-    digest,
+    rows_digest,
 )
 from vox2face.train.prepare.trace import traced
 
-Function = Callable[[Work], tuple[shards.Arrays, Failures]]
+Function = Callable[[ShardJob], tuple[shards.Arrays, Failures]]
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage: the kind of rows it takes, the function that makes its arrays.
+    """A stage: the kind of rows it takes and the function that makes their arrays.
 
-    `version` changes whenever the function computes anything else. `needs` are stages whose
+    `version` changes whenever the function's results change. `needs` are stages whose
     shards it reads, `crop_needs` those that it reads where faces are cut out.
     """
 
@@ -48,7 +48,7 @@ class Stage:
     crop_needs: tuple[str, ...] = ()
 
     def reads(self, crop: bool) -> tuple[str, ...]:
-        """Return the stages whose shards it reads."""
+        """Return the stages whose shards this one reads."""
         return self.needs + self.crop_needs if crop else self.needs
 
 
@@ -75,46 +75,55 @@ def plan(
     folder: str,
     shard_rows: int,
     files: Sequence[str],
-) -> list[Work]:
-    """Return the shards of a stage, in order. `files` are the manifest's."""
-    about = STAGES[stage.partition("/")[0]]
-    rows = rows_of(manifest, about.kind)
+) -> list[ShardJob]:
+    """Return the jobs of a stage's shards, in order. `files` are those of all rows."""
+    definition = STAGES[stage.partition("/")[0]]
+    rows = rows_of(manifest, definition.kind)
     whole = frozenset(np.flatnonzero(normalized(manifest)).tolist())
-    works = []
+    shard_jobs = []
     for number, first in enumerate(range(0, len(rows), shard_rows)):
-        own = tuple(int(row) for row in rows[first : first + shard_rows])
-        paths = tuple(files[row] for row in own)
+        in_shard = tuple(int(row) for row in rows[first : first + shard_rows])
+        paths = tuple(files[row] for row in in_shard)
         facts = {
             **{name: value for name, value in settings.items() if name != "device"},
             "stage": stage,
             "shard": number,
             "shard_rows": shard_rows,
-            "version": about.version,
-            "files": digest(own, paths, whole),
+            "version": definition.version,
+            "files": rows_digest(in_shard, paths, whole),
         }
-        works.append(
-            Work(stage, number, folder, own, paths, settings, facts, whole.intersection(own))
+        shard_jobs.append(
+            ShardJob(
+                stage,
+                number,
+                folder,
+                in_shard,
+                paths,
+                settings,
+                facts,
+                whole.intersection(in_shard),
+            )
         )
-    return works
+    return shard_jobs
 
 
-def carry_out(work: Work) -> Done:
+def run_job(job: ShardJob) -> ShardResult:
     """Make a shard and write it. Raises `Vox2FaceError` where the shard cannot be written.
 
-    A file that cannot be used is a line among the failures; so is one at which two processes died
+    A file that cannot be used is added to the failures; so is one at which two processes died
     that made this shard before.
     """
-    function = STAGES[work.stage.partition("/")[0]].function
-    with one_thread(), full_disk_explained(Path(work.place)), traced(work.place) as trace:
-        arrays, failures = function(replace(work, trace=trace))
+    function = STAGES[job.stage.partition("/")[0]].function
+    with one_thread(), full_disk_explained(Path(job.path)), traced(job.path) as trace:
+        arrays, failures = function(replace(job, trace=trace))
     failures = sorted(failures)
-    shards.write(work.place, arrays, {**work.facts, "failures": failures})
-    return Done(work, tuple(failures))
+    shards.write(job.path, arrays, {**job.facts, "failures": failures})
+    return ShardResult(job, tuple(failures))
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let PyTorch use one thread: a shard must not depend on how many cores there are."""
+    """Limit PyTorch to one thread: a shard must not depend on the number of cores."""
     import torch
 
     threads = torch.get_num_threads()
@@ -126,31 +135,31 @@ def one_thread() -> Iterator[None]:
 
 
 def failures_in(facts: shards.Facts) -> tuple[Failure, ...]:
-    """Return the failures that a shard lists."""
+    """Return the failures in a shard's facts: (row, reason)."""
     return tuple((int(row), str(reason)) for row, reason in facts.get("failures", ()))
 
 
-def facts_there(work: Work) -> shards.Facts | None:
-    """Return what a shard that is there says of itself, None if none is there whole.
+def existing_result(job: ShardJob) -> shards.Facts | None:
+    """Return the facts of an existing shard, None if it is missing or damaged.
 
-    Raises `CorpusError` for one that was made otherwise, whatever it was made of.
+    Raises `CorpusError` if its settings or rows differ; the stages it was made from may differ.
     """
     try:
-        found = shards.read(work.place).facts
+        existing = shards.read(job.path).facts
     except shards.Damaged:
         return None
-    given, wanted = (
-        {name: value for name, value in facts.items() if name not in {"failures", *DERIVED}}
-        for facts in (found, work.facts)
+    old, new = (
+        {name: value for name, value in own.items() if name not in {"failures", *DERIVED}}
+        for own in (existing, job.facts)
     )
-    if given != wanted:
+    if old != new:
         raise CorpusError(
-            f"{work.place} was made otherwise: {difference(given, wanted)}. Choose another --out, "
-            "or add --force to make anew what does not fit."
+            f"{job.path} was made with other settings: {difference(old, new)}. Choose "
+            "another --out, or add --force to rebuild what does not fit."
         )
-    return found
+    return existing
 
 
-def fits(work: Work, found: shards.Facts) -> bool:
-    """Whether a shard that says this of itself is the work's, made of what is there now."""
-    return {name: value for name, value in found.items() if name != "failures"} == work.facts
+def is_current(job: ShardJob, facts: shards.Facts) -> bool:
+    """Whether a shard with these facts is the job's, made from the current other stages."""
+    return {name: value for name, value in facts.items() if name != "failures"} == job.facts

@@ -1,8 +1,8 @@
-"""Which file a shard was at when its process died, so that in the end that file is left out.
+"""Notes of the file at which a process died, so that this file is left out in the end.
 
-While a shard is made, a note lies beside it (00012.making), which a process that dies leaves there.
-Who makes such a shard again writes into the note, before each file, which row that is; a row at
-which two processes died is left out.
+While a shard is made, a note is beside it (00012.making), which a process that dies leaves there.
+The next process that makes the shard writes the row of each file into the note before it reads the
+file; a row at which two processes died is left out.
 """
 
 from __future__ import annotations
@@ -22,32 +22,32 @@ class Trace:
     """The note beside a shard that is being made."""
 
     def __init__(self, shard: str) -> None:
-        self.place = place_of(shard)
-        self.again = left_behind(shard)
-        self.died = storage.read_bytes(self.place).split() if self.again else []
-        if not self.again:
+        self.path = note_path(shard)
+        self.retry = has_died_at(shard)
+        self.died = storage.read_bytes(self.path).split() if self.retry else []
+        if not self.retry:
             self.write()
 
-    def at(self, row: int, file: str) -> None:
-        """Note which row's file is going to be read. Raises `CorpusError` if two died at it."""
+    def reading(self, row: int, file: str) -> None:
+        """Note the row whose file is read next; raise `CorpusError` if two processes died there."""
         if self.died.count(b"%d" % row) >= DEATHS:
             raise CorpusError(
-                f"{file} was left out: {DEATHS} processes that read it ended without a word. It "
-                "may be damaged, or take more memory than there is."
+                f"{file} was left out: {DEATHS} processes that read it ended without an error "
+                "message. It may be damaged, or take more memory than there is."
             )
-        if self.again:
+        if self.retry:
             self.write(b"%d" % row)
 
-    def write(self, *now: bytes) -> None:
-        """Write the rows at which processes died, and at which this one is now."""
-        storage.write_bytes(self.place, b" ".join([*self.died, *now]))
+    def write(self, *current: bytes) -> None:
+        """Write the rows at which processes died, and the row of this process."""
+        storage.write_bytes(self.path, b" ".join([*self.died, *current]))
 
 
 @contextmanager
 def traced(shard: str) -> Iterator[Trace]:
-    """Keep a note beside a shard, until it is made or something else than a death prevents that.
+    """Keep a note beside a shard until it is made, or until an error ends the attempt.
 
-    Too little memory counts as a death: where there is no limit, the system kills for it.
+    A `MemoryError` counts as a death: without a limit the system kills the process for it.
     """
     trace = Trace(shard)
     try:
@@ -55,16 +55,16 @@ def traced(shard: str) -> Iterator[Trace]:
     except MemoryError:
         raise
     except BaseException:
-        shards.remove(trace.place)
+        shards.remove(trace.path)
         raise
-    shards.remove(trace.place)
+    shards.remove(trace.path)
 
 
-def place_of(shard: str) -> str:
-    """Return where the note of a shard is."""
+def note_path(shard: str) -> str:
+    """Return the path of a shard's note."""
     return shard.removesuffix(shards.ENDING) + ENDING
 
 
-def left_behind(shard: str) -> bool:
+def has_died_at(shard: str) -> bool:
     """Whether a process died while it made a shard."""
-    return storage.exists(place_of(shard))
+    return storage.exists(note_path(shard))

@@ -1,4 +1,4 @@
-"""The stages of recordings: how long and loud they are, their statistics, and their samples."""
+"""The stages of recordings: durations, levels, statistics of the filter bank, and samples."""
 
 from __future__ import annotations
 
@@ -14,76 +14,76 @@ from vox2face.media import audio as sound
 from vox2face.media.codecs import CODECS, encoded
 from vox2face.train import storage
 from vox2face.train.prepare import shards
-from vox2face.train.prepare.shard_task import Failures, Work, failing
+from vox2face.train.prepare.shard_task import Failures, ShardJob, catch_failures
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-Made = tuple[shards.Arrays, Failures]
+StageResult = tuple[shards.Arrays, Failures]
 
-# Speech-to-face's data_preprocessing/get_aduio_norm_stats.py hears 6 s, and makes 1000 frames of
-# them with frames of zeros, which it counts like the others
+# Speech-to-face's data_preprocessing/get_aduio_norm_stats.py takes 6 s, and makes 1000 frames of
+# them by padding with zeros, which its statistics include
 HEARD, REAL, COUNTED = 6 * sound.RATE, 598, 1000
 
 
-def voices(work: Work) -> Made:
+def voices(job: ShardJob) -> StageResult:
     """Measure recordings: duration, level, and sums over their filter bank.
 
     Arrays, a row each: `durations` float64 (s), `levels` float64 (dB below full scale, before it
-    was levelled), `frames` int64 (real ones, as many as the network hears), `sums` and `squares`
+    was levelled), `frames` int64 (real ones that the network's input has), `sums` and `squares`
     float64 over these frames and all bands; `means` and `deviations` float64 are those of the clip
     as Speech-to-face computed them. NaN, and 0 frames, where a recording failed.
     """
     from vox2face.train.media import levelled
     from vox2face.zoo.presets import voice_preset
 
-    preset = voice_preset(work.settings["voice_preset"])
-    failures, count = Failures(), len(work.rows)
+    preset = voice_preset(job.settings["voice_preset"])
+    failures, count = Failures(), len(job.rows)
     names = ("durations", "levels", "sums", "squares", "means", "deviations")
-    found: dict[str, NDArray[Any]] = {name: np.full(count, np.nan) for name in names}
-    found["frames"] = np.zeros(count, np.int64)
-    waveform_at = waveforms(work)
+    arrays: dict[str, NDArray[Any]] = {name: np.full(count, np.nan) for name in names}
+    arrays["frames"] = np.zeros(count, np.int64)
+    waveform_at = waveforms(job)
     for i in range(count):
-        with failing(work, i, failures):
+        with catch_failures(job, i, failures):
             waveform = waveform_at(i)
             level = sound.rms_level(sound.to_pcm(waveform))
             loud = levelled(waveform, preset)
             energies = real_frames(loud[: preset.samples])
             mean, deviation = _as_speech_to_face(loud, energies)
-            found["durations"][i], found["levels"][i] = waveform.size / sound.RATE, level
-            found["frames"][i], found["sums"][i] = len(energies), energies.sum()
-            found["squares"][i] = np.square(energies).sum()
-            found["means"][i], found["deviations"][i] = mean, deviation
-    return found, failures
+            arrays["durations"][i], arrays["levels"][i] = waveform.size / sound.RATE, level
+            arrays["frames"][i], arrays["sums"][i] = len(energies), energies.sum()
+            arrays["squares"][i] = np.square(energies).sum()
+            arrays["means"][i], arrays["deviations"][i] = mean, deviation
+    return arrays, failures
 
 
-def waveforms(work: Work) -> Callable[[int], NDArray[np.float32]]:
-    """Return a function that gives the recording at a place of the shard, decoded.
+def waveforms(job: ShardJob) -> Callable[[int], NDArray[np.float32]]:
+    """Return a function that returns the decoded recording at an index of the shard.
 
     Where the stage `audio` decoded the same files already, its shard is read; it holds the same
     samples, and the same reasons why a file cannot be used.
     """
     from vox2face.train.media import decoded
 
-    place = work.beside("audio")
+    path = job.path_of("audio")
     try:
-        shard = shards.read(place) if storage.exists(place) else None
+        shard = shards.read(path) if storage.exists(path) else None
     except shards.Damaged:
         shard = None
-    if shard is None or shard.facts.get("files") != work.facts["files"]:
-        return lambda i: decoded(work.file(i))
+    if shard is None or shard.facts.get("files") != job.facts["files"]:
+        return lambda i: decoded(job.file(i))
     samples = shard.array("samples")
     starts = [*shard.array("starts").tolist(), samples.size]
     reasons = dict(shard.facts["failures"])
 
-    def kept(i: int) -> NDArray[np.float32]:
-        if work.rows[i] in reasons:
-            raise AudioError(reasons[work.rows[i]])
+    def from_shard(i: int) -> NDArray[np.float32]:
+        if job.rows[i] in reasons:
+            raise AudioError(reasons[job.rows[i]])
         waveform = samples[starts[i] : starts[i + 1]].astype(np.float32)
         waveform /= sound.FULL_SCALE
         return np.asarray(waveform)
 
-    return kept
+    return from_shard
 
 
 def real_frames(waveform: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -98,16 +98,16 @@ def real_frames(waveform: NDArray[np.float32]) -> NDArray[np.float64]:
     from vox2face.zoo.frontends.voice import FBANK_FLOOR, FBANK_FRAMES
 
     window, bands = constants()
-    heard = np.ascontiguousarray(waveform[: (FBANK_FRAMES - 1) * HOP + WINDOW])
+    samples = np.ascontiguousarray(waveform[: (FBANK_FRAMES - 1) * HOP + WINDOW])
     with torch.inference_mode():
-        frames = torch.from_numpy(heard).unfold(0, WINDOW, HOP)
+        frames = torch.from_numpy(samples).unfold(0, WINDOW, HOP)
         frames = frames - frames.mean(1, keepdim=True)
-        before = torch.cat((frames[:, :1], frames[:, :-1]), 1)  # the first sample precedes itself
-        spectrum = torch.fft.rfft((frames - PREEMPHASIS * before) * window, FFT)
+        previous = torch.cat((frames[:, :1], frames[:, :-1]), 1)  # the first sample precedes itself
+        spectrum = torch.fft.rfft((frames - PREEMPHASIS * previous) * window, FFT)
         powers = spectrum.real.square() + spectrum.imag.square()
         energies = (powers @ bands).clamp(min=FBANK_FLOOR).log()
-    real: NDArray[np.float64] = energies.double().numpy()
-    return real
+    result: NDArray[np.float64] = energies.double().numpy()
+    return result
 
 
 @functools.cache
@@ -124,48 +124,48 @@ def constants() -> tuple[Tensor, Tensor]:
 def _as_speech_to_face(
     waveform: NDArray[np.float32], energies: NDArray[np.float64]
 ) -> tuple[float, float]:
-    """Return mean and deviation of the first 6 s of a clip, with added frames counted in.
+    """Return mean and deviation of the first 6 s of a clip, with the padding frames counted.
 
-    A shorter clip is repeated. `energies` are those of its frames that are known already.
+    A shorter clip is repeated. `energies` (frames, 128) are those already computed of the clip.
     """
-    known = energies[:REAL]
-    if len(known) < REAL:
-        known = real_frames(sound.fit(waveform, HEARD))
-    values = np.zeros((COUNTED, known.shape[1]))
-    values[:REAL] = known
+    frames = energies[:REAL]
+    if len(frames) < REAL:
+        frames = real_frames(sound.fit(waveform, HEARD))
+    values = np.zeros((COUNTED, frames.shape[1]))
+    values[:REAL] = frames
     return float(values.mean()), float(values.std())
 
 
-def audio(work: Work) -> Made:
-    """Keep what recordings decode to, so that training need not decode them again.
+def audio(job: ShardJob) -> StageResult:
+    """Store decoded recordings, so that training need not decode them.
 
     Arrays: `samples` int16 (of all recordings, one after the other), mono, 16 kHz, as loud as they
-    were; `starts` int64, a row each: where in them a recording begins. A failed one has none.
+    were; `starts` int64, a row each: the index of its first sample. A failed one has no samples.
     """
     from vox2face.train.media import decoded
 
     failures, parts = Failures(), []
-    starts, total = np.zeros(len(work.rows), np.int64), 0
-    for i in range(len(work.files)):
+    starts, total = np.zeros(len(job.rows), np.int64), 0
+    for i in range(len(job.files)):
         starts[i] = total
-        with failing(work, i, failures):
-            parts.append(sound.to_pcm(decoded(work.file(i))))
+        with catch_failures(job, i, failures):
+            parts.append(sound.to_pcm(decoded(job.file(i))))
             total += parts[-1].size
     samples = np.concatenate(parts) if parts else np.empty(0, np.int16)
     return {"samples": samples, "starts": starts}, failures
 
 
-def coded(work: Work) -> Made:
-    """Keep what recordings sound like after a codec, `settings` of which name it.
+def coded(job: ShardJob) -> StageResult:
+    """Store recordings encoded and decoded with the codec of `settings`.
 
-    Arrays as those of the stage `audio`, which it reads: the same recordings, as long as there.
+    The arrays are those of the stage `audio`, which it reads: the same recordings and lengths.
     """
     failures, parts = Failures(), []
-    starts, total = np.zeros(len(work.rows), np.int64), 0
-    codec, waveform_at = CODECS[work.settings["codec"]], waveforms(work)
-    for i in range(len(work.rows)):
+    starts, total = np.zeros(len(job.rows), np.int64), 0
+    codec, waveform_at = CODECS[job.settings["codec"]], waveforms(job)
+    for i in range(len(job.rows)):
         starts[i] = total
-        with failing(work, i, failures):
+        with catch_failures(job, i, failures):
             parts.append(encoded(sound.to_pcm(waveform_at(i)), codec))
             total += parts[-1].size
     samples = np.concatenate(parts) if parts else np.empty(0, np.int16)
@@ -173,33 +173,33 @@ def coded(work: Work) -> Made:
 
 
 def statistics(
-    measured: Sequence[tuple[shards.Arrays, NDArray[np.bool_]]], how: str
+    measured: Sequence[tuple[shards.Arrays, NDArray[np.bool_]]], method: str
 ) -> dict[str, Any]:
-    """Return the statistics of parts of the stage `voices`, added up in their order.
+    """Return the statistics of parts of the stage `voices`, added up in order.
 
-    Each part comes with which of its rows count. `how` is "global" or "speech-to-face".
+    A part has a mask of the rows that count. `method` is "global" or "speech-to-face".
     """
     frames = clips = 0
     totals = dict.fromkeys(("durations", "levels", "sums", "squares", "means", "deviations"), 0.0)
-    for arrays, counts in measured:
-        good = counts & (arrays["frames"] > 0)
-        clips += int(good.sum())
-        frames += int(arrays["frames"][good].sum())
+    for arrays, counted in measured:
+        valid = counted & (arrays["frames"] > 0)
+        clips += int(valid.sum())
+        frames += int(arrays["frames"][valid].sum())
         for name in totals:
-            totals[name] += float(arrays[name][good].sum())
+            totals[name] += float(arrays[name][valid].sum())
     if not clips:
-        return {"how": how, "clips": 0, "hours": 0.0}
+        return {"how": method, "clips": 0, "hours": 0.0}
     values = frames * 128
     mean = totals["sums"] / values
-    found = {
+    by_method = {
         "global": (mean, max(totals["squares"] / values - mean * mean, 0.0) ** 0.5),
         "speech-to-face": (totals["means"] / clips, totals["deviations"] / clips),
     }
-    chosen = found[how]
+    mean_std = by_method[method]
     return {
-        "how": how,
-        "mean": chosen[0],
-        "std": chosen[1],
+        "how": method,
+        "mean": mean_std[0],
+        "std": mean_std[1],
         "clips": clips,
         "frames": frames,
         "hours": totals["durations"] / 3600,

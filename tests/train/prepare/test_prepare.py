@@ -34,10 +34,10 @@ from vox2face.runtime.load import load
 from vox2face.train import storage
 from vox2face.train.corpus import manifest
 from vox2face.train.prepare import engines, face_stages, shards, voice_stages
-from vox2face.train.prepare.options import FACE, Options, allowed
+from vox2face.train.prepare.options import FACE, Options, allowed_failures
 from vox2face.train.prepare.reader import Prepared, open_prepared
 from vox2face.train.prepare.run import prepare
-from vox2face.train.prepare.shard_task import Done, Work, difference
+from vox2face.train.prepare.shard_task import ShardJob, ShardResult, difference
 from vox2face.train.prepare.stages import CODED, STAGES
 from vox2face.zoo.frontends.voice import voice_frontend
 from vox2face.zoo.presets import FACE_PRESETS, voice_preset
@@ -243,7 +243,7 @@ def test_crop_cuts_the_face_out_and_counts_landmarks_there(tmp_path: Path) -> No
     np.testing.assert_allclose(ready.landmarks[0], points, rtol=0, atol=2)
     np.testing.assert_allclose(ready.landmarks_of(0), face.landmarks, rtol=0, atol=2)
     np.testing.assert_array_equal(
-        ready.picture(0), face_detection.Square(*ready.squares[0].tolist()).cut(photo, 224)
+        ready.picture(0), face_detection.Square(*ready.crop_boxes[0].tolist()).cut(photo, 224)
     )
     np.testing.assert_allclose(ready.embeddings[0], load(FACE)(ready.picture(0))[0], atol=1e-5)
 
@@ -260,7 +260,7 @@ def test_of_several_faces_the_largest_counts_and_the_picture_is_listed(tmp_path:
     listed = (tmp_path / "out" / "several_faces.csv").read_text(encoding="utf-8")
     assert listed == f"row,path,faces\n0,{file},2\n"
     assert told[1].startswith("several faces in 1 pictures") and told[1].endswith("faces.csv")
-    shard = shards.whole(str(tmp_path / "out" / "landmarks" / "00000.safetensors"))
+    shard = shards.open_shard(str(tmp_path / "out" / "landmarks" / "00000.safetensors"))
     assert shard.array("faces").tolist() == [2, 1]
     assert open_prepared(tmp_path / "out").landmarks[0][:, 0].mean() > 112
 
@@ -398,21 +398,21 @@ def test_a_killed_worker_is_replaced_and_the_result_is_that_of_one_process(
 class Doomed(engines.Pool):
     """A pool whose processes die of one shard."""
 
-    def submit(self, work: Work) -> Future[Done]:
-        future: Future[Done] = Future()
-        if work.number == 1:
+    def submit(self, job: ShardJob) -> Future[ShardResult]:
+        future: Future[ShardResult] = Future()
+        if job.number == 1:
             future.set_exception(BrokenProcessPool())
         else:
-            future.set_result(Done(work))
+            future.set_result(ShardResult(job))
         return future
 
 
 def test_a_shard_that_kills_all_its_workers_is_named_and_the_others_are_made() -> None:
-    works = [Work("voices", n, "/out", (), (), {}, {}) for n in range(4)]
-    done = {each.work.number: each.problem for each in Doomed(2).run(works)}
-    assert sorted(done) == [0, 1, 2, 3]
-    assert [number for number, problem in done.items() if problem] == [1]
-    assert "processes that made /out/voices/00001.safetensors ended without a word" in done[1]
+    jobs = [ShardJob("voices", n, "/out", (), (), {}, {}) for n in range(4)]
+    problems = {result.job.number: result.problem for result in Doomed(2).run(jobs)}
+    assert sorted(problems) == [0, 1, 2, 3]
+    assert [number for number, problem in problems.items() if problem] == [1]
+    assert "that made /out/voices/00001.safetensors ended without an error message" in problems[1]
 
 
 DEADLY = """
@@ -434,7 +434,8 @@ def test_a_file_that_kills_the_process_is_left_out_and_listed_the_next_time(tmp_
     run = start(place, out, stages=("pictures",), limit="1", **more)
     assert run.communicate()[1] == "" and run.returncode == 0
     (line,) = failures(out)
-    assert line["row"] == "1" and "2 processes that read it ended without a word" in line["reason"]
+    assert line["row"] == "1"
+    assert "2 processes that read it ended without an error message" in line["reason"]
     assert [row for row in range(5) if row in open_prepared(out).pictures] == [0, 2, 3, 4]
     assert not list(out.rglob("*.making"))
 
@@ -490,7 +491,7 @@ def test_a_picture_without_finite_embedding_is_a_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = people(tmp_path / "people", {}, pictures=3, clips=0)
-    encoder = face_stages.encoder_of(FACE, "dlib", "torch", "cpu", ())
+    encoder = face_stages.load_encoder(FACE, "dlib", "torch", "cpu", ())
     embed = encoder.embed
     overflow = np.array([[1], [np.inf], [1]], np.float32)
     monkeypatch.setattr(encoder, "embed", lambda batch: embed(batch) * overflow)
@@ -548,13 +549,13 @@ def test_what_was_made_of_a_retried_shard_is_made_anew(tmp_path: Path) -> None:
     ("limit", "rows", "allow"), [("5%", 100, 5), ("5%", 19, 0), ("0", 9, 0), (" 20 ", 9, 20)]
 )
 def test_max_failures_is_a_number_or_a_part(limit: str, rows: int, allow: int) -> None:
-    assert allowed(limit, rows) == allow
+    assert allowed_failures(limit, rows) == allow
 
 
 @pytest.mark.parametrize("limit", ["many", "-1", "5.5", "nan", "inf%", "%"])
 def test_other_words_for_max_failures_are_refused(limit: str) -> None:
     with pytest.raises(UsageError, match="neither a number of files"):
-        allowed(limit, 100)
+        allowed_failures(limit, 100)
 
 
 def test_other_options_are_refused_and_force_makes_anew_what_does_not_fit(
@@ -719,7 +720,7 @@ def test_a_manifest_of_another_version_is_one_sentence(
         ({"voice_preset": "ve-conv"}, "Preset ve-conv has no filter bank"),
         ({"voice_preset": "loud"}, "There is no voice preset 'loud'"),
         ({"preset": "blue"}, "blue"),
-        ({"faces": ("ve_conv.speech2face",)}, "no face encoder"),
+        ({"faces": ("ve_conv.speech2face",)}, "not a face encoder"),
         ({"faces": ("vggface.nobody",)}, "vggface.nobody"),
         ({"engine": "spark"}, "There is no engine 'spark': use local or ray"),
         ({"statistics": "some"}, "There are no 'some' statistics"),
@@ -729,7 +730,7 @@ def test_a_manifest_of_another_version_is_one_sentence(
         ({"encode": ("mp3", "vhs")}, "There is no encoding vhs: use mp3, aac, opus, 8k"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_before_anything_is_made(
+def test_invalid_options_are_refused_before_anything_is_made(
     shared: Path, tmp_path: Path, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(Vox2FaceError, match=message):
