@@ -1,7 +1,7 @@
 """Faces with their embeddings, for the face decoder.
 
-What a decoder gets is the embedding of a photograph, and what it learns to draw the normalised
-picture of the same person; where there is none, the photograph itself.
+A decoder's input is the embedding of a photograph. It learns to draw the normalised picture of the
+same person or, where there is none, the photograph itself.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ class FaceDecoderDataset(Dataset[Item]):
     | identity  | int64   | ()            | number of the person in `identities` |
     | row       | int64   | ()            | row of the photograph in the manifest |
 
-    The picture to draw is the person's normalised one, or one after the other of several, or the
+    The picture to draw is the person's normalised one (several in turn), or the
     photograph itself where there is none. Photographs of `split` (None: of the whole manifest) that
     were prepared without failure are in it, ordered by name and path, whether their people have
-    clips or not. `left_out` counts the files of the split that were not, or whose embedding or
+    clips or not. `left_out` counts the files of the split that failed, or whose embedding or
     landmarks are not finite. Divide `texture` and `picture` by 255 on the device. `pictures=False`
     leaves out `picture`, and reads none; `textures=False` leaves out `texture`. A picture that
     cannot be read raises `CorpusError`.
@@ -74,28 +74,28 @@ class FaceDecoderDataset(Dataset[Item]):
             raise IndexError(f"There are {len(self)} pictures, none of number {index}.")
         starts = self.groups.first_picture
         identity = int(np.searchsorted(starts, index, side="right")) - 1
-        shown = {}
+        images = {}
         if self.pictures:
-            shown["picture"] = as_picture(self.files.load(index, self.picture))
+            images["picture"] = as_picture(self.files.load(index, self.picture))
         row, target = int(self.groups.pictures[index]), int(self.targets[index])
         if self.textures:
-            shown["texture"] = as_picture(self.prepared.textures[target])
+            images["texture"] = as_picture(self.prepared.textures[target])
         return {
             "embedding": as_float(self.embeddings[row]),
             "wanted": as_float(self.embeddings[target]),
             "landmarks": as_float(self.prepared.landmarks[target]),
-            **shown,
+            **images,
             "identity": torch.tensor(identity),
             "row": torch.tensor(row),
         }
 
-    def picture(self, row: int, place: str) -> NDArray[np.uint8]:
-        """Return a picture as the landmarks count it, RGB uint8 (224, 224, 3)."""
+    def picture(self, row: int, path: str) -> NDArray[np.uint8]:
+        """Return the picture that the landmarks refer to, RGB uint8 (224, 224, 3)."""
         return self.prepared.picture(row)
 
 
 def _without_target(manifest: Manifest, bad: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the rows of people all of whose normalised pictures are bad."""
+    """Return the rows of people whose normalised pictures are all bad."""
     normal = np.flatnonzero(normalized(manifest))
     if not len(normal):
         return normal
@@ -107,18 +107,18 @@ def _without_target(manifest: Manifest, bad: NDArray[np.int64]) -> NDArray[np.in
 def targets(
     manifest: Manifest, identities: list[str], groups: Groups, bad: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Return the row of the picture to draw for each photograph of groups."""
+    """Return the row of the picture to draw for each photograph of `groups` (photographs,)."""
     rows = np.setdiff1d(np.flatnonzero(normalized(manifest)), bad)
     number = {name: i for i, name in enumerate(identities)}
     names = manifest.table["identity"].cast("string").take(rows).to_pylist()
-    owned: dict[int, list[int]] = {}
+    normal_rows: dict[int, list[int]] = {}
     for row, name in zip(rows.tolist(), names, strict=True):
         if name in number:
-            owned.setdefault(number[name], []).append(row)
-    found = groups.pictures.copy()
-    for i, own in owned.items():
+            normal_rows.setdefault(number[name], []).append(row)
+    target_rows = groups.pictures.copy()
+    for i, candidates in normal_rows.items():
         first, end = groups.first_picture[i : i + 2]
-        photographs = found[first:end]
-        if photographs[0] not in own:
-            found[first:end] = np.resize(own, len(photographs))
-    return found
+        photographs = target_rows[first:end]
+        if photographs[0] not in candidates:
+            target_rows[first:end] = np.resize(candidates, len(photographs))
+    return target_rows

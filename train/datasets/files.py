@@ -1,4 +1,4 @@
-"""The rows of a manifest that a data set is made of, and their files."""
+"""The rows of a manifest in a data set, and their files."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ class Files:
         self.root, self.rows = root.astype(np.int32), rows
         self.paths = manifest.table["path"].take(rows).combine_chunks()
 
-    def place(self, position: int) -> str:
-        """Return where the file of a position is."""
+    def path(self, position: int) -> str:
+        """Return the path or address of the file at a position."""
         return storage.join(self.roots[self.root[position]], self.paths[position].as_py())
 
     def load(self, position: int, read: Callable[[int, str], Loaded]) -> Loaded:
-        """Return what `read(row, place)` makes of a file. Raises `CorpusError` naming it."""
-        place = self.place(position)
+        """Return `read(row, path)` of a file. Raises `CorpusError` that names the file."""
+        path = self.path(position)
         try:
-            return read(int(self.rows[position]), place)
+            return read(int(self.rows[position]), path)
         except (Vox2FaceError, OSError) as error:
-            reason = str(error).removeprefix(place).strip()
-            raise CorpusError(f"{place} cannot be used: {reason}") from error
+            reason = str(error).removeprefix(path).strip()
+            raise CorpusError(f"{path} cannot be used: {reason}") from error
 
 
 def left_out(manifest: Manifest, split: str | None, bad: NDArray[np.int64]) -> int:
-    """Return how many of some bad rows are of a split."""
+    """Return how many of the bad rows are in a split; None is the whole manifest."""
     import pyarrow.compute as pc
 
     if split is None:
@@ -55,10 +55,10 @@ def left_out(manifest: Manifest, split: str | None, bad: NDArray[np.int64]) -> i
     return int(pc.sum(pc.equal(splits, split)).as_py() or 0)
 
 
-def require_choice(name: str, value: str, known: Collection[str]) -> None:
-    """Raise `UsageError` unless an argument has one of the values there are."""
-    if value not in known:
-        raise UsageError(f"There is no {name}={value!r}: use one of {', '.join(known)}.")
+def require_choice(name: str, value: str, choices: Collection[str]) -> None:
+    """Raise `UsageError` unless an argument has one of its choices."""
+    if value not in choices:
+        raise UsageError(f"There is no {name}={value!r}: use one of {', '.join(choices)}.")
 
 
 Item = dict[str, Any]
@@ -67,7 +67,7 @@ Item = dict[str, Any]
 def unusable(prepared: Prepared, manifest: Manifest, *stages: Rows) -> NDArray[np.int64]:
     """Return the rows of recordings that failed, and of pictures that a stage lacks, ascending.
 
-    Raises `CorpusError` if another manifest was prepared; its splits may differ.
+    Raises `CorpusError` if another manifest was prepared; the splits may differ.
     """
     require_same(manifest, prepared.manifest, prepared.folder)
     pictures = prepared.numbers("face")
@@ -77,10 +77,10 @@ def unusable(prepared: Prepared, manifest: Manifest, *stages: Rows) -> NDArray[n
 
 
 def as_float(array: NDArray[Any]) -> Tensor:
-    """Return an array as a float32 tensor of its own."""
+    """Copy an array into a float32 tensor."""
     return torch.from_numpy(np.array(array, np.float32))
 
 
 def as_picture(pixels: NDArray[np.uint8]) -> Tensor:
-    """Return a picture (height, width, 3) as a uint8 tensor (3, height, width) of its own."""
+    """Copy a picture (height, width, 3) into a uint8 tensor (3, height, width)."""
     return torch.from_numpy(np.array(pixels.transpose(2, 0, 1), np.uint8))

@@ -1,4 +1,4 @@
-"""Digests of what a run is trained on or measured with, so that it is never taken for another."""
+"""Digests of the data that a run is trained on or measured with, to recognise other data."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from vox2face.train.datasets.pairing import spread_over
 if TYPE_CHECKING:
     from vox2face.train.prepare.rows import Rows
 
-MOST = 100  # people of whom an embedding is read: of a large or distant corpus all take minutes
+MOST = 100  # people whose embedding is read: all those of a large or remote corpus take minutes
 
 
 class Split(Protocol):
-    """A data set, as far as it says who and what is in it."""
+    """A data set with people and their files."""
 
     @property
     def identities(self) -> Sequence[str]:
-        """The people."""
+        """The names of the people, in the order of their numbers."""
 
     @property
     def groups(self) -> Groups:
-        """Whose clips and pictures there are."""
+        """The rows of each person's clips and pictures."""
 
 
 def fingerprints(
     manifest: Manifest, embeddings: Rows, splits: Mapping[str, Split | None]
 ) -> dict[str, str]:
-    """Return the digests of all splits that there are; see `fingerprint`."""
+    """Return the digests of all splits that are not None; see `fingerprint`."""
     return {
         what: digest
         for split, items in splits.items()
@@ -47,11 +47,11 @@ def fingerprints(
 def fingerprint(
     split: str, manifest: Manifest, identities: Sequence[str], groups: Groups, embeddings: Rows
 ) -> dict[str, str]:
-    """Return digests of the people of a split, of their files, and of their prepared faces.
+    """Return sha256 digests of a split's people, of their files and of their prepared faces.
 
-    Files count by their paths below the corpus' folder, which may move, by whose they are and,
-    where the manifest knows it, by how long they last; faces by an embedding of each person, of at
-    most a hundred spread over all. Keys say what differs where two are compared.
+    Files count by their paths below the corpus' folder, which may move, by their person and,
+    where the manifest has it, by duration; faces by one embedding each of at most a hundred people
+    spread over all. Keys name what differs when two are compared.
     """
     rows = np.concatenate([groups.clips, groups.pictures])
     paths = manifest.table["path"].take(rows).to_pylist()
@@ -72,14 +72,14 @@ def fingerprint(
 
 
 def manifest_digest(manifest: Manifest) -> str:
-    """Return the hex sha256 of who is in which file and split, wherever the files are."""
+    """Return the hex sha256 of identities, kinds, splits and paths; folders do not count."""
     columns = (manifest.column(name) for name in ("identity", "kind", "split", "path"))
     return digest(["\0".join(value or "" for value in column).encode() for column in columns])
 
 
 def digest(pieces: Sequence[bytes]) -> str:
-    """Return the hex sha256 of some pieces, each with its length."""
-    found = hashlib.sha256()
+    """Return the hex sha256 of some pieces, each preceded by its length."""
+    sha256 = hashlib.sha256()
     for piece in pieces:
-        found.update(len(piece).to_bytes(8, "little") + piece)
-    return found.hexdigest()
+        sha256.update(len(piece).to_bytes(8, "little") + piece)
+    return sha256.hexdigest()

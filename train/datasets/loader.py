@@ -1,9 +1,9 @@
-"""Which items make up which batch, as a pure function of seed and step, and how they are loaded.
+"""Divide items into batches, as a pure function of seed and step, and load them.
 
-Every epoch is a permutation of the items. A step's batch is the same however many processes share
-it, and nothing has to be remembered to go on after a step but its number. An item that cannot be
-decoded is replaced by another one, drawn from the seed too, so that batches stay full; what failed
-travels with the batch and is listed.
+Every epoch is a permutation of the items. A step's batch is the same for any number of processes,
+and the number of the step is all that is needed to go on after it. An item that cannot be decoded
+is replaced by another one, also drawn from the seed, so that batches stay full; failures are
+returned with the batch and listed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ FAILED, UNREADABLE = "failed", "unreadable"
 
 
 class Items(Protocol):
-    """Anything with a length that gives items by their index: dicts of arrays and words."""
+    """A map-style data set: items by index, each a dict of arrays and words."""
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int, /) -> Item: ...
@@ -37,10 +37,10 @@ class Items(Protocol):
 
 @dataclass(frozen=True)
 class BatchSampler:
-    """How the items become batches: `batch` at a step, over `processes` and in `parts` each."""
+    """Divides items into batches: `batch_size` a step, over `processes`, each in `parts`."""
 
     count: int
-    batch: int
+    batch_size: int
     seed: int
     processes: int = 1
     process: int = 0
@@ -56,37 +56,37 @@ class BatchSampler:
 
     @property
     def size(self) -> int:
-        """The items of a step: fewer than `batch` where there are no more."""
-        return min(self.batch, self.count)
+        """The items of a step: fewer than `batch_size` where the data set is smaller."""
+        return min(self.batch_size, self.count)
 
     @property
     def per_epoch(self) -> int:
-        """The steps of an epoch; what does not fill a batch waits for another epoch."""
+        """The steps of an epoch; items that do not fill a batch are left out of it."""
         return self.count // self.size
 
     def keys(self, first: int, total: int) -> Iterator[list[Key]]:
         """Yield this process's keys of every part of the steps `first` to `total` - 1."""
-        known, order = -1, np.empty(0, np.intp)
+        order_epoch, order = -1, np.empty(0, np.intp)
         for step in range(first, total):
-            epoch, place = divmod(step, self.per_epoch)
-            if epoch != known:
-                known, order = epoch, permutation(self.count, self.seed, epoch)
-            chosen = order[place * self.size : (place + 1) * self.size]
-            own = np.split(chosen, self.processes)[self.process]
-            for part in np.split(own, self.parts):
+            epoch, step_in_epoch = divmod(step, self.per_epoch)
+            if epoch != order_epoch:
+                order_epoch, order = epoch, permutation(self.count, self.seed, epoch)
+            batch = order[step_in_epoch * self.size : (step_in_epoch + 1) * self.size]
+            share = np.split(batch, self.processes)[self.process]
+            for part in np.split(share, self.parts):
                 yield [(epoch, int(index)) for index in part]
 
 
 def permutation(count: int, seed: int, epoch: int) -> np.ndarray[Any, np.dtype[np.intp]]:
-    """Return the order of the items in an epoch."""
+    """Return the order of the items in an epoch (count,)."""
     return np.random.default_rng((seed, epoch)).permutation(count)
 
 
-class Drawn(Dataset[Item]):
-    """Items by (epoch, index), with a generator of their own for `augment`, if there is one.
+class ReplacingDataset(Dataset[Item]):
+    """Items by (epoch, index), passed through `augment` (if any) with a generator of their own.
 
-    A data set with `set_epoch` is told the epoch. Where an item fails with a `Vox2FaceError` or an
-    `OSError`, another one stands in, and the item's "failed" tells which failed and why.
+    `set_epoch` of the data set is called, if it exists. Where an item fails with a `Vox2FaceError`
+    or an `OSError`, another one replaces it; its "failed" lists the indices and reasons.
     """
 
     def __init__(self, items: Items, seed: int, augment: Any = None) -> None:
@@ -113,35 +113,35 @@ class Drawn(Dataset[Item]):
 
 
 def collate(items: Sequence[Item]) -> Batch:
-    """Return items as a batch: numbers and arrays stacked, everything else as lists."""
+    """Collate items: numbers and arrays are stacked, everything else becomes a list."""
     unreadable = next((item for item in items if UNREADABLE in item), None)
-    if unreadable:  # told by the process that trains: a worker's exceptions become tracebacks
+    if unreadable:  # raised in the training process: a worker's exception becomes a traceback
         return unreadable
     batch: Batch = {}
     for name, first in items[0].items():
         values = [item[name] for item in items]
-        plain = isinstance(first, (Tensor, np.ndarray, int, float, np.generic))
-        batch[name] = default_collate(values) if plain else values
+        stackable = isinstance(first, (Tensor, np.ndarray, int, float, np.generic))
+        batch[name] = default_collate(values) if stackable else values
     return batch
 
 
 def batches(
-    data: Drawn, sampler: BatchSampler, first: int, total: int, workers: int
+    dataset: ReplacingDataset, sampler: BatchSampler, first: int, total: int, num_workers: int
 ) -> Iterator[Batch]:
     """Yield this process's batches, part by part, of the steps `first` to `total` - 1."""
     keys = Keys(sampler, first, total)
     loader = DataLoader(
-        data,
+        dataset,
         batch_sampler=keys,
-        num_workers=workers,
+        num_workers=num_workers,
         collate_fn=collate,
         pin_memory=torch.cuda.is_available(),
         worker_init_fn=_init_worker,
-        generator=torch.Generator(),  # of its own, so that loading draws no number of the training
+        generator=torch.Generator(),  # separate: loading must not advance the training's generator
     )
     with deaf():  # the workers start here
-        loaded = iter(loader)
-    for batch in loaded:
+        iterator = iter(loader)
+    for batch in iterator:
         if UNREADABLE in batch:
             raise CorpusError(
                 f"{ATTEMPTS} items drawn one after the other could not be read, the last because: "
@@ -151,13 +151,13 @@ def batches(
 
 
 def _init_worker(worker: int) -> None:
-    """Let a worker outlive Ctrl-C, which the training process answers, and end when told to."""
+    """Ignore Ctrl-C in a worker, since the training process handles it, and end on SIGTERM."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 class Keys:
-    """The lists of keys as something that can be iterated over, however many there are."""
+    """The lists of keys as a batch sampler of a DataLoader; made while it is iterated."""
 
     def __init__(self, sampler: BatchSampler, first: int, total: int) -> None:
         self.sampler, self.first, self.total = sampler, first, total
@@ -170,7 +170,7 @@ class Keys:
 
 
 def to_device(batch: Mapping[str, Any], device: torch.device) -> Batch:
-    """Return a batch with its tensors on a device."""
+    """Move the tensors of a batch to a device."""
     return {
         name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
         for name, value in batch.items()

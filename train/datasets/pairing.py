@@ -1,14 +1,14 @@
-"""Which clip goes with which picture: pairings by integer arithmetic, whatever their number.
+"""Pair clips with pictures by integer arithmetic, without a list of the pairs.
 
 | pairing    | pairs                                                              | how many       |
 |------------|--------------------------------------------------------------------|----------------|
 | all-to-all | every clip with every picture of the identity                      | sum of c_i p_i |
 | one-to-one | clip j of an identity with its picture j mod p_i                   | clips          |
 | all-to-one | every clip with the identity's first picture                       | clips          |
-| random     | every clip with one of the pictures, drawn anew in each epoch      | clips          |
+| random     | every clip with one of the pictures, drawn again in each epoch     | clips          |
 
-c_i and p_i are the numbers of clips and pictures of identity i. No pair is ever stored: memory
-goes with the rows of the manifest, and finding one takes a binary search over the identities.
+c_i and p_i are the numbers of clips and pictures of identity i. Pairs are not stored: memory
+grows with the rows of the manifest, and a pair is found by binary search over the identities.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from vox2face.core.errors import UsageError
 from vox2face.train.corpus.groups import Groups, Numbers, starts
 
 PAIRINGS = ("all-to-all", "one-to-one", "all-to-one", "random")
-DRAW_PICTURE, DRAW_CROP, DRAW_COPY, DRAW_CODEC = 0, 1, 2, 3  # what a random number is for
+DRAW_PICTURE, DRAW_CROP, DRAW_COPY, DRAW_CODEC = 0, 1, 2, 3  # the uses of random numbers
 
 
 class Pair(NamedTuple):
@@ -61,26 +61,26 @@ class Pairs:
         return int(self.first_pair[-1])
 
     def at(self, index: int, epoch: int = 0) -> Pair:
-        """Return pair `index`; only "random" looks at the epoch. Raises `IndexError` beyond."""
+        """Return pair `index`; only "random" depends on `epoch`. Raises `IndexError` beyond."""
         if not 0 <= index < len(self):
             raise IndexError(f"There are {len(self)} pairs, none of number {index}.")
         identity = int(np.searchsorted(self.first_pair, index, side="right")) - 1
-        place = index - int(self.first_pair[identity])
+        offset = index - int(self.first_pair[identity])
         clip, picture = self.groups.first_clip[identity], self.groups.first_picture[identity]
         pictures = int(self.groups.first_picture[identity + 1] - picture)
         if self.pairing == "all-to-all":
-            place, chosen = divmod(place, pictures)
+            offset, picture_offset = divmod(offset, pictures)
         elif self.pairing == "one-to-one":
-            chosen = place % pictures
+            picture_offset = offset % pictures
         elif self.pairing == "all-to-one":
-            chosen = 0
+            picture_offset = 0
         else:
-            chosen = drawn(pictures, self.seed, epoch, index, DRAW_PICTURE)
-        return Pair(identity, int(clip) + place, int(picture) + chosen)
+            picture_offset = drawn(pictures, self.seed, epoch, index, DRAW_PICTURE)
+        return Pair(identity, int(clip) + offset, int(picture) + picture_offset)
 
 
 def drawn(below: int, *numbers: int) -> int:
-    """Return a number from 0 to below - 1 that looks random and depends on `numbers` alone.
+    """Return a pseudo-random number from 0 to below - 1 that depends on `numbers` alone.
 
     NumPy promises the same numbers from a SeedSequence in every version and on every machine.
     """
@@ -89,5 +89,5 @@ def drawn(below: int, *numbers: int) -> int:
 
 
 def spread_over(count: int, most: int) -> Numbers:
-    """Return at most so many numbers below `count`, in order and evenly far apart."""
+    """Return at most `most` evenly spaced numbers below `count`, ascending."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))

@@ -1,4 +1,4 @@
-"""Data sets over a folder that Speech-to-face's scripts, or our export, have prepared."""
+"""Data sets of a folder that Speech-to-face's scripts or our export have prepared."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class SpectrogramDataset(Dataset[Item]):
     Item `i` is a dict: `spectrogram` float32, (2, 257, 601) for VE_conv or (1024, 128) for AST,
     `embedding` float32 (width,), `identity` int64 (), the speaker's number in `identities`.
     `pairing` is one of those in `vox2face.train.datasets.pairing`. Raises `CorpusError` for a
-    folder in which nobody has both.
+    folder in which no person has both.
     """
 
     def __init__(self, root: Path, pairing: str = "random", seed: int = 0) -> None:
@@ -51,7 +51,7 @@ class SpectrogramDataset(Dataset[Item]):
         return len(self.pairs)
 
     def set_epoch(self, epoch: int) -> None:
-        """Say which epoch it is: random pairs depend on it."""
+        """Set the epoch, on which random pairs depend."""
         self.epoch = epoch
 
     def __getitem__(self, index: int) -> Item:
@@ -70,7 +70,7 @@ class PictureDataset(Dataset[Item]):
     """Stored pictures with their embeddings and landmarks, for training a face decoder.
 
     Item `i` is a dict: `picture` uint8 (3, 224, 224), `embedding` float32 (width,), `landmarks`
-    float32 (68, 2) in pixels of the picture, reduced from 72 where there are so many, `identity`
+    float32 (68, 2) in pixels of the picture, reduced where the file has 72, `identity`
     int64 (). Raises `CorpusError` for a folder without such pictures.
     """
 

@@ -1,4 +1,4 @@
-"""The data sets that voice encoders and face decoders are trained on.
+"""The data set that voice encoders are trained on.
 
 An item is a pure function of the data set's arguments, the epoch and the item's number: not of
 the order of files on a disk, nor of the process that loads it.
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 CROPS = ("start", "random", "center")
 ONE = ("mean", "first")
-NOBODY = -1  # in the place of a picture's row where an embedding is the mean of several
+NOBODY = -1  # instead of a picture's row where the embedding is the mean of several
 
 
 class VoiceEncoderDataset(Dataset[Item]):
@@ -50,8 +50,8 @@ class VoiceEncoderDataset(Dataset[Item]):
     with "all-to-one", `one` says whether that is the "mean" of the speaker's embeddings or the
     "first" picture by path. Embeddings are those of the face encoder `face`, by default the first
     that was prepared. Without `prepared` the items have none. Clips come from its stage "audio", or
-    are decoded from their files; in the place of a part `encoded` of them, drawn by seed, epoch and
-    item, are the copies that its stage "coded" made.
+    are decoded from their files; the part `encoded` of them, drawn by seed, epoch and item, is
+    replaced by copies from its stage "coded".
 
     The length is that of `preset`, a voice preset or its name, or `seconds`. Longer clips are cut:
     `crop` is "start", "center", or "random" (drawn by seed, epoch and item); shorter ones are
@@ -59,8 +59,8 @@ class VoiceEncoderDataset(Dataset[Item]):
     `vox2face.zoo.frontends.voice.voice_frontend(preset)` on the device, not through `VoiceInput`,
     which would level each piece again.
 
-    A clip that cannot be decoded raises `CorpusError`. Call `set_epoch` before each epoch, and let
-    no worker of a DataLoader outlive one (`persistent_workers`): it would not hear of it.
+    A clip that cannot be decoded raises `CorpusError`. Call `set_epoch` before each epoch, and do
+    not keep a DataLoader's workers over epochs (`persistent_workers`): they have their own copy.
     """
 
     def __init__(
@@ -78,8 +78,8 @@ class VoiceEncoderDataset(Dataset[Item]):
         seed: int = 0,
         encoded: float = 0.0,
     ) -> None:
-        for name, value, known in (("crop", crop, CROPS), ("one", one, ONE)):
-            require_choice(name, value, known)
+        for name, value, choices in (("crop", crop, CROPS), ("one", one, ONE)):
+            require_choice(name, value, choices)
         self.embeddings = prepared.faces(face) if prepared is not None else None
         bad = np.empty(0, np.int64)
         if prepared is not None and self.embeddings is not None:
@@ -88,7 +88,7 @@ class VoiceEncoderDataset(Dataset[Item]):
         self.identities, groups = people(manifest, split, bad)
         self.pairs = Pairs(groups, pairing, seed)
         self.files, self.prepared = Files(manifest, groups.clips), prepared
-        self.preset = resolved(preset)
+        self.preset = preset_of(preset)
         self.samples = samples_of(self.preset, seconds)
         self.crop, self.mean = crop, pairing == "all-to-one" and one == "mean"
         self.encoded, self.encodings = encoded, _encodings_of(prepared, encoded)
@@ -96,14 +96,14 @@ class VoiceEncoderDataset(Dataset[Item]):
 
     @property
     def groups(self) -> Groups:
-        """Whose clips and pictures there are."""
+        """The rows of each person's clips and pictures."""
         return self.pairs.groups
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     def set_epoch(self, epoch: int) -> None:
-        """Say which epoch it is: random pairs and random crops depend on it."""
+        """Set the epoch, on which random pairs and random crops depend."""
         self.epoch = epoch
 
     def __getitem__(self, index: int) -> Item:
@@ -111,7 +111,7 @@ class VoiceEncoderDataset(Dataset[Item]):
         identity, clip, picture = self.pairs.at(index, self.epoch)
         groups = self.pairs.groups
         encoding = self.encoding(index)
-        waveform = self.files.load(clip, lambda row, place: self.waveform(row, place, encoding))
+        waveform = self.files.load(clip, lambda row, path: self.waveform(row, path, encoding))
         item = {
             "waveform": torch.from_numpy(self.cut(waveform, index)),
             "identity": torch.tensor(identity),
@@ -123,29 +123,29 @@ class VoiceEncoderDataset(Dataset[Item]):
         return item
 
     def encoding(self, index: int) -> str:
-        """Return of which codec the copy is that an item takes in this epoch, "" for none."""
+        """Return the codec of the copy that an item takes in this epoch, "" for the original."""
         if not self.encoded:
             return ""
         word = drawn(1 << 32, self.pairs.seed, self.epoch, index, DRAW_CODEC)
-        place = int(word / (1 << 32) / self.encoded * len(self.encodings))
-        return self.encodings[place] if place < len(self.encodings) else ""
+        number = int(word / (1 << 32) / self.encoded * len(self.encodings))
+        return self.encodings[number] if number < len(self.encodings) else ""
 
-    def waveform(self, row: int, place: str, encoding: str = "") -> NDArray[np.float32]:
-        """Return a whole clip, or a copy that was encoded, levelled."""
+    def waveform(self, row: int, path: str, encoding: str = "") -> NDArray[np.float32]:
+        """Return a whole clip, or its copy encoded with a codec, levelled (samples,)."""
         if encoding and self.prepared is not None:
             return levelled(self.prepared.waveform(row, encoding), self.preset)
         if self.prepared is not None and self.prepared.has_waveforms:
             return levelled(self.prepared.waveform(row), self.preset)
-        return levelled(decoded(place), self.preset)
+        return levelled(decoded(path), self.preset)
 
     def cut(self, waveform: NDArray[np.float32], index: int) -> NDArray[np.float32]:
-        """Return `samples` of a waveform."""
-        room = waveform.size - self.samples
-        if room <= 0 or self.crop == "start":
+        """Cut or repeat a waveform to `samples`, as `crop` says."""
+        surplus = waveform.size - self.samples
+        if surplus <= 0 or self.crop == "start":
             return audio.fit(waveform, self.samples)
-        first = room // 2
+        first = surplus // 2
         if self.crop == "random":
-            first = drawn(room + 1, self.pairs.seed, self.epoch, index, DRAW_CROP)
+            first = drawn(surplus + 1, self.pairs.seed, self.epoch, index, DRAW_CROP)
         return waveform[first : first + self.samples].copy()
 
     def embedding(self, identity: int, picture: int) -> Tensor:
@@ -159,37 +159,37 @@ class VoiceEncoderDataset(Dataset[Item]):
 
 
 def _encodings_of(prepared: Prepared | None, encoded: float) -> list[str]:
-    """Return the codecs of which there are copies, if any are to be drawn.
+    """Return the codecs that have copies, if any are to be drawn.
 
-    Raises `UsageError` for a part beyond 0 to 1, and where there are no copies.
+    Raises `UsageError` for a part outside 0 to 1, and where there are no copies.
     """
     if not 0 <= encoded <= 1:
         raise UsageError(f"encoded={encoded} is a part of the clips: give a number from 0 to 1.")
     if not encoded:
         return []
     if prepared is None or not prepared.encodings:
-        place = "A corpus that is not prepared" if prepared is None else prepared.folder
+        corpus = "A corpus that is not prepared" if prepared is None else prepared.folder
         raise UsageError(
-            f"{place} has no encoded copies of which a part of {encoded:g} could be heard: run "
+            f"{corpus} has no encoded copies for data.encoded = {encoded:g}: run "
             "vox2face data prepare --encode mp3,aac,8k, or set data.encoded to 0."
         )
     return prepared.encodings
 
 
-def resolved(preset: VoicePreset | str | None) -> VoicePreset | None:
-    """Return a voice preset by its name."""
+def preset_of(preset: VoicePreset | str | None) -> VoicePreset | None:
+    """Return a voice preset, looked up if it is a name."""
     from vox2face.zoo.presets import voice_preset
 
     return voice_preset(preset) if isinstance(preset, str) else preset
 
 
 def samples_of(preset: VoicePreset | None, seconds: float | None) -> int:
-    """Return how many samples an item has. Raises `UsageError` where nothing says it."""
+    """Return the samples of an item. Raises `UsageError` without a length, and below 0.1 s."""
     if seconds is not None:
         if not seconds * audio.RATE >= audio.SHORTEST:
             raise UsageError(f"seconds={seconds} is too short: voices need 0.1 s or more.")
         return round(seconds * audio.RATE)
     if preset is None or preset.samples is None:
-        name = f"Preset {preset.name}" if preset else "No preset"
-        raise UsageError(f"{name} says how long clips are to be: give seconds=.")
+        reason = f"Preset {preset.name} has no length" if preset else "No preset gives the length"
+        raise UsageError(f"{reason} of clips: give seconds=.")
     return preset.samples

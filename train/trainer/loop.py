@@ -28,8 +28,8 @@ from vox2face.train.datasets.loader import (
     FAILED,
     Batch,
     BatchSampler,
-    Drawn,
     Items,
+    ReplacingDataset,
     batches,
     to_device,
 )
@@ -91,8 +91,8 @@ def train(
         _failures_of(evaluate),
     )
     state = manager.restore(plan.mode, total, resume, log)
-    drawn = Drawn(dataset, loop.seed, task.augment())
-    parts = batches(drawn, sampler, state.step, total, loop.num_workers)
+    items = ReplacingDataset(dataset, loop.seed, task.augment())
+    parts = batches(items, sampler, state.step, total, loop.num_workers)
     history = History(folder, state.step, total, accelerator.is_main_process, log)
     meter = LossMeter(accelerator)
     state.finished = state.step >= total or state.best.exhausted(loop.patience)

@@ -192,7 +192,7 @@ class VoiceSetUp(SetUp):
         stamp = {
             "body": networks.backbone_hash(task.network),
             "heard": (data.crop, data.seconds, self.preset),
-            "clips": [dataset.files.place(i) for i in (0, len(dataset.groups.clips) - 1)],
+            "clips": [dataset.files.path(i) for i in (0, len(dataset.groups.clips) - 1)],
         }
 
         def extract(
