@@ -21,7 +21,7 @@ from vox2face.train.evaluate.protocol import Protocol
 from vox2face.train.evaluate.report import report
 from vox2face.train.evaluate.results import plain
 from vox2face.train.evaluate.run import COMPUTED, Outcome
-from vox2face.train.figures.retrieval_sheet import Found
+from vox2face.train.figures.retrieval_sheet import SheetRow
 from vox2face.train.metrics.retrieval import best, distances
 from vox2face.train.metrics.similarity import Array, Indices, checked
 
@@ -120,7 +120,7 @@ def _picture_sheet(outcome: Outcome, count: int = ROWS) -> Image.Image | None:
     return sheet(rows, title, note, by)
 
 
-def _voice_rows(outcome: Outcome, count: int) -> tuple[list[Found], str, str]:
+def _voice_rows(outcome: Outcome, count: int) -> tuple[list[SheetRow], str, str]:
     """Return the rows for voices, beside their decoded faces or spectrograms."""
     from vox2face.train.figures.tiles import portrait, spectrogram
     from vox2face.train.media import read_clip
@@ -141,7 +141,7 @@ def _voice_rows(outcome: Outcome, count: int) -> tuple[list[Found], str, str]:
     return rows, f"Faces found for voices: {main.name}", "its voice" if spoken is None else SPOKEN
 
 
-def _decoded_rows(outcome: Outcome, count: int) -> tuple[list[Found], str, str]:
+def _decoded_rows(outcome: Outcome, count: int) -> tuple[list[SheetRow], str, str]:
     """Return the rows for faces decoded from pictures, as the first judge finds them."""
     from vox2face.train.figures.tiles import portrait
 
@@ -204,7 +204,7 @@ def _found_rows(
     people: Sequence[int],
     portrait: Portrait,
     extra: Callable[[int], Image.Image],
-) -> list[Found]:
+) -> list[SheetRow]:
     """Return a row for the first query of each of some people of the first pool.
 
     `portrait` gives a person's picture; `extra`, given the row of the query, what stands for it.
@@ -218,7 +218,7 @@ def _found_rows(
         faces = [(where.names[i], portrait(int(i)), int(i) == person) for i in pool[order[:FIRST]]]
         rank = int(np.flatnonzero(order == place[person])[0]) + 1
         own = portrait(person)
-        rows.append(Found(where.names[person], own, extra(query), faces, rank, len(pool)))
+        rows.append(SheetRow(where.names[person], own, extra(query), faces, rank, len(pool)))
     return rows
 
 

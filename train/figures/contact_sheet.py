@@ -18,7 +18,7 @@ from vox2face.train.figures.tiles import (
     RULE,
     TILE,
     WIDE,
-    length,
+    length_caption,
     portrait,
     spectrogram,
     write,
@@ -31,81 +31,81 @@ MOST = 4  # pictures and clips of one identity that are shown
 
 @dataclass
 class Person:
-    """One row of the sheet: a name, a line about it, pictures, clips, and what could not be read.
+    """One row of the sheet: name, details, pictures, clips, and the reasons of unreadable files.
 
-    `pictures` hold a picture, or None in place of an unreadable one; `clips` likewise a
-    spectrogram, with the caption below it.
+    `pictures` hold None in place of an unreadable picture; `clips` hold a spectrogram (or None) and
+    its caption.
     """
 
     name: str
-    about: str
+    details: str
     pictures: list[Image.Image | None] = field(default_factory=list)
     clips: list[tuple[Image.Image | None, str]] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
 
-    def add_picture(self, place: str, landmarks: NDArray[Any] | None, find: bool) -> None:
-        """Add a picture with its landmarks in its own pixels, found here if asked."""
+    def add_picture(self, path: str, landmarks: NDArray[Any] | None, find: bool) -> None:
+        """Add a picture with its landmarks (68, 2) in pixels; with `find` they are detected."""
         try:
-            self.pictures.append(portrait(picture_at(place), landmarks, find))
+            self.pictures.append(portrait(picture_at(path), landmarks, find))
         except Vox2FaceError as error:
             self.pictures.append(None)
             self.unread.append(str(error))
 
-    def add_clip(self, place: str) -> None:
+    def add_clip(self, path: str) -> None:
         """Add the spectrogram of a clip."""
         try:
-            waveform = read_clip(place)
-            self.clips.append((spectrogram(waveform), length(waveform)))
+            waveform = read_clip(path)
+            self.clips.append((spectrogram(waveform), length_caption(waveform)))
         except Vox2FaceError as error:
             self.clips.append((None, ""))
             self.unread.append(str(error))
 
 
 def sheet(title: str, people: Sequence[Person]) -> Image.Image:
-    """Return the contact sheet: a row for each person below a title."""
+    """Draw the contact sheet: a row for each person below a title."""
     pictures = max((len(person.pictures) for person in people), default=0)
     clips = max((len(person.clips) for person in people), default=0)
     middle = 2 * GAP + pictures * (TILE + GAP) + (2 * GAP if pictures else 0)
     width = max(720, middle + clips * (WIDE + GAP) + GAP)
     row = HEAD + TILE + FOOT + GAP
-    whole = Image.new("RGB", (width, HEAD + 2 * GAP + max(1, len(people)) * row), PAPER)
-    pen = ImageDraw.Draw(whole)
+    page = Image.new("RGB", (width, HEAD + 2 * GAP + max(1, len(people)) * row), PAPER)
+    pen = ImageDraw.Draw(page)
     write(pen, (2 * GAP, GAP + HEAD // 2), title, 18, INK, width - 4 * GAP)
     if not people:
         write(pen, (2 * GAP, GAP + HEAD + 60), "There is nobody to show.", 14, PALE, width)
     for number, person in enumerate(people):
         top = HEAD + 2 * GAP + number * row
         pen.line((2 * GAP, top - 3, width - 2 * GAP, top - 3), fill=RULE)
-        _draw_person(whole, pen, person, top, middle)
-    return whole
+        _draw_person(page, pen, person, top, middle)
+    return page
 
 
 def _draw_person(
-    whole: Image.Image, pen: ImageDraw.ImageDraw, person: Person, top: int, middle: int
+    page: Image.Image, pen: ImageDraw.ImageDraw, person: Person, top: int, middle: int
 ) -> None:
     """Draw a person's row; spectrograms begin at x = `middle`."""
-    room = whole.width - 4 * GAP
+    room = page.width - 4 * GAP
     end = write(pen, (2 * GAP, top + HEAD // 2), person.name, 15, INK, room * 2 // 3)
-    write(pen, (end + GAP, top + HEAD // 2), person.about, 12, PALE, whole.width - end - 3 * GAP)
+    write(pen, (end + GAP, top + HEAD // 2), person.details, 12, PALE, page.width - end - 3 * GAP)
     top += HEAD
     for number, picture in enumerate(person.pictures):
-        place(whole, pen, picture, (2 * GAP + number * (TILE + GAP), top), TILE)
+        _paste_tile(page, pen, picture, (2 * GAP + number * (TILE + GAP), top), TILE)
     for number, (tile, caption) in enumerate(person.clips):
         left = middle + number * (WIDE + GAP)
-        place(whole, pen, tile, (left, top), WIDE)
+        _paste_tile(page, pen, tile, (left, top), WIDE)
         write(pen, (left, top + TILE + FOOT // 2), caption, 11, PALE, WIDE)
 
 
-def place(
-    whole: Image.Image,
+def _paste_tile(
+    page: Image.Image,
     pen: ImageDraw.ImageDraw,
     tile: Image.Image | None,
     corner: tuple[int, int],
     width: int,
 ) -> None:
-    """Paste a tile, or say that its file could not be read."""
+    """Paste a tile, or draw a grey one that says that its file is unreadable."""
     if tile is not None:
-        whole.paste(tile, corner)
+        page.paste(tile, corner)
         return
     left, top = corner
     pen.rectangle((left, top, left + width - 1, top + TILE - 1), fill=EMPTY)

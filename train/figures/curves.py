@@ -1,4 +1,4 @@
-"""Curves of a training run as a picture: losses, evaluations, learning rate, throughput."""
+"""Plot the curves of a training run: losses, evaluations, learning rate, throughput."""
 
 from __future__ import annotations
 
@@ -26,40 +26,40 @@ def draw(rows: Rows, path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    shown = panels(rows)
-    columns = min(3, len(shown))
-    lines = -(-len(shown) // columns)
+    layout = panels(rows)
+    columns = min(3, len(layout))
+    lines = -(-len(layout) // columns)
     figure = Figure(figsize=(4.6 * columns, 3.1 * lines), layout="constrained")
     FigureCanvasAgg(figure)
-    for number, (title, names) in enumerate(shown, start=1):
+    for number, (title, names) in enumerate(layout, start=1):
         panel(figure.add_subplot(lines, columns, number), rows, title, names)
     with atomic_file(path) as partial:
         figure.savefig(partial, format="png", dpi=100)
 
 
 def panels(rows: Rows) -> list[Panel]:
-    """Return what to draw: in one panel only values that can be compared.
+    """Return the panels to draw, each with values that can be compared.
 
-    The training loss and its parts are one; each part that is evaluated too has one more, with
-    both. The evaluated loss is drawn beside that of training only if it has the same parts; else
-    apart from it, under a title that tells what it is without.
+    The training loss and its parts are one panel; each part that is evaluated too has another, with
+    both values. The evaluated loss is in the panel of the training loss only if it has the same
+    parts; else in its own, with a title that names the missing parts.
     """
     names = list(dict.fromkeys(name for row in rows for name in row if name not in APART))
     evaluated = [name for name in names if name.startswith(EVALUATED)]
     losses = [name for name in names if name not in evaluated]
     both = [name for name in losses if name != LOSS and EVALUATED + name in evaluated]
-    lacking = [name for name in losses if name != LOSS and name not in both]
-    found: list[Panel] = [("loss in training", losses)] if losses else []
-    found += [(name, [name, EVALUATED + name]) for name in both]
-    if VAL_LOSS in evaluated and both and not lacking:
-        found[0] = (LOSS, [*losses, VAL_LOSS])
+    unevaluated = [name for name in losses if name != LOSS and name not in both]
+    result: list[Panel] = [("loss in training", losses)] if losses else []
+    result += [(name, [name, EVALUATED + name]) for name in both]
+    if VAL_LOSS in evaluated and both and not unevaluated:
+        result[0] = (LOSS, [*losses, VAL_LOSS])
     elif VAL_LOSS in evaluated:
-        without = f" (without {', '.join(lacking)})" if both else ""
-        found.insert(1, (f"{VAL_LOSS}{without}", [VAL_LOSS]))
-    drawn = {VAL_LOSS, *(EVALUATED + name for name in both)}
+        without = f" (without {', '.join(unevaluated)})" if both else ""
+        result.insert(1, (f"{VAL_LOSS}{without}", [VAL_LOSS]))
+    with_panel = {VAL_LOSS, *(EVALUATED + name for name in both)}
     pool = max((row[POOL] for row in rows if POOL in row), default=0)
-    found += [(title(name, pool), [name]) for name in evaluated if name not in drawn]
-    return found + [(n, [n]) for n in ("lr", PER_SECOND) if any(n in row for row in rows)]
+    result += [(title(name, pool), [name]) for name in evaluated if name not in with_panel]
+    return result + [(n, [n]) for n in ("lr", PER_SECOND) if any(n in row for row in rows)]
 
 
 def title(name: str, pool: float) -> str:
@@ -70,25 +70,25 @@ def title(name: str, pool: float) -> str:
 
 
 def chance(name: str, pool: float) -> float | None:
-    """Return the recall that guessing gives; None for other values."""
+    """Return the recall of guessing among `pool` faces; None for other values."""
     k = name.removeprefix(RECALL)
     return min(1.0, int(k) / pool) if k.isdigit() and pool else None
 
 
 def panel(axes: Axes, rows: Rows, title: str, names: Sequence[str]) -> None:
-    """Draw some values of a history over the steps."""
+    """Draw the values `names` of a history over the steps."""
     for name in names:
         points = [(row["step"], row[name]) for row in rows if name in row]
         steps, values = zip(*points, strict=True)
-        mark = "o" if name.startswith(EVALUATED) or len(points) == 1 else ""
+        marker = "o" if name.startswith(EVALUATED) or len(points) == 1 else ""
         width = 2.0 if name in (LOSS, VAL_LOSS) else 1.2
-        axes.plot(steps, values, label=name, marker=mark, markersize=3, linewidth=width)
+        axes.plot(steps, values, label=name, marker=marker, markersize=3, linewidth=width)
     guess = chance(names[0], max((row[POOL] for row in rows if POOL in row), default=0))
     if guess is not None:
         axes.axhline(guess, label=CHANCE, color="gray", linestyle="--", linewidth=1)
     if any(name in (LOSS, VAL_LOSS) or EVALUATED + name in names for name in names):
-        shown = [row[name] for name in names for row in rows if name in row]
-        axes.set_yscale("log" if 0 < LOG_FROM * min(shown) < max(shown) else "linear")
+        losses = [row[name] for name in names for row in rows if name in row]
+        axes.set_yscale("log" if 0 < LOG_FROM * min(losses) < max(losses) else "linear")
     axes.set_xlim(0, 1.03 * max(row["step"] for row in rows))
     axes.set_title(title, fontsize=10)
     axes.set_xlabel("step", fontsize=8)

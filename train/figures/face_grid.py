@@ -1,4 +1,4 @@
-"""A picture for each evaluation: some people, and what the networks make of them by then."""
+"""A picture for each evaluation: the same people as the networks draw them at that step."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vox2face.media.audio import RATE
 from vox2face.media.decoded_face import save_png
 from vox2face.train import storage
 from vox2face.train.figures.contact_sheet import GAP
-from vox2face.train.figures.tiles import INK, PALE, PAPER, TILE, lettering, write
+from vox2face.train.figures.tiles import INK, PALE, PAPER, TILE, font_of, write
 from vox2face.train.media import read_clip
 
 if TYPE_CHECKING:
@@ -30,12 +30,12 @@ Decode = Callable[[NDArray[np.float32]], Sequence[Pixels]]
 PEOPLE = 6  # rows
 ORIGINAL, DECODED, SPOKEN = "original", "face-to-face", "speech-to-face"
 HEAD, LEFT, TITLE = 34, 14, 15  # pixels
-NAME = 11  # pixels: so that most names are no wider than a tile
+NAME = 11  # pixels: most names are no wider than a tile
 
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """Some people, always the same: their numbers, names, pictures and embeddings (n, width)."""
+    """The people of all grids of a run: numbers, names, pictures and embeddings (n, width)."""
 
     folder: Path
     people: Sequence[int]
@@ -51,10 +51,10 @@ class Grid:
             ORIGINAL: dict(zip(self.people, self.pictures, strict=True)),
             DECODED: dict(zip(self.people, decode(self.faces), strict=True)),
         }
-        heard = {who: spoken[who] for who in self.people if who in spoken} if spoken else {}
-        if heard:
-            shown = decode(np.stack(list(heard.values())))
-            columns[SPOKEN] = dict(zip(heard, shown, strict=True))
+        embeddings = {who: spoken[who] for who in self.people if who in spoken} if spoken else {}
+        if embeddings:
+            decoded = decode(np.stack(list(embeddings.values())))
+            columns[SPOKEN] = dict(zip(embeddings, decoded, strict=True))
         path = self.folder / f"step-{step:06d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         title = f"after {step:,} steps"
@@ -64,9 +64,9 @@ class Grid:
 def grid(
     folder: Path, prepared: Prepared, faces: Rows, identities: Sequence[str], groups: Groups
 ) -> Grid:
-    """Return a grid of people spread over a data set, each by the first picture."""
-    spread = np.linspace(0, len(identities) - 1, min(PEOPLE, len(identities)))
-    people = np.unique(spread.round().astype(int)).tolist()
+    """Make the grid of a data set: at most `PEOPLE` spread over it, with their first pictures."""
+    positions = np.linspace(0, len(identities) - 1, min(PEOPLE, len(identities)))
+    people = np.unique(positions.round().astype(int)).tolist()
     rows = [int(groups.pictures[groups.first_picture[who]]) for who in people]
     return Grid(
         folder,
@@ -83,19 +83,19 @@ def sheet(
     names: Sequence[str],
     columns: Mapping[str, Mapping[int, Pixels]],
 ) -> Image.Image:
-    """Return the people in rows under the titles of the columns."""
+    """Draw the people in rows under the titles of the columns."""
     step, line = TILE + GAP, TILE + GAP + TITLE
     size = (2 * LEFT + step * len(columns) - GAP, HEAD + TITLE + line * len(people) + GAP)
     page = Image.new("RGB", size, PAPER)
-    pen, ink = ImageDraw.Draw(page), dict[str, Any](font=lettering(12))
-    pen.text((LEFT, 10), title, fill=INK, font=lettering(14))
-    for column, (name, shown) in enumerate(columns.items()):
+    pen, ink = ImageDraw.Draw(page), dict[str, Any](font=font_of(12))
+    pen.text((LEFT, 10), title, fill=INK, font=font_of(14))
+    for column, (name, images) in enumerate(columns.items()):
         left = LEFT + column * step
         pen.text((left, HEAD), name, fill=INK, **ink)
         for number, who in enumerate(people):
             top = HEAD + TITLE + 4 + number * line
-            if who in shown:
-                tile = Image.fromarray(shown[who]).resize((TILE, TILE), Image.Resampling.LANCZOS)
+            if who in images:
+                tile = Image.fromarray(images[who]).resize((TILE, TILE), Image.Resampling.LANCZOS)
                 page.paste(tile, (left, top))
             if column == 0:
                 write(pen, (left, top + TILE + 1), names[number], NAME, PALE, TILE, "la")
@@ -103,11 +103,11 @@ def sheet(
 
 
 def spoken(
-    shown: Grid, manifest: Manifest, voice: str, space: Space
+    grid: Grid, manifest: Manifest, voice: str, space: Space
 ) -> dict[int, NDArray[np.float32]]:
-    """Return what a voice encoder makes of the first clip of each person, by number.
+    """Return a voice encoder's embedding (width,) of each person's first clip, by number.
 
-    Without the name of a voice encoder that is nothing. Raises `UsageError` for one of another
+    Empty without the name of a voice encoder. Raises `UsageError` for one of another
     width than the faces', or of another space than `space`.
     """
     from vox2face.core.errors import UsageError
@@ -117,28 +117,28 @@ def spoken(
 
     if not voice:
         return {}
-    encoder, width = load_kind(VoiceEncoder, voice), shown.faces.shape[1]
+    encoder, width = load_kind(VoiceEncoder, voice), grid.faces.shape[1]
     if encoder.width != width:
         raise UsageError(
             f"{voice} gives {encoder.width} values and the faces have {width}: name a voice "
             "encoder that was trained for this face encoder."
         )
     require_same_space(voice, encoder.space, "the decoder", space)
-    places = _first_clips(manifest, shown.names)
-    who = dict(zip(shown.names, shown.people, strict=True))
-    return {who[name]: encoder(read_clip(place), rate=RATE)[0] for name, place in places.items()}
+    clips = _first_clips(manifest, grid.names)
+    who = dict(zip(grid.names, grid.people, strict=True))
+    return {who[name]: encoder(read_clip(place), rate=RATE)[0] for name, place in clips.items()}
 
 
 def _first_clips(manifest: Manifest, names: Sequence[str]) -> dict[str, str]:
-    """Return where the first clip by path is of each of some people who have one."""
+    """Return the path or address of the first clip, by path, of each person who has one."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     table = manifest.table
-    theirs = pc.is_in(table["identity"].cast("string"), pa.array(names))
-    table = table.filter(pc.and_(theirs, pc.equal(table["kind"].cast("string"), "voice")))
-    found: dict[str, str] = {}
+    of_names = pc.is_in(table["identity"].cast("string"), pa.array(names))
+    table = table.filter(pc.and_(of_names, pc.equal(table["kind"].cast("string"), "voice")))
+    clips: dict[str, str] = {}
     columns = (table[name].cast("string").to_pylist() for name in ("identity", "path", "root"))
     for name, path, root in sorted(zip(*columns, strict=True)):
-        found.setdefault(name, storage.join(root, path))
-    return found
+        clips.setdefault(name, storage.join(root, path))
+    return clips

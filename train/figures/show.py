@@ -1,4 +1,4 @@
-"""Looking at a corpus: a contact sheet, plots and a few lines of text about its manifest."""
+"""Show a corpus: a contact sheet, plots and lines of text about its manifest."""
 
 from __future__ import annotations
 
@@ -23,56 +23,56 @@ SHEET = "contact-sheet.png"
 PLOTS = ("durations.png", "identities.png", "gender.png")
 
 
-def chosen(seen: Overview, count: int, seed: int, split: Split = None) -> list[int]:
-    """Return identities at random, by name: those with clips and pictures before the others.
+def choose_identities(corpus: Overview, count: int, seed: int, split: Split = None) -> list[int]:
+    """Draw `count` identities by the seed, sorted; those with clips and pictures come first.
 
-    With a `split`, of that one only; raises `UsageError` if nobody is in it.
+    With a `split` they are of that split; raises `UsageError` if nobody is in it.
     """
-    pool = seen.of_split(split) if split else np.arange(len(seen.names))
+    pool = corpus.of_split(split) if split else np.arange(len(corpus.names))
     if split and not len(pool):
-        there = ", ".join(s for s in seen.present_splits() if s) or "none"
-        raise UsageError(f"Nobody is in the split {split!r}; the manifest's splits are: {there}.")
-    lacking = (seen.clips[pool] == 0) | (seen.pictures[pool] == 0)
-    luck = [drawn(1 << 62, seed, int(i)) for i in pool]
-    order = np.lexsort((luck, lacking))[:count]
+        splits = ", ".join(s for s in corpus.present_splits() if s) or "none"
+        raise UsageError(f"Nobody is in the split {split!r}; the manifest's splits are: {splits}.")
+    incomplete = (corpus.clips[pool] == 0) | (corpus.pictures[pool] == 0)
+    random_order = [drawn(1 << 62, seed, int(i)) for i in pool]
+    order = np.lexsort((random_order, incomplete))[:count]
     return sorted(int(i) for i in pool[order])
 
 
 def people(
     manifest: Manifest,
-    seen: Overview,
+    corpus: Overview,
     who: list[int],
     prepared: Prepared | None = None,
     find: bool = False,
 ) -> Iterator[contact_sheet.Person]:
-    """Yield the rows of the contact sheet."""
+    """Yield the rows of the contact sheet for the identities `who`."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     names = manifest.table["identity"].cast("string")
-    rows = np.flatnonzero(pc.is_in(names, pa.array([seen.names[i] for i in who], "string")))
+    rows = np.flatnonzero(pc.is_in(names, pa.array([corpus.names[i] for i in who], "string")))
     part = Manifest(manifest.table.take(rows), manifest.info)
     columns = {name: part.column(name) for name in ("identity", "kind", "path", "source")}
     files = part.files()
     for i in who:
-        own = [n for n, name in enumerate(columns["identity"]) if name == seen.names[i]]
-        own.sort(key=lambda n: columns["path"][n])
-        sources = sorted({columns["source"][n] for n in own if columns["source"][n]})
-        person = contact_sheet.Person(seen.names[i], about(seen, i, sources))
-        for n in [n for n in own if columns["kind"][n] == "face"][: contact_sheet.MOST]:
+        numbers = [n for n, name in enumerate(columns["identity"]) if name == corpus.names[i]]
+        numbers.sort(key=lambda n: columns["path"][n])
+        sources = sorted({columns["source"][n] for n in numbers if columns["source"][n]})
+        person = contact_sheet.Person(corpus.names[i], details_of(corpus, i, sources))
+        for n in [n for n in numbers if columns["kind"][n] == "face"][: contact_sheet.MOST]:
             points = prepared.landmarks_of(int(rows[n])) if prepared else None
             person.add_picture(files[n], points, find)
-        for n in [n for n in own if columns["kind"][n] == "voice"][: contact_sheet.MOST]:
+        for n in [n for n in numbers if columns["kind"][n] == "voice"][: contact_sheet.MOST]:
             person.add_clip(files[n])
         yield person
 
 
-def about(seen: Overview, i: int, sources: list[str]) -> str:
-    """Return what the sheet says about an identity beside its name."""
-    gender = corpus_plots.GENDERS.get(seen.genders[i], ("", ""))[0] if seen.genders[i] else ""
-    counts = [_plural(seen.pictures[i], "picture"), _plural(seen.clips[i], "clip")]
-    known = [gender, seen.splits[i] or "", *counts, ", ".join(sources)]
-    return "   ·   ".join(word for word in known if word)
+def details_of(corpus: Overview, i: int, sources: list[str]) -> str:
+    """Return the details of an identity beside its name: gender, split, counts, sources."""
+    gender = corpus_plots.GENDERS.get(corpus.genders[i], ("", ""))[0] if corpus.genders[i] else ""
+    counts = [_plural(corpus.pictures[i], "picture"), _plural(corpus.clips[i], "clip")]
+    words = [gender, corpus.splits[i] or "", *counts, ", ".join(sources)]
+    return "   ·   ".join(word for word in words if word)
 
 
 def _plural(count: int, word: str) -> str:
@@ -101,17 +101,21 @@ def show(
         raise UsageError(f"{out} is a file: name a folder with --out.")
     if prepared is not None:
         require_same(manifest, prepared.manifest, prepared.folder)
-    seen = overview(manifest)
-    rows = list(people(manifest, seen, chosen(seen, identities, seed, split), prepared, find))
-    where = f" of the split {split}" if split else ""
-    title = f"{len(rows)} of {len(seen.of_split(split)) if split else len(seen.names):,} identities"
-    picture = contact_sheet.sheet(f"{title}{where}", rows)
+    corpus = overview(manifest)
+    rows = list(
+        people(manifest, corpus, choose_identities(corpus, identities, seed, split), prepared, find)
+    )
+    suffix = f" of the split {split}" if split else ""
+    title = (
+        f"{len(rows)} of {len(corpus.of_split(split)) if split else len(corpus.names):,} identities"
+    )
+    sheet = contact_sheet.sheet(f"{title}{suffix}", rows)
     with atomic_file(out / SHEET) as partial:
-        picture.save(partial, format="PNG")
+        sheet.save(partial, format="PNG")
     durations, counts, gender = (out / name for name in PLOTS)
-    corpus_plots.durations(durations, seen.seconds, seen.unknown)
-    corpus_plots.identities(counts, seen.clips, seen.pictures)
-    corpus_plots.genders(gender, seen.gender_counts())
+    corpus_plots.durations(durations, corpus.seconds, corpus.unknown)
+    corpus_plots.identities(counts, corpus.clips, corpus.pictures)
+    corpus_plots.genders(gender, corpus.gender_counts())
     unread = [reason for person in rows for reason in person.unread]
-    lost = [f"{_plural(len(unread), 'file')} could not be read: {unread[0]}"] if unread else []
-    return [*lines(seen), *lost]
+    warnings = [f"{_plural(len(unread), 'file')} could not be read: {unread[0]}"] if unread else []
+    return [*lines(corpus), *warnings]

@@ -1,4 +1,4 @@
-"""Pictures, spectrograms and lettering that sheets are made of."""
+"""The parts of picture sheets: pictures, spectrograms and text."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ RANGE = 70.0  # dB between the darkest and the brightest colour
 COLOURS = ((8, 7, 30), (58, 22, 96), (130, 38, 104), (205, 66, 70), (247, 134, 32), (250, 236, 162))
 
 
-def length(waveform: NDArray[np.float32]) -> str:
-    """Return the caption of a spectrogram."""
+def length_caption(waveform: NDArray[np.float32]) -> str:
+    """Return the caption of a spectrogram: its length in seconds."""
     seconds = waveform.size / audio.RATE
     return f"first {SECONDS:g} of {seconds:.1f} s" if seconds > SECONDS else f"{seconds:.1f} s"
 
@@ -33,12 +33,12 @@ def length(waveform: NDArray[np.float32]) -> str:
 def portrait(
     pixels: NDArray[np.uint8], landmarks: NDArray[Any] | None = None, find: bool = False
 ) -> Image.Image:
-    """Return a picture as a tile, with its landmarks (68, 2), or those that are found in it."""
+    """Return a picture as a tile, with its landmarks (68, 2); with `find` they are detected."""
     if landmarks is None and find:
         from vox2face.runtime import face_detection
 
-        seen = face_detection.find(pixels)
-        landmarks = seen[0].landmarks if seen else None
+        faces = face_detection.find(pixels)
+        landmarks = faces[0].landmarks if faces else None
     height, width = pixels.shape[:2]
     factor = TILE / max(height, width)
     size = max(1, round(width * factor)), max(1, round(height * factor))
@@ -51,9 +51,9 @@ def portrait(
 
 
 def spectrogram(waveform: NDArray[np.float32]) -> Image.Image:
-    """Return the first seconds of a waveform as a tile: time to the right, 0 to 8 kHz upwards."""
-    shown = waveform[: int(SECONDS * audio.RATE)]
-    frames = np.lib.stride_tricks.sliding_window_view(np.pad(shown, FFT // 2), FFT)[::HOP]
+    """Draw the first seconds of a waveform as a tile: time to the right, 0 to 8 kHz upwards."""
+    samples = waveform[: int(SECONDS * audio.RATE)]
+    frames = np.lib.stride_tricks.sliding_window_view(np.pad(samples, FFT // 2), FFT)[::HOP]
     power = np.square(np.abs(np.fft.rfft(frames * np.hanning(FFT)))).T[::-1]
     decibels = 10 * np.log10(power + 1e-12)
     bright = np.clip(1 + (decibels - decibels.max()) / RANGE, 0, 1) * (len(COLOURS) - 1)
@@ -68,41 +68,41 @@ def spectrogram(waveform: NDArray[np.float32]) -> Image.Image:
 
 def write(
     pen: ImageDraw.ImageDraw,
-    at: tuple[int, int],
+    position: tuple[int, int],
     text: str,
     size: int,
     ink: str,
-    room: int,
+    width: int,
     anchor: str = "lm",
 ) -> int:
-    """Write one line, fitted into `room` pixels; return where it ends if it begins at `at`."""
-    font = lettering(size)
-    text = fitted(text, font, room)
-    pen.text(at, text, fill=ink, font=font, anchor=anchor)
-    return at[0] + math.ceil(font.getlength(text))
+    """Write one line, shortened to `width` pixels; return the x of its end if left-aligned."""
+    font = font_of(size)
+    text = fitted(text, font, width)
+    pen.text(position, text, fill=ink, font=font, anchor=anchor)
+    return position[0] + math.ceil(font.getlength(text))
 
 
-def fitted(text: str, font: ImageFont.FreeTypeFont, room: int) -> str:
-    """Return a line no wider than `room` pixels: one that is too long loses letters of its middle.
+def fitted(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+    """Shorten a line to at most `width` pixels by leaving out letters of its middle.
 
-    The ends stay, because names that count, as `Person_000008` does, differ there.
+    The ends are kept, because numbered names such as `Person_000008` differ there.
     """
     text = "".join(letter if letter.isprintable() else "?" for letter in text)
-    shown, kept = text, min(len(text), room)  # a letter has a pixel at least
-    while kept and font.getlength(shown) > room:
-        kept -= 1
-        head = (kept + 1) // 2
-        shown = f"{text[:head]}…{text[len(text) - (kept - head) :]}"
-    return shown
+    result, letters = text, min(len(text), width)  # a letter is at least one pixel wide
+    while letters and font.getlength(result) > width:
+        letters -= 1
+        head = (letters + 1) // 2
+        result = f"{text[:head]}…{text[len(text) - (letters - head) :]}"
+    return result
 
 
-def lettering(size: int) -> ImageFont.FreeTypeFont:
-    """Return the font of a size in pixels."""
+def font_of(size: int) -> ImageFont.FreeTypeFont:
+    """Load the font in a size in pixels."""
     return ImageFont.truetype(str(_font_file()), size)
 
 
 def _font_file() -> Path:
-    """Return DejaVu Sans, which comes with matplotlib: Latin, Greek, Cyrillic and some others."""
+    """Return the path of DejaVu Sans, which comes with matplotlib: Latin, Greek, Cyrillic ..."""
     import matplotlib
 
     return Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"

@@ -566,11 +566,11 @@ def test_tables_are_aligned() -> None:
 
 
 def test_speech_is_what_the_sheet_shows() -> None:
-    from vox2face.train.figures.retrieval_sheet import Found, sheet
+    from vox2face.train.figures.retrieval_sheet import SheetRow, sheet
     from vox2face.train.figures.tiles import spectrogram
 
     tile = Image.new("RGB", (144, 144), "red")
-    rows = [Found("A" * 80, tile, spectrogram(speech()), [("Łukasz", tile, True)], 1, 10)]
+    rows = [SheetRow("A" * 80, tile, spectrogram(speech()), [("Łukasz", tile, True)], 1, 10)]
     page = sheet(rows, "title " * 99, "note", "its voice")
     assert page.getpixel((14 + 144 + 12, 66 + 80)) != (255, 255, 255)
 

@@ -8,7 +8,7 @@ from PIL import ImageChops
 
 from vox2face.train.figures.contact_sheet import GAP
 from vox2face.train.figures.face_grid import HEAD, LEFT, NAME, TITLE, sheet
-from vox2face.train.figures.tiles import PAPER, TILE, fitted, lettering
+from vox2face.train.figures.tiles import PAPER, TILE, fitted, font_of
 
 NAMES = (
     "Synthetic_Person_000008",
@@ -23,7 +23,7 @@ NAMES = (
 
 @pytest.mark.parametrize("name", NAMES)
 def test_names_fit_their_tile(name: str) -> None:
-    font = lettering(NAME)
+    font = font_of(NAME)
     shown = fitted(name, font, TILE)
     assert font.getlength(shown) <= TILE
     assert "\n" not in shown
@@ -35,7 +35,7 @@ def test_names_fit_their_tile(name: str) -> None:
 
 
 def test_names_that_are_counted_stay_different() -> None:
-    font = lettering(NAME)
+    font = font_of(NAME)
     names = [f"A_Synthetic_Person_of_this_corpus_{i:06d}" for i in range(20)]
     assert len({fitted(name, font, TILE) for name in names}) == 20
     shown = fitted(names[7], font, TILE)

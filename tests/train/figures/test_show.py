@@ -22,7 +22,7 @@ from vox2face.train.corpus import manifest
 from vox2face.train.corpus.manifest import Manifest
 from vox2face.train.corpus.overview import overview
 from vox2face.train.figures import contact_sheet, corpus_plots
-from vox2face.train.figures.show import PLOTS, SHEET, chosen, show
+from vox2face.train.figures.show import PLOTS, SHEET, choose_identities, show
 from vox2face.train.figures.tiles import TILE, WIDE, portrait, spectrogram
 from vox2face.train.prepare.reader import Prepared
 
@@ -117,17 +117,17 @@ def test_counts_are_those_of_the_rows(corpus: Path) -> None:
 def test_those_shown_have_clips_and_pictures_if_possible(corpus: Path) -> None:
     seen = overview(manifest.read(corpus))
     whole = {"Łukasz", "Анна", "李小龍", "محمد"}
-    shown = [{seen.names[i] for i in chosen(seen, 3, seed)} for seed in range(6)]
+    shown = [{seen.names[i] for i in choose_identities(seen, 3, seed)} for seed in range(6)]
     assert all(names <= whole for names in shown)
     assert len(set(map(frozenset, shown))) > 1
-    assert {seen.names[i] for i in chosen(seen, 5, 0)} > whole
-    assert {seen.names[i] for i in chosen(seen, 5, 0, "test")} == {"李小龍"}
+    assert {seen.names[i] for i in choose_identities(seen, 5, 0)} > whole
+    assert {seen.names[i] for i in choose_identities(seen, 5, 0, "test")} == {"李小龍"}
 
 
 def test_a_split_that_is_not_there_is_told(corpus: Path) -> None:
     seen = overview(manifest.read(corpus).where(split="train"))
     with pytest.raises(UsageError, match=r"Nobody is in the split 'test'.*: train\."):
-        chosen(seen, 5, 0, "test")
+        choose_identities(seen, 5, 0, "test")
 
 
 def test_files_that_are_gone_become_grey_tiles_and_a_line(corpus: Path, tmp_path: Path) -> None:
