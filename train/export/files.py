@@ -17,47 +17,48 @@ from vox2face.train.media import heard
 
 
 def spectrograms(preset: str) -> Callable[[storage.Place], NDArray[np.float32]]:
-    """Return a function from a recording to the array that the repo's scripts store.
+    """Return a function from a recording to the array that the Speech-to-face repo's scripts store.
 
-    (2, frequencies, frames) of a spectrogram, (1, frames, bands) of a filter bank.
+    Float32 (2, frequencies, frames) of a spectrogram, (1, frames, bands) of a filter bank.
+    Raises `UsageError` for a preset of another network.
     """
     import torch
 
     from vox2face.zoo.frontends.voice import VoiceInput
     from vox2face.zoo.presets import voice_preset
 
-    chosen = voice_preset(preset)
-    if chosen.frontend not in ("spectrogram", "fbank"):
+    voice = voice_preset(preset)
+    if voice.frontend not in ("spectrogram", "fbank"):
         raise UsageError(f"Preset {preset} is not one of Speech-to-face: use ve-conv or ast-*.")
-    front = VoiceInput(chosen)
+    encoder_input = VoiceInput(voice)
 
     def spectrogram(source: storage.Place) -> NDArray[np.float32]:
         with torch.inference_mode():
-            y: NDArray[np.float32] = front(torch.from_numpy(heard(source))[None]).numpy()
-        return y[0] if chosen.frontend == "spectrogram" else y
+            y: NDArray[np.float32] = encoder_input(torch.from_numpy(heard(source))[None]).numpy()
+        return y[0] if voice.frontend == "spectrogram" else y
 
     return spectrogram
 
 
 def save_array(path: Path, array: NDArray[Any]) -> None:
-    """Write an array as .npy."""
+    """Write an array as float32 .npy."""
     with atomic_file(path) as partial, partial.open("wb") as file:
         np.save(file, np.ascontiguousarray(array, np.float32))
 
 
 def folder_names(identities: list[str], plain: bool) -> dict[str, str]:
-    """Return a folder for each identity; with `plain` in ASCII, numbered where two would share."""
+    """Return each identity's folder; with `plain` in ASCII; equal names are numbered."""
     folders: dict[str, str] = {}
     taken: set[str] = set()
     for name in identities:
-        wanted = name.replace("/", "_").replace("\\", "_")
+        folder_name = name.replace("/", "_").replace("\\", "_")
         if plain:
-            letters = unicodedata.normalize("NFKD", wanted).encode("ascii", "ignore").decode()
-            wanted = letters.strip() or "person"
-        folder, number = wanted, 1
+            letters = unicodedata.normalize("NFKD", folder_name).encode("ascii", "ignore").decode()
+            folder_name = letters.strip() or "person"
+        folder, number = folder_name, 1
         while folder.casefold() in taken:  # some file systems do not tell case apart
             number += 1
-            folder = f"{wanted}_{number}"
+            folder = f"{folder_name}_{number}"
         taken.add(folder.casefold())
         folders[name] = folder
     return folders

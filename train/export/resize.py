@@ -19,7 +19,7 @@ SETTINGS, FAILURES = "resize.json", "failures.csv"
 
 @dataclass
 class Resized:
-    """How many pictures were written and were there already, and which failed, and why."""
+    """The numbers of pictures written and kept, and the failures: (file, reason)."""
 
     written: int = 0
     kept: int = 0
@@ -29,45 +29,47 @@ class Resized:
 def resize(folder: Path, out: Path, size: int = 224, crop: bool = False) -> Resized:
     """Write all pictures below a folder as JPEG of `size` x `size` into `out`.
 
-    They are stretched as Speech-to-face does it, rounded and not cut off; `crop` cuts the one face
-    out of each first. Raises `CorpusError` for a folder without pictures.
+    They are stretched as Speech-to-face does it, but rounded instead of truncated; `crop` cuts the
+    one face out of each first. Raises `CorpusError` for a folder without pictures.
     """
     paths = [p for p in open_tree(folder, Skipped()).files("") if p.lower().endswith(PICTURES)]
     if not paths:
-        raise CorpusError(f"There are no pictures in {folder}: expected are {', '.join(PICTURES)}.")
+        raise CorpusError(f"There are no pictures in {folder}: expected {', '.join(PICTURES)}.")
     claim(out, SETTINGS, {"size": size, "crop": crop})
     stems: dict[str, int] = {}
     for path in paths:
         stem = os.path.splitext(path)[0]
         stems[stem] = stems.get(stem, 0) + 1
-    done, bars = Resized(), Bars()
+    result, bars = Resized(), Bars()
     try:
         for number, path in enumerate(paths, 1):
             stem = os.path.splitext(path)[0]
-            name = f"{path if stems[stem] > 1 else stem}.jpg"  # a.png and a.webp stay two
-            one(Path(folder) / path, out / name, size, crop, done)
+            name = f"{path if stems[stem] > 1 else stem}.jpg"  # a.png and a.webp keep two names
+            _resize_one(Path(folder) / path, out / name, size, crop, result)
             bars.advance("pictures", number, len(paths), " pictures")
     finally:
         bars.close()
-        write_csv(out / FAILURES, ["file", "reason"], [list(each) for each in done.failures])
-    return done
+        write_csv(
+            out / FAILURES, ["file", "reason"], [list(failure) for failure in result.failures]
+        )
+    return result
 
 
-def one(source: Path, target: Path, size: int, crop: bool, done: Resized) -> None:
-    """Resize one picture, unless it is there."""
+def _resize_one(source: Path, target: Path, size: int, crop: bool, result: Resized) -> None:
+    """Resize one picture, unless its target exists."""
     from vox2face.media.image import decode, resized
     from vox2face.runtime import face_detection
 
     if target.exists():
-        done.kept += 1
+        result.kept += 1
         return
     try:
         pixels = decode(source)
         if crop:
             pixels, _ = face_detection.crop(pixels, face_detection.the_face(pixels), size)
-        small = resized(pixels, (size, size))
+        resized_pixels = resized(pixels, (size, size))
     except Vox2FaceError as error:
-        done.failures.append((str(source), " ".join(str(error).split())))
+        result.failures.append((str(source), " ".join(str(error).split())))
         return
-    save_jpeg(target, small)
-    done.written += 1
+    save_jpeg(target, resized_pixels)
+    result.written += 1

@@ -1,7 +1,7 @@
 """Write a corpus into the folder layout of the Speech-to-face repo; see `speech_to_face`.
 
 Files are numbered within each person in the order of the manifest, since that repo expects names
-that are numbers; `files.csv` says where each came from. A run that was stopped goes on.
+that are numbers; `files.csv` lists their sources. A run that was stopped goes on.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 KINDS = ("media", "voice", "decoder")
 SETTINGS, FILES, FAILURES = "export.json", "files.csv", "failures.csv"
-RECORDINGS = (".wav", ".m4a")  # what that repo's scripts take; others become wav
+RECORDINGS = (".wav", ".m4a")  # which that repo's scripts read; others become wav
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Options:
 
 @dataclass
 class Export:
-    """An export under way, and what came of it."""
+    """An export: its corpus, folder and options, the numbers of files, and the failures."""
 
     table: Manifest
     out: Path
@@ -70,17 +70,17 @@ class Export:
 
     @cached_property
     def sources(self) -> list[str]:
-        """Where the file of each row is."""
+        """The path or address of each row's file."""
         return self.table.files()
 
     @cached_property
     def spectrogram(self) -> Callable[[storage.Place], NDArray[np.float32]]:
-        """Return the spectrogram of a recording, as the repo's scripts store it."""
+        """A function from a recording to its array; see `spectrograms`."""
         return spectrograms(self.options.spectrograms)
 
 
 def export(table: Manifest, out: Path, options: Options, prepared: Prepared | None) -> Export:
-    """Write a corpus, and return what was written. Raises `UsageError` for odd options."""
+    """Write a corpus into `out`. Raises `UsageError` for options that are not valid."""
     if options.kind not in KINDS:
         raise UsageError(f"There is no kind {options.kind!r}: use {', '.join(KINDS)}.")
     if options.kind != "media" and prepared is None:
@@ -88,53 +88,53 @@ def export(table: Manifest, out: Path, options: Options, prepared: Prepared | No
             f"Kind {options.kind} needs embeddings: run vox2face data prepare, and name its folder "
             "with --prepared."
         )
-    made = Export(table, out, options, prepared)
-    given = {"kind": options.kind, "ascii": options.ascii, "rows": len(table)}
+    run = Export(table, out, options, prepared)
+    settings = {"kind": options.kind, "ascii": options.ascii, "rows": len(table)}
     if options.kind == "voice":
-        given["spectrograms"] = options.spectrograms
-    claim(out, SETTINGS, given)
+        settings["spectrograms"] = options.spectrograms
+    claim(out, SETTINGS, settings)
     folders = folder_names(table.identities(), options.ascii)
     write_csv(out / MAPPING, COLUMNS, [[folders[name], name] for name in sorted(folders)])
     bars, sources = Bars(), []
     try:
         for done, (row, kind, home, number) in enumerate(numbered(table, folders), 1):
-            sources += one(made, row, kind, out / home, number)
+            sources += _export_row(run, row, kind, out / home, number)
             bars.advance("files", done, len(table), " files")
     finally:
         bars.close()
         write_csv(out / FILES, ["file", "source"], sources)
-        write_csv(out / FAILURES, ["file", "reason"], [list(each) for each in made.failures])
-    return made
+        write_csv(out / FAILURES, ["file", "reason"], [list(failure) for failure in run.failures])
+    return run
 
 
 def numbered(table: Manifest, folders: dict[str, str]) -> Iterator[tuple[int, str, str, int]]:
-    """Yield row, kind, folder and number within person and kind of everything in a manifest."""
+    """Yield row, kind, folder and number within person and kind of each row of a manifest."""
     counts: dict[tuple[str, str], int] = {}
     for row, who in enumerate(zip(table.column("identity"), table.column("kind"), strict=True)):
         counts[who] = counts.get(who, 0) + 1
         yield row, who[1], folders[who[0]], counts[who]
 
 
-def one(made: Export, row: int, kind: str, home: Path, number: int) -> list[list[str]]:
-    """Write what comes of one row, and return lines for files.csv."""
-    source = made.sources[row]
-    write = writers(made.options.kind).get(kind)
+def _export_row(run: Export, row: int, kind: str, home: Path, number: int) -> list[list[str]]:
+    """Write the files of one row, and return their lines of files.csv."""
+    source = run.sources[row]
+    write = writers(run.options.kind).get(kind)
     if write is None:
         return []
     base = home / (AUDIOS if kind == "voice" else IMAGES) / f"{number:05d}"
     try:
-        paths = write(made, row, source, base)
+        paths = write(run, row, source, base)
     except Vox2FaceError as error:
-        made.failures.append((source, " ".join(str(error).split())))
+        run.failures.append((source, " ".join(str(error).split())))
         return []
-    return [[path.relative_to(made.out).as_posix(), source] for path in paths]
+    return [[path.relative_to(run.out).as_posix(), source] for path in paths]
 
 
 Writer = Callable[[Export, int, str, Path], list[Path]]
 
 
 def writers(kind: str) -> dict[str, Writer]:
-    """Return what is written of recordings and of pictures."""
+    """Return the function that writes a "voice" row and a "face" row, for a kind of export."""
     table: dict[str, dict[str, Writer]] = {
         "media": {"voice": _write_recording, "face": _write_photograph},
         "voice": {"voice": _write_spectrogram, "face": _write_embedding},
@@ -143,70 +143,70 @@ def writers(kind: str) -> dict[str, Writer]:
     return table[kind]
 
 
-def _write_recording(made: Export, row: int, source: str, base: Path) -> list[Path]:
+def _write_recording(run: Export, row: int, source: str, base: Path) -> list[Path]:
     """Copy a recording, or convert it to wav."""
     suffix = os.path.splitext(source)[1].lower()
     if suffix in RECORDINGS:
-        return [copied(made, source, base.with_suffix(suffix))]
+        return [_copy(run, source, base.with_suffix(suffix))]
     from vox2face.train.media import save_wav
 
     def save(path: Path) -> None:
         save_wav(path, heard(source), synthetic=False)
 
-    return [fresh(made, base.with_suffix(".wav"), save)]
+    return [_write(run, base.with_suffix(".wav"), save)]
 
 
-def _write_photograph(made: Export, row: int, source: str, base: Path) -> list[Path]:
+def _write_photograph(run: Export, row: int, source: str, base: Path) -> list[Path]:
     """Copy a JPEG file, or convert another picture to JPEG."""
     target = base.with_suffix(".jpg")
     if os.path.splitext(source)[1].lower() in (".jpg", ".jpeg", ".jpe", ".jfif"):
-        return [copied(made, source, target)]
-    return [fresh(made, target, lambda path: save_jpeg(path, seen(source)))]
+        return [_copy(run, source, target)]
+    return [_write(run, target, lambda path: save_jpeg(path, seen(source)))]
 
 
-def _write_spectrogram(made: Export, row: int, source: str, base: Path) -> list[Path]:
+def _write_spectrogram(run: Export, row: int, source: str, base: Path) -> list[Path]:
     """Write the spectrogram of a recording."""
     target = base.with_suffix(".npy")
-    return [fresh(made, target, lambda path: save_array(path, made.spectrogram(source)))]
+    return [_write(run, target, lambda path: save_array(path, run.spectrogram(source)))]
 
 
-def _write_embedding(made: Export, row: int, source: str, base: Path) -> list[Path]:
+def _write_embedding(run: Export, row: int, source: str, base: Path) -> list[Path]:
     """Write the embedding of a picture; pictures that failed in preparation are left out."""
-    assert made.prepared
-    if row not in made.prepared.embeddings:
+    assert run.prepared
+    if row not in run.prepared.embeddings:
         return []
-    embedding = made.prepared.embeddings[row]
+    embedding = run.prepared.embeddings[row]
     target = base.with_name(base.name + EMBEDDING)
-    return [fresh(made, target, lambda path: save_array(path, embedding))]
+    return [_write(run, target, lambda path: save_array(path, embedding))]
 
 
-def _write_decoder(made: Export, row: int, source: str, base: Path) -> list[Path]:
-    """Write a picture with its embedding and its landmarks, doubled to 72."""
+def _write_decoder(run: Export, row: int, source: str, base: Path) -> list[Path]:
+    """Write a picture with its embedding and its landmarks, repeated to 72."""
     from vox2face.zoo.networks.warp import ORDER_72
 
-    prepared = made.prepared
+    prepared = run.prepared
     assert prepared
     if row not in prepared.embeddings or row not in prepared.landmarks:
         return []
     points = prepared.landmarks[row][list(ORDER_72)].reshape(-1)
     return [
-        *_write_embedding(made, row, source, base),
-        fresh(made, base.with_name(base.name + LANDMARKS), lambda path: save_array(path, points)),
-        fresh(made, base.with_suffix(".jpg"), lambda path: save_jpeg(path, prepared.picture(row))),
+        *_write_embedding(run, row, source, base),
+        _write(run, base.with_name(base.name + LANDMARKS), lambda path: save_array(path, points)),
+        _write(run, base.with_suffix(".jpg"), lambda path: save_jpeg(path, prepared.picture(row))),
     ]
 
 
-def fresh(made: Export, target: Path, save: Callable[[Path], None]) -> Path:
-    """Write a file unless it is there."""
+def _write(run: Export, target: Path, save: Callable[[Path], None]) -> Path:
+    """Write a file unless it exists."""
     if target.exists():
-        made.kept += 1
+        run.kept += 1
     else:
         save(target)
-        made.written += 1
+        run.written += 1
     return target
 
 
-def copied(made: Export, source: str, target: Path) -> Path:
+def _copy(run: Export, source: str, target: Path) -> Path:
     """Copy or link a file of this machine, or fetch one of an object store."""
 
     def save(path: Path) -> None:
@@ -214,14 +214,14 @@ def copied(made: Export, source: str, target: Path) -> Path:
             storage.write_bytes(path, storage.read_bytes(source))
             return
         with storage.explained(source), atomic_file(path) as partial:
-            if not (made.options.link and _linked(source, partial)):
+            if not (run.options.link and _linked(source, partial)):
                 shutil.copyfile(source, partial)
 
-    return fresh(made, target, save)
+    return _write(run, target, save)
 
 
 def _linked(source: str, target: Path) -> bool:
-    """Make a hard link; whether it could be made: not from one disk to another."""
+    """Make a hard link, and return whether it could be made: not from one disk to another."""
     try:
         os.link(source, target)
     except OSError:
