@@ -23,7 +23,7 @@ from vox2face.train.evaluate.results import plain
 from vox2face.train.evaluate.run import COMPUTED, Outcome
 from vox2face.train.figures.retrieval_sheet import SheetRow
 from vox2face.train.metrics.retrieval import best, distances
-from vox2face.train.metrics.similarity import Array, Indices, checked
+from vox2face.train.metrics.similarity import Array, Indices, check_embeddings
 
 if TYPE_CHECKING:
     from vox2face.train.corpus.manifest import Manifest
@@ -209,7 +209,7 @@ def _found_rows(
 
     `portrait` gives a person's picture; `extra`, given the row of the query, what stands for it.
     """
-    pool, table = where.pools[0], checked(queries, "query embeddings")
+    pool, table = where.pools[0], check_embeddings(queries, "query embeddings")
     place = {int(person): column for column, person in enumerate(pool)}
     rows = []
     for person in people:

@@ -28,7 +28,7 @@ from numpy.typing import ArrayLike
 from vox2face.core.errors import CorpusError
 from vox2face.train import storage
 from vox2face.train.evaluate.results import Accuracy
-from vox2face.train.metrics.retrieval import KS, Recall, place, recall
+from vox2face.train.metrics.retrieval import KS, Recall, rank_in_pools, recall
 from vox2face.train.metrics.ridge import FittedRidge, folds_of, ridge
 from vox2face.train.metrics.similarity import Array, Indices
 from vox2face.train.metrics.statistics import percentiles, resampled_means
@@ -163,7 +163,7 @@ def gaussian_recall(
         return squares / scale
 
     everybody = np.arange(len(gallery))
-    return recall(place(measure, everybody, pools, None, everybody), ks)
+    return recall(rank_in_pools(measure, everybody, pools, None, everybody), ks)
 
 
 def predicted_classes(

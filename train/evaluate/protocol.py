@@ -24,7 +24,7 @@ from vox2face.train.evaluate.results import (
 )
 from vox2face.train.metrics import retrieval
 from vox2face.train.metrics.retrieval import KS, Recall, by_identity, rank, recall
-from vox2face.train.metrics.similarity import Array, Indices, checked, similarity
+from vox2face.train.metrics.similarity import Array, Indices, check_embeddings, similarity
 from vox2face.train.metrics.statistics import (
     Share,
     bootstrap,
@@ -57,7 +57,7 @@ class Protocol:
     gallery: Array = field(init=False)
 
     def __post_init__(self) -> None:
-        pictures = checked(self.pictures, "face embeddings")
+        pictures = check_embeddings(self.pictures, "face embeddings")
         gallery, who = by_identity(pictures, np.asarray(self.owners, np.intp))
         if len(who) != len(self.names):
             raise CorpusError(
@@ -95,7 +95,7 @@ def make_protocol(
 
 def evaluate_queries(where: Protocol, queries: ArrayLike, owners: ArrayLike) -> SystemResult:
     """Return everything that is measured of queries (n, width) of people `owners` (n,)."""
-    q, owner = checked(queries, "query embeddings"), np.asarray(owners, np.intp)
+    q, owner = check_embeddings(queries, "query embeddings"), np.asarray(owners, np.intp)
     inside = np.isin(owner, where.people)
     q, owner = q[inside], owner[inside]
     return SystemResult(
@@ -245,7 +245,7 @@ def group_table(
     Groups of fewer than five people are left out and counted: a figure of so few would be one of
     persons. `groups` are given for each person, never inferred.
     """
-    q, owner = checked(queries, "query embeddings"), np.asarray(owners, np.intp)
+    q, owner = check_embeddings(queries, "query embeddings"), np.asarray(owners, np.intp)
     inside = np.isin(owner, where.people)
     q, owner = q[inside], owner[inside]
     found = where.recall(q, owner)

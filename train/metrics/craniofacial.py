@@ -1,4 +1,4 @@
-"""Measurements of faces from their 68 landmarks, and how they agree between two sets of faces.
+"""Measurements of faces from their 68 landmarks, and their agreement between two sets of faces.
 
 Speech2Face (Oh et al., CVPR 2019) correlates such measurements between faces decoded from pictures
 and from voices. The names are those of its table; the definitions here are ours, on the points of
@@ -26,7 +26,7 @@ from vox2face.train.metrics.statistics import (
 POINTS = 68
 LEFT, RIGHT = slice(36, 42), slice(42, 48)  # the eyes, as the picture shows them
 
-# Lengths in eye distances: from the middle of some points to the middle of others.
+# Lengths in eye distances: from the mean of some points to the mean of others.
 # fmt: off
 LENGTHS: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
     "nose width":             ((31,), (35,)),          # alare to alare
@@ -60,12 +60,12 @@ REPORTED = (
     *("intercanthal index", "mouth-face width", "mandibular index", "labio-oral"),
     *("upper-lip height", "nose height", "jaw width", "philtrum width"),
 )
-LEAST = 0.02  # eye distances: a mouth or lip of less is divided by this
+LEAST = 0.02  # eye distances: the least divisor of a ratio
 
 
 @dataclass(frozen=True)
 class LandmarkAgreement:
-    """How landmarks of the same people agree between two sets of faces.
+    """The agreement of the landmarks of the same people between two sets of faces.
 
     `r` is the mean correlation over the aligned coordinates, `shuffled` that of shuffled pairs,
     `distance` the mean distance of points in eye distances.
@@ -77,21 +77,21 @@ class LandmarkAgreement:
 
 
 def aligned(landmarks: ArrayLike) -> Array:
-    """Return faces (n, 68, 2) moved, scaled and turned: eyes level, 1 apart, their middle at 0.
+    """Align faces (n, 68, 2): the eyes are level, 1 apart and centred at 0.
 
-    Raises `CorpusError` for another shape, values that are not finite, or eyes in one place.
+    Raises `CorpusError` for another shape, values that are not finite, or both eyes at one point.
     """
     points = np.asarray(landmarks, np.float64)
     if points.ndim != 3 or points.shape[1:] != (POINTS, 2) or not np.isfinite(points).all():
         raise CorpusError(
-            f"Landmarks are finite and (faces, 68, 2), not {points.shape}: find them again."
+            f"Landmarks are finite and (faces, 68, 2), not {points.shape}: detect them again."
         )
     left, right = points[:, LEFT].mean(1), points[:, RIGHT].mean(1)
-    across = (right - left).view(np.complex128)[:, 0]
-    if (np.abs(across) < 1e-6).any():
-        raise CorpusError("A face has both eyes in one place: find its landmarks again.")
+    eye_vector = (right - left).view(np.complex128)[:, 0]
+    if (np.abs(eye_vector) < 1e-6).any():
+        raise CorpusError("A face has both eyes at one point: detect its landmarks again.")
     centred = points - ((left + right) / 2)[:, None]
-    turned = np.ascontiguousarray(centred).view(np.complex128)[..., 0] / across[:, None]
+    turned = np.ascontiguousarray(centred).view(np.complex128)[..., 0] / eye_vector[:, None]
     return np.stack([turned.real, turned.imag], -1)
 
 
@@ -102,14 +102,14 @@ def measurements(landmarks: ArrayLike) -> dict[str, Array]:
     are ratios.
     """
     points = aligned(landmarks)
-    found = {
+    values = {
         name: np.linalg.norm(points[:, list(a)].mean(1) - points[:, list(b)].mean(1), axis=1)
         for name, (a, b) in LENGTHS.items()
     }
-    found["nose area"] = found["nose width"] * found["nose height"] / 2
+    values["nose area"] = values["nose width"] * values["nose height"] / 2
     for name, (above, below) in RATIOS.items():
-        found[name] = found[above] / np.maximum(found[below], LEAST)
-    return {name: found[name] for name in REPORTED}
+        values[name] = values[above] / np.maximum(values[below], LEAST)
+    return {name: values[name] for name in REPORTED}
 
 
 def craniofacial_table(first: ArrayLike, second: ArrayLike, seed: int) -> dict[str, Correlation]:
@@ -125,7 +125,7 @@ def craniofacial_table(first: ArrayLike, second: ArrayLike, seed: int) -> dict[s
 def landmark_correlation(first: ArrayLike, second: ArrayLike, seed: int) -> LandmarkAgreement:
     """Return the mean over the 136 aligned coordinates of their correlation over people.
 
-    Both are (people, 68, 2). Coordinates that are the same for everybody are left out.
+    Both are (people, 68, 2). Coordinates that are the same for all people are left out.
     """
     a, b = aligned(first), aligned(second)
     order = derangement(len(a), seed)
@@ -134,7 +134,7 @@ def landmark_correlation(first: ArrayLike, second: ArrayLike, seed: int) -> Land
 
 
 def _mean_r(a: NDArray[Any], b: NDArray[Any]) -> float:
-    """Return the mean of what correlations there are, 0 if there is none."""
-    found = correlations(a.reshape(len(a), -1), b.reshape(len(b), -1))
-    found = found[np.isfinite(found)]
-    return float(found.mean()) if found.size else 0.0
+    """Return the mean of the finite correlations, 0 without any."""
+    r = correlations(a.reshape(len(a), -1), b.reshape(len(b), -1))
+    r = r[np.isfinite(r)]
+    return float(r.mean()) if r.size else 0.0

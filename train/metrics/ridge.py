@@ -1,4 +1,4 @@
-"""Ridge regression whose penalty is chosen on people it was not fitted to, by scikit-learn."""
+"""Ridge regression by scikit-learn, with the penalty chosen by cross-validation over people."""
 
 from __future__ import annotations
 
@@ -31,11 +31,14 @@ class FittedRidge:
 
 
 def folds_of(groups: ArrayLike, seed: int, folds: int = FOLDS) -> Indices:
-    """Return the fold of each row; rows of one group share it. Raises below two groups."""
+    """Return the fold of each row (n,); rows of a group share it.
+
+    Raises `CorpusError` below two groups.
+    """
     names, member = np.unique(np.asarray(groups), return_inverse=True)
     if len(names) < 2:
         raise CorpusError(
-            f"A regression over {len(names)} identities cannot be checked: it needs two or more."
+            f"A regression over {len(names)} identities cannot be cross-validated: use two or more."
         )
     order = np.random.default_rng([seed, 4]).permutation(len(names))
     fold = np.empty(len(names), np.intp)
@@ -47,17 +50,19 @@ def folds_of(groups: ArrayLike, seed: int, folds: int = FOLDS) -> Indices:
 def ridge(x: ArrayLike, y: ArrayLike, groups: ArrayLike, seed: int) -> FittedRidge:
     """Fit ridge regression of y (n, outputs) on x (n, inputs), with an unpenalised constant.
 
-    Of the penalties 1e-6 to 1e4, in units of the mean eigenvalue, the one is taken whose squared
+    The penalty, of 1e-6 to 1e4 in units of the mean eigenvalue, is the one whose squared
     error is smallest on held-out folds; rows of one of the `groups` (people) are held out together.
     """
     a, b = np.asarray(x, np.float64), np.asarray(y, np.float64)
     fold = folds_of(groups, seed)
     errors = np.zeros(len(PENALTIES))
     for number in range(int(fold.max()) + 1):
-        held = fold == number
-        for place, penalty in enumerate(PENALTIES):
-            guess = FittedRidge(_fit(a[~held], b[~held], penalty), penalty).predict(a[held])
-            errors[place] += ((guess - b[held]) ** 2).sum()
+        held_out = fold == number
+        for index, penalty in enumerate(PENALTIES):
+            guess = FittedRidge(_fit(a[~held_out], b[~held_out], penalty), penalty).predict(
+                a[held_out]
+            )
+            errors[index] += ((guess - b[held_out]) ** 2).sum()
     penalty = PENALTIES[int(errors.argmin())]
     return FittedRidge(_fit(a, b, penalty), penalty)
 

@@ -1,6 +1,6 @@
-"""How near embeddings are, how sure a mean is, and how telling class scores are. NumPy only.
+"""Check embeddings and measure their similarity. NumPy only.
 
-Everything here takes and returns plain arrays, so that it can be tested against closed formulas.
+All functions take and return plain arrays, so they can be tested against closed formulas.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
 
-def checked(values: ArrayLike, what: str = "embeddings") -> Array:
+def check_embeddings(values: ArrayLike, what: str = "embeddings") -> Array:
     """Return embeddings as float64 (n, width).
 
     Raises `CorpusError` unless they are a table of finite rows, none of them zero.
@@ -22,12 +22,12 @@ def checked(values: ArrayLike, what: str = "embeddings") -> Array:
     table = np.asarray(values, np.float64)
     if table.ndim != 2 or not table.size:
         raise CorpusError(
-            f"The {what} have the shape {table.shape}: expected are one or more rows, (n, width)."
+            f"The {what} have the shape {table.shape}: expected one or more rows, (n, width)."
         )
     if not np.isfinite(table).all():
-        bad = int((~np.isfinite(table).all(1)).sum())
+        broken = int((~np.isfinite(table).all(1)).sum())
         raise CorpusError(
-            f"{bad} of {len(table)} {what} are not finite: make them again, and look for NaN in "
+            f"{broken} of {len(table)} {what} are not finite: make them again, and look for NaN in "
             "the network that made them."
         )
     if (zero := ~table.any(1)).any():
@@ -39,23 +39,23 @@ def checked(values: ArrayLike, what: str = "embeddings") -> Array:
 
 
 def unit(values: ArrayLike, what: str = "embeddings") -> Array:
-    """Return embeddings divided by their lengths; raises as `checked` does."""
-    table = checked(values, what)
-    table = table / np.abs(table).max(1, keepdims=True)  # or squares of tiny values vanish
+    """Return embeddings (n, width) divided by their lengths; raises as `check_embeddings` does."""
+    table = check_embeddings(values, what)
+    table = table / np.abs(table).max(1, keepdims=True)  # squares of tiny values would underflow
     result: Array = table / np.linalg.norm(table, axis=1, keepdims=True)
     return result
 
 
 def similarity(first: ArrayLike, second: ArrayLike) -> dict[str, Array]:
-    """Return how near the rows of two tables are, pair by pair: cosine, degrees, l1 and l2.
+    """Return the cosine, degrees, l1 and l2 of the rows of two tables (n, width), (n,) each.
 
     L1 and L2 are distances between **unit** vectors, so that L2 = sqrt(2 - 2 cosine) and networks
-    of any scale compare; they cannot be compared with figures on vectors of another scale.
+    of any scale are comparable; they cannot be compared with figures on vectors of another scale.
     """
     a, b = unit(first), unit(second)
     if a.shape != b.shape:
         raise UsageError(
-            f"Embeddings of the shapes {a.shape} and {b.shape} are no pairs: compare as many of "
+            f"Embeddings of the shapes {a.shape} and {b.shape} are not pairs: compare as many of "
             "the same width."
         )
     difference = a - b

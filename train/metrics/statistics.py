@@ -14,7 +14,7 @@ from vox2face.train.metrics.similarity import Array, Indices
 
 DRAWS = 2000  # resamples of a bootstrap
 LEVEL = 0.95
-BLOCK = 256  # resamples weighed at a time: they hold a count for each identity
+BLOCK = 256  # resamples at a time, which limits the memory for their counts
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Correlation:
 
 @dataclass(frozen=True)
 class Share:
-    """The part of a way that is covered, with its 95 % interval; None, and why, without a way."""
+    """The fraction of the headroom with its 95 % interval; None and the reason without headroom."""
 
     share: float | None
     low: float | None
@@ -48,25 +48,25 @@ class Share:
 
 @functools.lru_cache(maxsize=2)
 def resamples(count: int, seed: int, draws: int = DRAWS) -> NDArray[np.int64]:
-    """Return how often each of `count` identities is drawn in each resample, (draws, count).
+    """Return the number of times each identity is drawn in each resample, (draws, count).
 
-    Raises `CorpusError` for fewer than two identities: one alone says nothing about others.
+    Raises `CorpusError` for fewer than two identities.
     """
     if count < 2:
         raise CorpusError(
-            f"An interval over {count} identities cannot be had: evaluate two or more."
+            f"An interval over {count} identities is not defined: evaluate two or more."
         )
     rng = np.random.default_rng([seed, 1])
-    chosen = rng.integers(count, size=(draws, count))
+    drawn = rng.integers(count, size=(draws, count))
     offsets = count * np.arange(draws)[:, None]
-    counts = np.bincount((chosen + offsets).ravel(), minlength=draws * count)
+    counts = np.bincount((drawn + offsets).ravel(), minlength=draws * count)
     return counts.reshape(draws, count)
 
 
 def resampled_means(values: ArrayLike, seed: int, draws: int = DRAWS) -> Array:
     """Return the means of bootstrap resamples of identities, (draws, ...), for values (n, ...).
 
-    Tables of as many rows see the same resamples, so that their differences are paired.
+    Tables of equally many rows use the same resamples, so their differences are paired.
     """
     table = np.asarray(values, np.float64)
     counts = resamples(len(table), seed, draws)
@@ -96,17 +96,17 @@ def bootstrap(values: ArrayLike, seed: int, draws: int = DRAWS) -> Interval:
 def correlations(first: ArrayLike, second: ArrayLike, weights: ArrayLike | None = None) -> Array:
     """Return Pearson's r of each column of two tables (n, columns); NaN where one is constant.
 
-    `weights` (n,) count the rows, as those of a resample.
+    `weights` (n,) are the counts of the rows, as in a resample.
     """
     a, b = np.asarray(first, np.float64), np.asarray(second, np.float64)
     w = np.full(len(a), 1 / len(a)) if weights is None else np.asarray(weights, np.float64)
     w = w / w.sum()
     a, b = a - w @ a, b - w @ b
     spread = np.sqrt((w @ (a * a)) * (w @ (b * b)))
-    # What is left of a constant by rounding is no spread
-    known = spread > 1e-12 * np.maximum(1e-300, np.abs(a).max(0) + np.abs(b).max(0)) ** 2
+    # the spread of a constant is not exactly zero after rounding
+    varies = spread > 1e-12 * np.maximum(1e-300, np.abs(a).max(0) + np.abs(b).max(0)) ** 2
     result = np.full(a.shape[1], np.nan)
-    np.divide(w @ (a * b), spread, out=result, where=known)
+    np.divide(w @ (a * b), spread, out=result, where=varies)
     return result
 
 
@@ -119,12 +119,12 @@ def correlation_table(
     """
     a, b = np.asarray(first, np.float64), np.asarray(second, np.float64)
     counts = resamples(len(a), seed, draws)
-    drawn = np.array([correlations(a, b, row) for row in counts])
+    resampled = np.array([correlations(a, b, row) for row in counts])
     order = derangement(len(a), seed)
     real, control = correlations(a, b), correlations(a, b[order])
     table: dict[str, Correlation] = {}
     for column, name in enumerate(names):
-        samples = drawn[:, column][np.isfinite(drawn[:, column])]
+        samples = resampled[:, column][np.isfinite(resampled[:, column])]
         if np.isfinite(real[column]) and samples.size:
             r, shuffled = float(real[column]), float(control[column])
             table[name] = Correlation(r, *percentiles(samples), shuffled)
@@ -134,7 +134,7 @@ def correlation_table(
 
 
 def derangement(count: int, seed: int) -> Indices:
-    """Return a permutation that leaves nothing in its place: 0..count-1, drawn by the seed."""
+    """Return a permutation of 0..count-1 without fixed points, drawn by the seed."""
     if count < 2:
         raise CorpusError(f"{count} identities cannot be shuffled: evaluate two or more.")
     order = np.random.default_rng([seed, 3]).permutation(count)
@@ -146,18 +146,18 @@ def derangement(count: int, seed: int) -> Indices:
 def fraction_of_headroom(
     model: ArrayLike, floor: ArrayLike, ceiling: ArrayLike, seed: int
 ) -> Share:
-    """Return how much of the way from `floor` to `ceiling` a model covers, with its interval.
+    """Return the fraction of the way from `floor` to `ceiling` that a model covers.
 
     All are recalls of the same identities, (n,): (model - floor) / (ceiling - floor) of the means;
-    the interval resamples identities, the same in all three. None where the ceiling does not
-    stand above the floor, so that there is no way to cover.
+    the interval resamples identities, the same in all three. None where the ceiling is not
+    above the floor.
     """
     table = np.stack([np.asarray(part, np.float64) for part in (model, floor, ceiling)], 1)
-    mean, drawn = table.mean(0), resampled_means(table, seed)
-    way, ways = mean[2] - mean[1], drawn[:, 2] - drawn[:, 1]
-    low, _ = percentiles(ways)
-    if way <= 0 or low <= 0:
+    mean, resampled = table.mean(0), resampled_means(table, seed)
+    headroom, headrooms = mean[2] - mean[1], resampled[:, 2] - resampled[:, 1]
+    low, _ = percentiles(headrooms)
+    if headroom <= 0 or low <= 0:
         return Share(None, None, None, "the oracle is not above sex only")
-    there = ways > 0  # a resample without a way, one in forty at most, has no share of it
-    covered = ((drawn[:, 0] - drawn[:, 1]) / np.where(there, ways, 1))[there]
-    return Share(float((mean[0] - mean[1]) / way), *percentiles(covered))
+    positive = headrooms > 0  # at most one in forty resamples has no headroom, and is left out
+    fractions = ((resampled[:, 0] - resampled[:, 1]) / np.where(positive, headrooms, 1))[positive]
+    return Share(float((mean[0] - mean[1]) / headroom), *percentiles(fractions))

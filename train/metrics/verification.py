@@ -1,4 +1,4 @@
-"""Telling whether two pictures show one person: thresholds of a distance, and the errors there.
+"""Face verification: thresholds of a distance, and the errors at them.
 
 A false accept is a pair of two people at or below the threshold, a miss a pair of one person
 above it. Intervals resample people, with all pairs they are in.
@@ -21,7 +21,7 @@ Values = NDArray[np.float64]
 
 
 class Pairs:
-    """All pairs of pictures, nearest first: `distances` (pairs,), and the people of both.
+    """All pairs of pictures, nearest first: `distances` (pairs,), `first` and `second` person.
 
     `table` is the matrix of distances (pictures, pictures), `who` the number 0, 1, ... of the
     person on each picture. Raises `CorpusError` without a pair of one person and one of two.
@@ -43,16 +43,16 @@ class Pairs:
             )
 
     def errors(self, counts: Weights) -> tuple[Values, Values]:
-        """Return false accepts and misses, parts of 1, with each pair's distance as threshold.
+        """Return the rates of false accepts and misses, (pairs,) each, at each pair's distance.
 
-        `counts` says how often each person is there, (people,).
+        `counts` (people,) is the weight of each person, as in a resample.
         """
         same = np.cumsum(np.where(self.same, counts[self.first], 0))
         other = np.cumsum(np.where(self.same, 0, counts[self.first] * counts[self.second]))
         return other / max(other[-1], 1), 1 - same / max(same[-1], 1)
 
     def operating_points(self, counts: Weights) -> tuple[float, float, float, float]:
-        """Return the threshold at equal errors, the error there, that at 1 % false accepts, misses.
+        """Return threshold and error at equal rates, threshold and misses at 1 % false accepts.
 
         `counts` is that of `errors`.
         """
@@ -69,8 +69,8 @@ class Pairs:
     def errors_at(self, threshold: float, counts: Weights) -> tuple[float, float]:
         """Return false accepts and misses at a threshold; `counts` is that of `errors`."""
         accepted, missed = self.errors(counts)
-        place = int(np.searchsorted(self.distances, threshold, "right")) - 1
-        return (float(accepted[place]), float(missed[place])) if place >= 0 else (0.0, 1.0)
+        index = int(np.searchsorted(self.distances, threshold, "right")) - 1
+        return (float(accepted[index]), float(missed[index])) if index >= 0 else (0.0, 1.0)
 
 
 def measure(
@@ -78,16 +78,17 @@ def measure(
 ) -> Measured:
     """Return the thresholds of a metric, each with its errors and 95 % intervals over people.
 
-    `published` is a further threshold, whose errors are measured too.
+    The errors at the threshold `published` are measured too.
     """
 
     def points(counts: Weights) -> tuple[float, ...]:
-        more = () if published is None else pairs.errors_at(published, counts)
-        return (*pairs.operating_points(counts), *more)
+        at_published = () if published is None else pairs.errors_at(published, counts)
+        return (*pairs.operating_points(counts), *at_published)
 
-    whole = points(np.ones(pairs.people, np.int64))
-    drawn = np.array([points(counts) for counts in resamples(pairs.people, seed, draws)])
-    found = [
-        Estimate(value, *percentiles(column)) for value, column in zip(whole, drawn.T, strict=True)
+    values = points(np.ones(pairs.people, np.int64))
+    resampled = np.array([points(counts) for counts in resamples(pairs.people, seed, draws)])
+    estimates = [
+        Estimate(value, *percentiles(column))
+        for value, column in zip(values, resampled.T, strict=True)
     ]
-    return Measured(metric, pairs.people, *found)
+    return Measured(metric, pairs.people, *estimates)

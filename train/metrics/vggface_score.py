@@ -1,4 +1,4 @@
-"""VGGFace Score, and how much faces differ from each other."""
+"""The VGGFace Score, and the diversity of faces."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def vggface_score(probabilities: ArrayLike, seed: int, splits: int = SPLITS) -> 
     `probabilities` are those of any classifier of faces, (pictures, classes); the pictures are
     shuffled and cut into `splits` parts, each of which has its own p(y). The formula is that of
     the Inception score: it measures that single pictures are told apart with confidence and that
-    all are diverse, and says nothing of whether they show the right person. 1 is the least, the
+    all are diverse, and not whether they show the right person. 1 is the least, the
     smaller of the number of classes and of pictures a part the most. Source: SF2F's evaluator.
     """
     table = np.asarray(probabilities, np.float64)
@@ -50,8 +50,8 @@ def vggface_score(probabilities: ArrayLike, seed: int, splits: int = SPLITS) -> 
 def diversity(table: Array) -> float:
     """Return exp of the mean KL(p(y|x) || p(y)) of one part, where 0 log 0 is 0."""
     marginal = np.broadcast_to(table.mean(0), table.shape)
-    there = table > 0
+    positive = table > 0
     logs = np.zeros_like(table)
-    np.log(table, out=logs, where=there)
-    logs[there] -= np.log(marginal[there])
+    np.log(table, out=logs, where=positive)
+    logs[positive] -= np.log(marginal[positive])
     return float(np.exp((table * logs).sum(1).mean()))
