@@ -1,4 +1,4 @@
-"""The tables and the card of a synthetic corpus, made of the people's own files."""
+"""The tables and the card of a synthetic corpus, made from the people's files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vox2face.core.version import __version__
 if TYPE_CHECKING:
     from vox2face.train.synth.bank.bank import Bank
 
-# As HQ-VoxCeleb's list has them; rows of our own below it
+# As in HQ-VoxCeleb's list
 META = (
     "Class_ID",
     "Name",
@@ -99,7 +99,7 @@ frequency, formants, tilt, breathiness, jitter, tremor and rate are then set by 
 
 def write_tables(out: Path, settings: Mapping[str, Any], bank: Bank, identities: int) -> None:
     """Write the tables and the card. Raises `CorpusError` if a person's file is damaged."""
-    people = [person(path) for path in sorted((out / "people").glob("*.json"))]
+    people = [read_person(path) for path in sorted((out / "people").glob("*.json"))]
     write_csv(out / "people.csv", *_latent_table(people))
     write_csv(
         out / "split.csv", ("identity", "split"), ([p["identity"], p["split"]] for p in people)
@@ -109,11 +109,11 @@ def write_tables(out: Path, settings: Mapping[str, Any], bank: Bank, identities:
         partial.write_text(card(settings, bank, people, identities), encoding="utf-8")
 
 
-def person(path: Path) -> dict[str, Any]:
-    """Read a person's file."""
+def read_person(path: Path) -> dict[str, Any]:
+    """Read a person's JSON file. Raises `CorpusError` if it is damaged."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return {"identity": found["identity"], **found}
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return {"identity": content["identity"], **content}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CorpusError(
             f"{path} is damaged: delete it and run the same command again."
@@ -180,13 +180,13 @@ def card(
         youngest=YOUNGEST,
         oldest=OLDEST,
         bank=f"{bank.description}\nLicence of the bank: {bank.licence}.",
-        voice_ties=listed(traits.TIES),
-        face_ties=listed(looks.TIES),
+        voice_ties=ties_table(traits.TIES),
+        face_ties=ties_table(looks.TIES),
         settings=json.dumps(dict(settings), indent=2, sort_keys=True),
     )
 
 
-def listed(ties: Mapping[str, Any]) -> str:
-    """Return the ties as a table."""
+def ties_table(ties: Mapping[str, Any]) -> str:
+    """Return the ties as a Markdown table."""
     rows = [f"| {name} | {value} |" for name, value in ties.items()]
     return "\n".join(["| tie | value |", "|---|---|", *rows])

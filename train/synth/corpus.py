@@ -4,13 +4,13 @@
     corpus.json                          the settings; written first
     full_vox2_meta.csv, split.csv        names, ids and genders; the split of every person
     people.csv                           the latent values of every person
-    people/NAME.json                     all there is to a person, with landmarks of the pictures
+    people/NAME.json                     all of a person, with the landmarks of the pictures
     vox2/origin_faces/NAME/1.jpg         photographs
     vox2/normalized_faces/NAME/1.jpg     the normalised picture: frontal, calm, in even light
     wav/ID/SENTENCE/00001.wav            clips, 16 kHz mono 16 bit
 
-A person is a pure function of the seed and its number, and is complete when its JSON file is
-there: so a run goes on where another one stopped, and any number of processes give the same bytes.
+A person is a pure function of the seed and its number, and is complete when its JSON file
+exists: a run goes on where another one stopped, and any number of processes give the same bytes.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ PEOPLE = "people"
 FACES = "vox2/origin_faces"
 NORMALIZED = "vox2/normalized_faces"
 CLIPS = "wav"
-BYTES = {"picture": 25_000, "clip": 130_000, "person": 60_000}  # more than they take
+BYTES = {"picture": 25_000, "clip": 130_000, "person": 60_000}  # upper bounds
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What makes a corpus what it is; `bank` is the fingerprint of the base recordings."""
+    """The settings that a corpus is a function of; `bank` is the fingerprint of the recordings."""
 
     seed: int
     pictures: int
@@ -69,7 +69,7 @@ def synthesise(
     bank: str = "seed",
     jobs: int | None = None,
 ) -> int:
-    """Write a corpus into the folder `out`, and return how many people were made just now.
+    """Write a corpus into the folder `out`, and return the number of people made in this run.
 
     `bank` is "seed" (24 voices, shipped), "full" (built by `vox2face data bank`) or a folder.
     Raises `UsageError` if `out` holds anything else.
@@ -78,51 +78,54 @@ def synthesise(
     recordings = open_bank(bank)
     settings = Settings(seed, pictures, clips, size, recordings.fingerprint)
     claim(out, SETTINGS, asdict(settings))
-    todo = [i for i in range(identities) if not _person_file(out, i).exists()]
-    each = (pictures + 1) * BYTES["picture"] + clips * BYTES["clip"] + BYTES["person"]
-    require_space(out, len(todo) * each, f"A corpus of {identities} people")
+    missing = [i for i in range(identities) if not _person_file(out, i).exists()]
+    bytes_per_person = (pictures + 1) * BYTES["picture"] + clips * BYTES["clip"] + BYTES["person"]
+    require_space(out, len(missing) * bytes_per_person, f"A corpus of {identities} people")
     bars = Bars()
     try:
         workers = jobs or os.cpu_count() or 1
-        made = as_made(workers, make, todo, begin, out, settings, bank, what="people")
-        for done, _ in enumerate(made, 1):
-            bars.advance("people", done, len(todo), " people")
+        results = as_made(
+            workers, make_person, missing, init_worker, out, settings, bank, what="people"
+        )
+        for done, _ in enumerate(results, 1):
+            bars.advance("people", done, len(missing), " people")
     finally:
         bars.close()
     write_tables(out, asdict(settings), recordings, identities)
-    return len(todo)
+    return len(missing)
 
 
 def _person_file(out: Path, index: int) -> Path:
-    """Return the file that says that a person is complete."""
+    """Return the path of the file that marks a person as complete."""
     return out / PEOPLE / f"Synthetic_Person_{index:06d}.json"
 
 
-# What a process works with; set once by `begin`, because a bank keeps analysed recordings.
-WORK: dict[str, Any] = {}
+# Of each process; set once by `init_worker`, because a bank caches analysed recordings.
+STATE: dict[str, Any] = {}
 
 
-def begin(out: Path, settings: Settings, bank: str) -> None:
-    """Open the bank in this process."""
-    WORK.update(out=out, settings=settings, bank=open_bank(bank))
+def init_worker(out: Path, settings: Settings, bank: str) -> None:
+    """Set the state of this process, and open the bank."""
+    STATE.update(out=out, settings=settings, bank=open_bank(bank))
 
 
-def make(index: int) -> None:
-    """Write everything of a person; its own file comes last."""
-    out: Path = WORK["out"]
-    settings: Settings = WORK["settings"]
-    bank: Bank = WORK["bank"]
+def make_person(index: int) -> None:
+    """Write all files of a person, the JSON file last."""
+    out: Path = STATE["out"]
+    settings: Settings = STATE["settings"]
+    bank: Bank = STATE["bank"]
     split = split_of(settings.seed, index)
     voices = [bank.voices(sex, split) for sex in ("f", "m")]
     person = sample_person(settings.seed, index, voices)
     views = [_write_picture(out, settings, person, k) for k in range(settings.pictures)]
-    normal = _write_normalized(out, settings, person)
-    spoken = [_write_clip(out, settings, person, bank, k) for k in range(settings.clips)]
+    normalized = _write_normalized(out, settings, person)
+    clips = [_write_clip(out, settings, person, bank, k) for k in range(settings.clips)]
     facts = {**asdict(person), "identity": person.identity, "speaker": person.speaker}
     with atomic_file(_person_file(out, index)) as partial:
         partial.write_text(
             json.dumps(
-                {**facts, "pictures": views, "normalized": normal, "clips": spoken}, default=plain
+                {**facts, "pictures": views, "normalized": normalized, "clips": clips},
+                default=to_json,
             )
             + "\n"
         )
@@ -136,7 +139,7 @@ def _write_picture(out: Path, settings: Settings, person: Person, k: int) -> dic
     view = sample_view(np.random.default_rng([settings.seed, 5, person.index, k]))
     rendered = render(person.look, view, settings.size)
     path = f"{FACES}/{person.identity}/{k + 1}.jpg"
-    return {**saved(out, path, rendered), "view": asdict(view)}
+    return {**_save_picture(out, path, rendered), "view": asdict(view)}
 
 
 def _write_normalized(out: Path, settings: Settings, person: Person) -> dict[str, Any]:
@@ -144,11 +147,11 @@ def _write_normalized(out: Path, settings: Settings, person: Person) -> dict[str
     from vox2face.train.synth.face.normalized import render_normalized
 
     path = f"{NORMALIZED}/{person.identity}/1.jpg"
-    return saved(out, path, render_normalized(person.look, settings.size))
+    return _save_picture(out, path, render_normalized(person.look, settings.size))
 
 
-def saved(out: Path, path: str, rendered: Rendered) -> dict[str, Any]:
-    """Write a picture, and return what a person's file says of it."""
+def _save_picture(out: Path, path: str, rendered: Rendered) -> dict[str, Any]:
+    """Write a picture, and return its entry in the person's file."""
     media.save_jpeg(out / path, rendered.pixels)
     return {"path": path, "landmarks": np.round(rendered.landmarks.astype(float), 2)}
 
@@ -169,8 +172,8 @@ def _write_clip(
     return {"path": path, "sentence": sentence, "seconds": round(len(waveform) / 16000, 3)}
 
 
-def plain(value: Any) -> Any:
-    """Return NumPy values as JSON has them."""
+def to_json(value: Any) -> Any:
+    """Convert NumPy values for JSON."""
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     raise TypeError(f"{type(value).__name__} has no place in JSON")

@@ -1,7 +1,7 @@
-"""One invented person: what is drawn first, and what the face and the voice get from it.
+"""One invented person: the latent values, and the traits of face and voice drawn from them.
 
-A face knows a voice only through sex, age and body size; everything else of both is drawn without
-looking at the other. How strong the ties are stands in `looks.TIES` and `voice_traits.TIES`.
+Face and voice depend on each other only through sex, age and body size; the rest of both is drawn
+independently. The strengths of the ties are in `looks.TIES` and `voice.traits.TIES`.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import numpy as np
 from vox2face.train.synth.face.looks import Look, sample_look
 from vox2face.train.synth.voice.traits import Voice, sample_voice
 
-# Of twenty people in a row so many go to each split, in an order drawn for these twenty.
+# The numbers of each split in twenty consecutive people, in an order drawn for these twenty.
 BLOCK = {"train": 15, "val": 2, "test": 3}
 YOUNGEST, OLDEST = 18.0, 80.0  # years, drawn evenly
 
 
 @dataclass(frozen=True)
 class Person:
-    """An invented person: the latent values, and the traits of face and voice made of them.
+    """An invented person: the latent values, and the traits of face and voice.
 
     `years` is the age, `size` the size of body and head in standard deviations within a sex,
     `ancestry` 0, 1 or 2 (African, Asian, Caucasian, as the head's mesh names its shapes).
@@ -38,17 +38,17 @@ class Person:
 
     @property
     def identity(self) -> str:
-        """The name, as a folder of faces has it."""
+        """The name, as in folders of faces."""
         return f"Synthetic_Person_{self.index:06d}"
 
     @property
     def speaker(self) -> str:
-        """The id, as a folder of recordings has it."""
+        """The id, as in folders of recordings."""
         return f"id0{self.index:05d}"
 
     @property
     def gender(self) -> str:
-        """ "m" or "f", as the metadata of VoxCeleb have it."""
+        """ "m" or "f", as in VoxCeleb's metadata."""
         return "m" if self.male else "f"
 
 
@@ -67,7 +67,7 @@ def sample_person(seed: int, index: int, voices: Sequence[Sequence[str]]) -> Per
     years = float(rng.uniform(YOUNGEST, OLDEST))
     size = float(rng.normal())
     ancestry = int(rng.integers(3))
-    # Streams of their own: a change to how faces are drawn leaves all voices as they were.
+    # separate streams: a change to how faces are drawn leaves the voices unchanged
     look = sample_look(np.random.default_rng([seed, 3, index]), male, years, size, ancestry)
     voice = sample_voice(
         np.random.default_rng([seed, 4, index]), male, years, size, voices[int(male)]

@@ -216,7 +216,7 @@ def test_folders_that_are_no_bank_are_refused(
     with pytest.raises(CorpusError, match="is unfinished: run vox2face data bank again"):
         open_bank(tmp_path)
     monkeypatch.setenv("VOX2FACE_HOME", str(tmp_path / "nowhere"))
-    with pytest.raises(CorpusError, match="full bank of voices is not made yet"):
+    with pytest.raises(CorpusError, match="full bank of voices does not exist yet"):
         open_bank("full")
 
 
@@ -246,8 +246,8 @@ def network(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], None]:
         for i, name in enumerate(recipe.PACKS)
     }
     packages = {"stand-in": {"version": "1"}}
-    monkeypatch.setattr(kokoro, "model", lambda place=None: b"")
-    monkeypatch.setattr(kokoro, "styles", lambda place=None: packs)
+    monkeypatch.setattr(kokoro, "model", lambda source=None: b"")
+    monkeypatch.setattr(kokoro, "styles", lambda source=None: packs)
     monkeypatch.setattr(kokoro, "phonemes", lambda texts: [text.lower() for text in texts])
     monkeypatch.setattr(kokoro, "tokens", lambda spoken: [ord(c) for c in spoken])
     monkeypatch.setattr(kokoro, "speaker", lambda data: say)
@@ -361,7 +361,7 @@ def test_another_network_is_refused(tmp_path: Path) -> None:
     for place in (tmp_path, tmp_path / kokoro.MODEL):
         with pytest.raises(CorpusError, match="sha256 differs"):
             kokoro.model(place)
-    with pytest.raises(UsageError, match="holds no Kokoro"):
+    with pytest.raises(UsageError, match="does not hold Kokoro"):
         kokoro.model(tmp_path / "empty")
 
 
@@ -390,7 +390,7 @@ def test_style_packs_are_read_from_archive_and_folder_alike_and_checked(
     np.testing.assert_allclose(mixed[0, :128], want, atol=1e-6)
     np.testing.assert_array_equal(mixed[0, 128:], packs["af_nova"][29, 128:])
     archive.write_bytes(archive.read_bytes()[:100_000])
-    with pytest.raises(CorpusError, match="not a whole npm archive"):
+    with pytest.raises(CorpusError, match="not a complete npm archive"):
         kokoro.styles(archive)
     (folder / "af_sky.bin").unlink()
     with pytest.raises(CorpusError, match=r"lacks 1 of 54 style packs \(af_sky.bin"):

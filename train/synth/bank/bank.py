@@ -1,4 +1,4 @@
-"""Banks of base voices: folders with `VOICE/SENTENCE.flac` and `bank.json`, which describes them.
+"""Banks of base voices: folders with `VOICE/SENTENCE.flac` and a description, `bank.json`.
 
 | key of bank.json     | what                                                                   |
 |----------------------|------------------------------------------------------------------------|
@@ -58,12 +58,12 @@ class Bank:
 
     @property
     def fingerprint(self) -> str:
-        """The sha256 over the hashes of all recordings: what a corpus names as its source."""
+        """The sha256 over the hashes of all recordings, by which a corpus names its bank."""
         return str(self.info["fingerprint"])
 
     @property
     def description(self) -> str:
-        """One sentence for people: how much there is, and how it was made."""
+        """The size of the bank and how it was made, in one sentence."""
         count = f"{len(self.info['voices'])} voices x {len(self.info['sentences'])} sentences"
         return f"{count} (seed {self.info['seed']}, {self.fingerprint[:12]}). {self.info['how']}"
 
@@ -80,7 +80,7 @@ class Bank:
         return tuple(s["name"] for s in self.info["sentences"] if group in (None, s["group"]))
 
     def text(self, sentence: str) -> str:
-        """Return the words of a sentence."""
+        """Return the text of a sentence. Raises `UsageError` if the bank does not have it."""
         texts = {s["name"]: str(s["text"]) for s in self.info["sentences"]}
         if sentence not in texts:
             raise UsageError(f"The bank has no sentence {sentence}: it has {', '.join(texts)}.")
@@ -90,25 +90,25 @@ class Bank:
         """Return a voice saying a sentence: float32 (samples,), 16 kHz, -23 dB RMS.
 
         Raises `UsageError` for names that the bank does not have, `CorpusError` for a file that
-        is missing or not the one that was made.
+        is missing or whose sha256 differs.
         """
         return audio.decode(io.BytesIO(self.read(voice, sentence)))
 
     def analysis(self, voice: str, sentence: str) -> Analysis:
-        """Return what WORLD finds in a recording; kept in the cache, 0.2 MB each."""
+        """Return the WORLD analysis of a recording; cached on the disk, 0.2 MB each."""
         folder = files.home() / "banks" / f"analysis-v{ANALYSIS_VERSION}-{self.fingerprint[:16]}"
         path = folder / voice / f"{sentence}.npz"
-        found = load(path)
-        if found is None:
-            found = analyse(self.recording(voice, sentence))
-            save(found, path)
-        return found
+        analysis = load(path)
+        if analysis is None:
+            analysis = analyse(self.recording(voice, sentence))
+            save(analysis, path)
+        return analysis
 
     def read(self, voice: str, sentence: str) -> bytes:
-        """Return the bytes of a recording's file, after checking them."""
+        """Return the bytes of a recording's file after checking their sha256."""
         name = f"{voice}/{sentence}.flac"
-        wanted = self.info["files"].get(name)
-        if wanted is None:
+        expected = self.info["files"].get(name)
+        if expected is None:
             raise UsageError(
                 f"The bank {self.folder} has no recording {name}: it has voices "
                 f"{self.info['voices'][0]['name']} ... and sentences "
@@ -120,7 +120,7 @@ class Bank:
         except OSError as error:
             reason = error.strerror or error
             raise CorpusError(f"{path} cannot be read ({reason}): {AGAIN}.") from error
-        if hashlib.sha256(data).hexdigest() != wanted:
+        if hashlib.sha256(data).hexdigest() != expected:
             raise CorpusError(
                 f"{path} is damaged (its sha256 is not the one in {BANK}): delete the bank and "
                 f"{AGAIN}."
@@ -128,20 +128,20 @@ class Bank:
         return data
 
 
-def open_bank(place: str | os.PathLike[str] = "seed") -> Bank:
+def open_bank(source: str | os.PathLike[str] = "seed") -> Bank:
     """Open a bank: "seed" (comes with vox2face), "full" (in the cache) or a folder.
 
     Raises `CorpusError` for a bank that is missing, unfinished, damaged, incomplete or of another
     version.
     """
-    if place == "seed":
+    if source == "seed":
         folder = Path(str(resources.files("vox2face") / "assets" / "voices"))
-    elif place == "full":
+    elif source == "full":
         folder = default_folder()
         if not folder.exists():
-            raise CorpusError("The full bank of voices is not made yet: run vox2face data bank.")
+            raise CorpusError("The full bank of voices does not exist yet: run vox2face data bank.")
     else:
-        folder = Path(place)
+        folder = Path(source)
     info = read_bank(folder)
     if missing := [name for name in info["files"] if not (folder / name).is_file()]:
         raise CorpusError(
@@ -157,13 +157,13 @@ def default_folder(
     sentences: int = recipe.SENTENCES,
     bits: int = 16,
 ) -> Path:
-    """Return where the cache keeps a bank of these sizes."""
+    """Return the folder in the cache of a bank of these sizes."""
     name = f"voices-v{recipe.VERSION}-seed{seed}-{voices}x{sentences}-{bits}bit"
     return files.home() / "banks" / name
 
 
 def read_bank(folder: Path) -> dict[str, Any]:
-    """Return the content of a bank's `bank.json`, after checking it; see `open_bank`."""
+    """Read and check a bank's `bank.json`; raises as `open_bank` does."""
     path = folder / BANK
     if not path.is_file():
         if (folder / UNFINISHED).is_file():

@@ -1,8 +1,8 @@
-"""Making a bank of base voices: every voice says every sentence, once.
+"""Make a bank of base voices: every voice says every sentence, once.
 
-A folder `VOICE/SENTENCE.flac` (mono, 16 kHz) grows file by file; `unfinished.json` says what it
-is to become, and `bank.json` replaces it when all is there. A run that was killed goes on where
-it stopped, and its result is that of one run, byte for byte.
+A folder `VOICE/SENTENCE.flac` (mono, 16 kHz) is written file by file; `unfinished.json` holds the
+plan, and `bank.json` replaces it when all files exist. A run that was killed goes on where it
+stopped, and its result is that of one run, byte for byte.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ from vox2face.train.workers import as_made
 
 DECIBELS = -23.0  # RMS
 FRAME = 0.01  # s
-QUIET = 10 ** (-40 / 20)  # below the loudest frame: silence at the ends
-MARGIN = 3  # frames of it that stay
+QUIET = 10 ** (-40 / 20)  # of the loudest frame; below it, the ends are silence
+MARGIN = 3  # frames of silence that are kept
 LEAST_BITS = 8
-BYTES = 80_000  # more than a recording takes
+BYTES = 80_000  # an upper bound for a recording
 COMMENT = "synthetic voice, no person: made by vox2face with Kokoro-82M"
 HOW = (
     "Every voice is a mixture of style packs of Kokoro-82M, timbre and prosody mixed apart; the "
@@ -51,7 +51,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Recording:
-    """One file to make: its place, the sentence as tokens, the voice as a style (1, 256)."""
+    """One file to make: its path, the sentence as tokens, the voice as a style (1, 256)."""
 
     path: Path
     tokens: list[int]
@@ -71,36 +71,36 @@ def build_bank(
     style_packs: Path | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Path:
-    """Make a bank, or finish one that was begun, and return its folder.
+    """Make a bank, or finish one that was started, and return its folder.
 
     `voices` is even, half of each sex; `bits` below 16 round the samples, which makes the files
-    smaller; `jobs` processes work. `model` and `style_packs`: see `bank_kokoro`. Without `out`
-    the bank lies in the cache, where `open_bank("full")` finds it.
+    smaller; `jobs` is the number of processes. `model` and `style_packs`: see `kokoro`. Without
+    `out` the bank is in the cache, where `open_bank("full")` finds it.
 
-    Raises `UsageError` for numbers that cannot be, or packages that are missing; `CorpusError`
-    where the folder holds something else, or another bank.
+    Raises `UsageError` for numbers that are not valid or missing packages; `CorpusError`
+    if the folder holds something else, or another bank.
     """
     _check_numbers(seed, voices, sentences, bits, jobs)
     out = default_folder(seed, voices, sentences, bits) if out is None else out
     if (out / BANK).exists():
-        return finished(out, seed, voices, sentences, bits)
-    kokoro.model(model)  # or raises, before anything is written
-    spoken = kokoro.phonemes([sentence.text for sentence in recipe.sentences(sentences)])
-    plan = _planned(seed, voices, sentences, bits, spoken)
+        return check_finished(out, seed, voices, sentences, bits)
+    kokoro.model(model)  # raises before anything is written
+    phonemes = kokoro.phonemes([sentence.text for sentence in recipe.sentences(sentences)])
+    plan = _plan(seed, voices, sentences, bits, phonemes)
     claim(out, UNFINISHED, plan)
-    recordings = _to_make(out, plan, kokoro.styles(style_packs))
+    recordings = _recordings(out, plan, kokoro.styles(style_packs))
     missing = [recording for recording in recordings if not recording.path.exists()]
     files.require_space(out, len(missing) * BYTES, "A bank of voices")
-    made = len(recordings) - len(missing)
-    progress(made, len(recordings))
-    for _ in as_made(jobs, make, missing, _load_speaker, model, what="recordings"):
-        progress(made := made + 1, len(recordings))
-    finish(out, plan, recordings)
+    count = len(recordings) - len(missing)
+    progress(count, len(recordings))
+    for _ in as_made(jobs, make_recording, missing, _load_speaker, model, what="recordings"):
+        progress(count := count + 1, len(recordings))
+    write_description(out, plan, recordings)
     return out
 
 
 def _check_numbers(seed: int, voices: int, sentences: int, bits: int, jobs: int) -> None:
-    """Raise `UsageError` for numbers that make no bank."""
+    """Raise `UsageError` for numbers that are not valid."""
     if seed < 0:
         raise UsageError(f"A seed is 0 or more, not {seed}.")
     if voices < 2 or voices % 2:
@@ -110,13 +110,11 @@ def _check_numbers(seed: int, voices: int, sentences: int, bits: int, jobs: int)
     if not LEAST_BITS <= bits <= 16:
         raise UsageError(f"Samples have {LEAST_BITS} to 16 bits, not {bits}.")
     if jobs < 1:
-        raise UsageError(f"{jobs} processes cannot work: ask for 1 or more.")
+        raise UsageError(f"{jobs} processes are not valid: ask for 1 or more.")
 
 
-def _planned(
-    seed: int, voices: int, sentences: int, bits: int, spoken: list[str]
-) -> dict[str, Any]:
-    """Return what `bank.json` says of a bank before any of it is made."""
+def _plan(seed: int, voices: int, sentences: int, bits: int, phonemes: list[str]) -> dict[str, Any]:
+    """Return the content of `bank.json` that is known before any recording is made."""
     texts = recipe.sentences(sentences)
     return {
         "format": MARK,
@@ -130,13 +128,13 @@ def _planned(
         "packages": packages(),
         "voices": [asdict(voice) for voice in recipe.voices(voices, seed)],
         "sentences": [
-            {**asdict(text), "phonemes": line} for text, line in zip(texts, spoken, strict=True)
+            {**asdict(text), "phonemes": line} for text, line in zip(texts, phonemes, strict=True)
         ],
     }
 
 
 def packages() -> dict[str, dict[str, str]]:
-    """Return versions, and sha256 where known, of all that decides about the samples."""
+    """Return versions, and sha256 where known, of all packages that the samples depend on."""
     parts = {"version": kokoro.PART_VERSION, "holds": kokoro.MODEL, "sha256": kokoro.MODEL_SHA256}
     styles = {"version": kokoro.STYLES_VERSION, "holds": "voices/*.bin"}
     return {
@@ -147,24 +145,24 @@ def packages() -> dict[str, dict[str, str]]:
     }
 
 
-def finished(out: Path, seed: int, voices: int, sentences: int, bits: int) -> Path:
-    """Return the folder if the bank in it is the one asked for."""
+def check_finished(out: Path, seed: int, voices: int, sentences: int, bits: int) -> Path:
+    """Return the folder of a complete bank. Raises `CorpusError` if it is another bank."""
     bank = read_bank(out)
-    asked = (seed, voices, sentences, bits)
-    there = (bank["seed"], len(bank["voices"]), len(bank["sentences"]), bank["bits"])
-    if asked != there:
-        words = "seed {}, {} voices, {} sentences, {} bits"
+    expected = (seed, voices, sentences, bits)
+    actual = (bank["seed"], len(bank["voices"]), len(bank["sentences"]), bank["bits"])
+    if expected != actual:
+        sizes = "seed {}, {} voices, {} sentences, {} bits"
         raise CorpusError(
-            f"{out} holds a bank of {words.format(*there)}, not of {words.format(*asked)}: choose "
-            "another folder."
+            f"{out} holds a bank of {sizes.format(*actual)}, not of {sizes.format(*expected)}: "
+            "choose another folder."
         )
     (out / UNFINISHED).unlink(missing_ok=True)
     return out
 
 
-def _to_make(out: Path, plan: dict[str, Any], packs: kokoro.Styles) -> list[Recording]:
-    """Return all recordings of a bank, voice by voice, women and men in turn."""
-    said = [(text["name"], kokoro.tokens(text["phonemes"])) for text in plan["sentences"]]
+def _recordings(out: Path, plan: dict[str, Any], packs: kokoro.Styles) -> list[Recording]:
+    """Return all recordings to make, voice by voice, women and men in turn."""
+    sentences = [(text["name"], kokoro.tokens(text["phonemes"])) for text in plan["sentences"]]
     return [
         Recording(
             out / voice["name"] / f"{name}.flac",
@@ -173,22 +171,22 @@ def _to_make(out: Path, plan: dict[str, Any], packs: kokoro.Styles) -> list[Reco
             plan["bits"],
         )
         for voice in sorted(plan["voices"], key=lambda voice: voice["name"][1:])
-        for name, numbers in said
+        for name, numbers in sentences
     ]
 
 
 SPEAKER: list[kokoro.Speaker] = []  # of this process
 
 
-def _load_speaker(place: Path | None) -> None:
+def _load_speaker(path: Path | None) -> None:
     """Load the network in this process."""
-    SPEAKER[:] = [kokoro.speaker(kokoro.model(place))]
+    SPEAKER[:] = [kokoro.speaker(kokoro.model(path))]
 
 
-def make(recording: Recording) -> None:
-    """Say a sentence, cut it, level it and write it."""
-    spoken = _trimmed(SPEAKER[0](recording.tokens, recording.style), kokoro.RATE)
-    waveform = audio.level(audio.decode(spoken, kokoro.RATE), DECIBELS)
+def make_recording(recording: Recording) -> None:
+    """Synthesise a sentence, trim it, set its level and write it."""
+    speech = _trimmed(SPEAKER[0](recording.tokens, recording.style), kokoro.RATE)
+    waveform = audio.level(audio.decode(speech, kokoro.RATE), DECIBELS)
     step = 1 << (16 - recording.bits)
     pcm = np.rint(waveform * (audio.FULL_SCALE / step)) * step
     pcm = np.clip(pcm, -audio.FULL_SCALE, audio.FULL_SCALE - step).astype(np.int16)
@@ -197,7 +195,7 @@ def make(recording: Recording) -> None:
 
 
 def _trimmed(waveform: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
-    """Cut what is 40 dB below the loudest 10 ms off both ends, but for 30 ms."""
+    """Trim both ends that are 40 dB below the loudest 10 ms, except 30 ms."""
     size = int(FRAME * rate)
     count = len(waveform) // size
     power = np.square(waveform[: count * size].reshape(count, size)).mean(axis=1)
@@ -206,8 +204,8 @@ def _trimmed(waveform: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
     return waveform[first * size : last * size]
 
 
-def finish(out: Path, plan: dict[str, Any], recordings: list[Recording]) -> None:
-    """Write `bank.json` with the hash of every file, and remove the notes."""
+def write_description(out: Path, plan: dict[str, Any], recordings: list[Recording]) -> None:
+    """Write `bank.json` with the hash of every file, and remove `unfinished.json`."""
     table = {r.path.relative_to(out).as_posix(): files.sha256(r.path) for r in recordings}
     _write_json(out / BANK, {**plan, "files": table, "fingerprint": fingerprint(table)})
     (out / UNFINISHED).unlink(missing_ok=True)

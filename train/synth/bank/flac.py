@@ -1,4 +1,4 @@
-"""Writing FLAC with FFmpeg's encoder, so that the same samples give the same bytes."""
+"""Write FLAC with FFmpeg's encoder; the same samples give the same bytes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vox2face.media import audio
 
 
 def flac(pcm: NDArray[np.int16], comment: str) -> bytes:
-    """Return 16-bit samples (n,) at 16 kHz as a FLAC file with a comment."""
+    """Encode 16-bit samples (n,) at 16 kHz as the bytes of a FLAC file with a comment."""
     require("voice", "Writing FLAC")
     import av
 

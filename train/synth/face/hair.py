@@ -22,7 +22,7 @@ from vox2face.train.synth.face.strands import (
 
 @dataclass(frozen=True, eq=False)
 class Skull:
-    """An ellipsoid around the scalp: what hair lies on."""
+    """An ellipsoid around the scalp, which carries the hair."""
 
     centre: Array
     radii: Array
@@ -41,7 +41,7 @@ class Skull:
         return cls(centre, floats(radii * np.quantile(reach, 0.9)))
 
     def reach(self, points: Array) -> Array:
-        """Return how far out points are: 1 on the ellipsoid."""
+        """Return the distance of points relative to the ellipsoid: 1 is on it."""
         return np.asarray(np.sqrt((((points - self.centre) / self.radii) ** 2).sum(1)) + 1e-6)
 
     def held(self, points: Array, layer: Array, hug: float, below: float) -> Array:
@@ -125,7 +125,7 @@ def _knot(look: Look, steps: int, count: int, rng: np.random.Generator) -> Array
 
 
 def _knot_place(look: Look) -> Array:
-    """Return where tied hair comes together."""
+    """Return the point (3,) at which tied hair meets."""
     return floats(HIGH_KNOT if look.parting > 0.15 else LOW_KNOT)
 
 
@@ -154,7 +154,7 @@ def grow(
     for k in range(cut.steps):
         risen = layer * min(1.0, 2 * (k + 1) / cut.steps)
         ahead = skull.held(path[-1] + step * heading, risen, cut.hug, cut.below)
-        if not cut.free and look.bald < 0.4:  # there is nothing to hang over it
+        if not cut.free and look.bald < 0.4:  # bald heads have none
             ahead = _beside_the_face(ahead, skull, layer, ~fringe)
         heading = unit(unit(ahead - path[-1]) + pull)
         if look.hair_style == "tied":
@@ -164,13 +164,13 @@ def grow(
 
 
 def _fringed(look: Look, roots: Array) -> NDArray[np.bool_]:
-    """Return which strands fall over the forehead."""
+    """Return a mask of the strands that fall over the forehead."""
     has = look.fringe > 0 and look.hair_style not in ("tied", "back", "curls")
     return has & (roots[:, 2] > -0.5) & (np.abs(roots[:, 0]) < 0.5)
 
 
 def _beside_the_face(points: Array, skull: Skull, layer: Array, bound: NDArray[np.bool_]) -> Array:
-    """Push what would hang over the face to its sides."""
+    """Push strands off the face to its sides."""
     width = skull.radii[0] * (0.93 + layer * 1.2)
     width = width * np.clip(1 - 1.1 * (points[:, 1] - 0.25), 0.0, 1)
     over = bound & (points[:, 2] > -0.72) & (points[:, 1] < 0.62) & (np.abs(points[:, 0]) < width)

@@ -1,4 +1,4 @@
-"""The head: a mesh, its shape targets, and how a person's traits weigh them.
+"""The head: a mesh, its shape targets, and their weights for a person's traits.
 
 The mesh and targets are those of MakeHuman / MPFB2 (CC0), cut by `build_head.py`. Lengths are in
 decimetres; x points to the picture's right, y up, z to the viewer.
@@ -163,7 +163,7 @@ def axis_names() -> tuple[str, ...]:
 
 
 def _both_sides(name: str) -> tuple[str, ...]:
-    """Return a target and, if it is of the left side, its twin."""
+    """Return a target and, if it is of the left side, that of the right side."""
     return (name, name.replace("/l-", "/r-")) if "/l-" in name else (name,)
 
 

@@ -1,4 +1,4 @@
-"""Where the 68 landmarks of iBUG lie on the canonical head.
+"""The positions of the 68 landmarks of iBUG on the canonical head.
 
 The places were measured: dlib's predictor on frontal renders of 60 people, carried back to the
 canonical head through the mesh; medians, made symmetric. They deviate by 0.01 dm at the eyes and
@@ -59,7 +59,7 @@ PLACES: dict[int, tuple[float, float, float]] = {
     67: (-0.065, -0.676, 0.284),
 }
 
-# The twins of the other side, by number.
+# The landmarks of the other side, by number.
 TWINS = {
     **{k: 16 - k for k in range(8)},
     **{k: 43 - k for k in range(17, 22)},
@@ -69,7 +69,7 @@ TWINS = {
 
 
 def all_places() -> Floats:
-    """Return the places of all landmarks (68, 3) in dm."""
+    """Return the positions of all landmarks (68, 3) in dm."""
     places = np.zeros((68, 3))
     for number, place in PLACES.items():
         places[number] = place
@@ -96,6 +96,6 @@ def place_landmarks(head: Head) -> dict[str, NDArray[np.generic]]:
 
 
 def nearest(points: Floats, place: Floats) -> Ints:
-    """Return the triangle and the point of its grid nearest to a place."""
+    """Return the triangle and the point of its grid nearest to a position."""
     away = ((points - place) ** 2 * [1, 1, DEPTH_COUNTS]).sum(2)
     return np.array(np.unravel_index(int(away.argmin()), away.shape))

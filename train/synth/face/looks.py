@@ -1,4 +1,4 @@
-"""What makes one person's face, drawn at random.
+"""The traits of one person's face, drawn at random.
 
 A face depends on sex, age and body size as `TIES` says. These strengths are invented, and were
 chosen before anything was trained on the pictures. How sex shows (lashes, brows, lips, stubble,
@@ -59,14 +59,14 @@ SEX_AXES = {
     "chin/chin-width": (-0.25, 0.10),
 }
 
-# How far axes of one part of the head may go, of what the mesh allows.
+# The range used of the axes of each part of the head, as a part of the mesh's range.
 AXIS_RANGE = {"eyes": 0.5, "mouth": 0.38, "head": 0.6, "ears": 0.4}
 OTHER_RANGE = 0.75
 GREY_BEGINS, GREY_TAKES = 38.0, 35.0  # years
 LINES_BEGIN, LINES_TAKE = 32.0, 45.0
 BALD_BEGINS, BALD_TAKES = 35.0, 60.0
 
-# What a face tells about the three latent values, for the card of a corpus.
+# The ties of a face to the three latent values, for the card of a corpus.
 TIES: dict[str, float | str] = {
     "sex: mesh parameter of women (0 female .. 1 male)": SEX_MEAN[False],
     "sex: mesh parameter of men": SEX_MEAN[True],
@@ -90,7 +90,7 @@ TIES: dict[str, float | str] = {
 
 @dataclass(frozen=True)
 class Look:
-    """Everything that makes one person's face. Colours are sRGB 0..1.
+    """The traits of one person's face. Colours are sRGB 0..1.
 
     `sex`, `age`, `weight`, `muscle` are parameters of the mesh (0..1), `ancestry` is a mixture of
     African, Asian and Caucasian, `shape` holds one weight in -1..1 for every axis of
@@ -169,7 +169,7 @@ def sample_look(
 
 
 def tied(rng: Rng, size: float, share: float, mean: float, deviation: float) -> float:
-    """Draw a value of which body size is a share of the deviation, and chance the rest."""
+    """Draw a value; body size is a share of its deviation, and chance the rest."""
     return mean + deviation * (share * size + math.sqrt(1 - share**2) * rng.normal())
 
 

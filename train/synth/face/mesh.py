@@ -40,7 +40,7 @@ CROOKED = ("brown-1", "brown-2", "cheek-1", "eye-1", "eye-3", "jaw-1", "jaw-2", 
 
 @dataclass(frozen=True, eq=False)
 class Body:
-    """What all pictures of a person share: the mesh at rest, its attributes, and what grows."""
+    """The parts that all pictures of a person share: mesh at rest, attributes, and strands."""
 
     points: Array
     attributes: Array
@@ -51,7 +51,7 @@ class Body:
 
 @lru_cache(maxsize=4)
 def body(look: Look) -> Body:
-    """Shape a person's head and let hair grow on it."""
+    """Shape a person's head and grow its hair."""
     mesh = head()
     points = mesh.shaped(shape_weights(look))
     points -= mesh.between_eyes(points)
@@ -87,7 +87,7 @@ def shape_weights(look: Look) -> dict[str, float]:
 
 
 def _clothing(at: Array, neckline: str) -> Array:
-    """Return how far inside clothes the canonical head's vertices lie; above 0.5 is covered."""
+    """Return the cover of the canonical head's vertices by clothes; above 0.5 is covered."""
     x, y, z = np.abs(at[:, 0]), at[:, 1], at[:, 2]
     around = np.hypot(x, 0.9 * (z + 0.85))
     edge = {"crew": 0.62, "v": 0.68, "collar": 0.56, "wide": 0.95}[neckline]

@@ -52,7 +52,7 @@ def render_normalized(look: Look, size: int = 224) -> Rendered:
 
 
 def normalized(look: Look) -> Look:
-    """Return the same person without what is not the face."""
+    """Return the same person without glasses and with the same hair and clothes for all."""
     calm: dict[str, Any] = {
         "hair_volume": 0.8,
         "curl": min(look.curl, 0.05),
@@ -85,6 +85,6 @@ def view(zoom: float = 1.0, shift: tuple[float, float] = (0.0, 0.0)) -> View:
 
 
 def outline(points: Array, seen: View, size: int) -> Array:
-    """Return where the landmarks (68, 2) of a head at rest would be in a picture."""
+    """Return the landmarks (68, 2) of a head at rest in a picture, in pixels."""
     camera = times(points - PIVOT, rotation(seen).T)
     return landmarks(project(camera, seen, size), head()) - 0.5

@@ -1,4 +1,4 @@
-"""Colours and styles that faces are drawn from, and how often each comes."""
+"""The colours and styles of faces, and their frequencies."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ IRIS_COLOURS: dict[str, Colour] = {
     "grey": (0.34, 0.37, 0.39),
 }
 
-# by ancestry: names and how often
+# by ancestry: names and frequencies
 HAIR_OF = (
     (("black", "dark"), (0.8, 0.2)),
     (("black", "dark"), (0.6, 0.4)),
@@ -40,7 +40,7 @@ IRIS_OF = (
     (("brown", "hazel", "green", "blue", "grey"), (0.3, 0.15, 0.12, 0.3, 0.13)),
 )
 TONE_OF = ((0.68, 0.13), (0.32, 0.09), (0.14, 0.09))  # mean and deviation, 0 fair .. 1 dark
-STYLES = {  # name and how often
+STYLES = {  # name and frequency
     False: {"long": 0.42, "bob": 0.24, "tied": 0.14, "pixie": 0.10, "curls": 0.10},
     True: {"crop": 0.44, "side": 0.26, "back": 0.14, "curls": 0.12, "long": 0.04},
 }

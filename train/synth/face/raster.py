@@ -23,7 +23,7 @@ def kernel(function: Kernel) -> Kernel:
     """
     try:
         return cast(Kernel, numba.njit(cache=True, fastmath=True, nogil=True)(function))
-    except RuntimeError:  # no folder that it may write to
+    except RuntimeError:  # no writable folder for the cache
         return cast(Kernel, numba.njit(fastmath=True, nogil=True)(function))
 
 
@@ -71,7 +71,7 @@ def rasterise(
 
 @kernel
 def hidden(depth: Image32, x: float, y: float, z: float) -> bool:
-    """Whether a point lies well behind what is drawn already."""
+    """Whether a point is well behind the depth drawn so far."""
     row = min(len(depth) - 1, max(0, int(y)))
     column = min(len(depth) - 1, max(0, int(x)))
     return bool(z < depth[row, column] - 0.1)

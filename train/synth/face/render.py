@@ -20,10 +20,10 @@ from vox2face.train.synth.face.views import View
 
 SMALLEST = 32  # pixels
 FINE = 2  # pixels are averages of FINE x FINE
-WIDTH = 2.95  # dm: what a picture shows at the depth of the head's middle
+WIDTH = 2.95  # dm: the width of a picture at the depth of the head's centre
 PIVOT = np.array([0, -0.28, -0.9], np.float32)  # from between the eyes; the head turns about it
 HEAD_MIDDLE = np.array([0, 0.1, -0.72], np.float32)
-LIGHT_AT = np.array([0, -0.4, -0.7], np.float32)  # the middle of what the shadows cover
+LIGHT_AT = np.array([0, -0.4, -0.7], np.float32)  # the centre of the shadow map
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +74,7 @@ def render(look: Look, view: View, size: int = 224) -> Rendered:
 
 
 def rotation(view: View) -> NDArray[np.float64]:
-    """Return the matrix that turns the head as the view says."""
+    """Return the rotation matrix (3, 3) of a view."""
     (a, b), (c, d), (e, f) = ((math.cos(t), math.sin(t)) for t in (view.yaw, view.pitch, view.roll))
     about_z = np.array([[e, -f, 0], [f, e, 0], [0, 0, 1]])
     about_x = np.array([[1, 0, 0], [0, c, -d], [0, d, c]])
@@ -90,7 +90,7 @@ def project(camera: Array, view: View, fine: int) -> Array:
 
 
 def light(camera: Array, view: View, attributes: Array, mesh: Head) -> tuple[Array, Array]:
-    """Return the lamp's direction and the depth it sees; write where vertices lie in it."""
+    """Return the lamp's direction and depth map; write the vertices' positions in the map."""
     lamp = floats(view.light)
     across = np.cross([0.0, 1.0, 0.0], lamp)
     across /= np.linalg.norm(across)
@@ -107,7 +107,7 @@ def draw(
     image: Array, depth: Array, strands: Strands, points: Array, person: Body,
     turn: NDArray[np.float64], view: View, lamp: Array, sky: Array,
 ) -> None:  # fmt: skip
-    """Draw what grows, moved by the expression as the skin below it."""
+    """Draw the strands, moved by the expression like the skin below them."""
     moved = points - person.points
     shift = (moved[strands.corners] * strands.shares[..., None]).sum(1)
     path = times(strands.points + shift[:, None] - PIVOT, turn.T)

@@ -1,4 +1,4 @@
-"""Compiled kernels: the light that head, clothes and background send, pixel by pixel."""
+"""Compiled kernels: the light of head, clothes and background, pixel by pixel."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SHADOW_REACH = 2.3  # dm: half of what it covers
 
 @kernel
 def _lit_part(depth: Image32, x: float, y: float, z: float) -> float:
-    """Return which part of the lamp a point sees, 0..1, softened over neighbours."""
+    """Return the visible part of the lamp at a point, 0..1, averaged over neighbours."""
     seen = 0.0
     for row in range(-2, 3, 2):
         for column in range(-2, 3, 2):
@@ -72,7 +72,7 @@ def shade(
     knobs: Image32,
     lamp: Image32,
 ) -> Image32:
-    """Return the linear picture (size, size, 3) of what `raster.rasterise` found.
+    """Return the linear picture (size, size, 3) from the results of `raster.rasterise`.
 
     `attributes` (V, COLUMNS) belong to vertices; `shadows` is the depth seen from the lamp; `eyes`
     (2, 3) their centres on the canonical head; `lamp` the direction of the light.

@@ -1,4 +1,4 @@
-"""Compiled kernels: what skin, lips, lids, beards and eyes look like, point by point.
+"""Compiled kernels: the colours of skin, lips, lids, beards and eyes, point by point.
 
 Patterns are functions of the place on the canonical head, so that they move with the face; there
 is no texture.
@@ -26,7 +26,7 @@ LATTICE = 32  # of the noise, periodic
 
 
 def noise_lattice() -> Image32:
-    """Return random values -1..1 on a periodic lattice, the same ones always."""
+    """Return random values -1..1 on a periodic lattice, from a fixed seed."""
     return np.random.default_rng(31).uniform(-1, 1, (LATTICE,) * 3).astype(np.float32)
 
 
@@ -62,7 +62,7 @@ def between(value: float) -> float:
 def creases(
     lattice: Image32, knobs: Image32, x: float, y: float, z: float
 ) -> tuple[float, float, float]:
-    """Return how lines and folds of a face tilt the normal in x and y, and how dark they are."""
+    """Return the tilt of the normal in x and y by lines and folds of a face, and their darkness."""
     ax, old = abs(x), knobs[LINES]
     side = 1.0 if x > 0 else -1.0
     dx, dy, dark = 0.0, 0.0, 0.0

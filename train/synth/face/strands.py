@@ -46,13 +46,13 @@ class Places:
     order: Array  # a random number 0..1 for every place
 
     def chosen(self, density: Floats, count: int) -> NDArray[np.int64]:
-        """Return up to `count` places, taken as often as the density 0..1 says."""
+        """Return up to `count` places, with a probability of the density 0..1."""
         return np.flatnonzero(self.order < density)[:count]
 
 
 @cache
 def places() -> Places:
-    """Return random places on the skin, the same ones for everybody."""
+    """Return random places on the skin, the same ones for all people."""
     mesh = head()
     skin = mesh.triangles[mesh.material == BODY]
     a, b, c = mesh.canonical[skin.T]
@@ -72,7 +72,7 @@ def places() -> Places:
 
 
 def scalp(at: Floats, bald: float) -> Array:
-    """Return how densely hair grows, 0..1, at canonical points (N, 3)."""
+    """Return the density of hair, 0..1, at canonical points (N, 3)."""
     x, y, z = np.abs(at[:, 0]), at[:, 1], at[:, 2]
     temple = bald * 0.55 * np.exp(-((x - 0.35) ** 2) / 0.15)
     line = 0.60 + 0.10 * np.cos(at[:, 0] * 2.2) + temple
@@ -87,7 +87,7 @@ def scalp(at: Floats, bald: float) -> Array:
 
 
 def beard(at: Floats) -> Array:
-    """Return how densely a beard grows, 0..1, at canonical points (N, 3)."""
+    """Return the density of a beard, 0..1, at canonical points (N, 3)."""
     x, y, z = np.abs(at[:, 0]), at[:, 1], at[:, 2]
     chin = 1.5 - (np.hypot(x / 0.66, (y + 0.95) / 0.40)) ** 3
     chin = np.minimum(chin, (-0.60 - y + 0.35 * np.clip(x - 0.30, 0, 1)) / 0.10)
@@ -100,7 +100,7 @@ def beard(at: Floats) -> Array:
 
 
 def brow(at: Floats, strength: float, height: float = 0.19) -> Array:
-    """Return how densely the brows grow, 0..1, at canonical points (N, 3); `height` is in dm."""
+    """Return the density of the brows, 0..1, at canonical points (N, 3); `height` is in dm."""
     x, y, z = np.abs(at[:, 0]), at[:, 1], at[:, 2]
     along = np.clip((x - 0.10) / 0.42, 0, 1)
     middle = height + 0.036 * np.sin(along * np.pi * 0.85) + 0.015 * (1 - along)
@@ -111,14 +111,14 @@ def brow(at: Floats, strength: float, height: float = 0.19) -> Array:
 
 
 def linear(colour: Floats | tuple[float, ...]) -> Array:
-    """Return colours 0..1 as light; 2 is near enough to the exponent of sRGB, and fast."""
+    """Return colours 0..1 as linear light, with the exponent 2 for speed (sRGB has about 2.2)."""
     return floats(np.asarray(colour) ** 2)
 
 
 def strand_colours(
     look: Look, rng: np.random.Generator, roots: Array, facial: bool = False
 ) -> Array:
-    """Return a linear colour for each strand (N, 3), greyer here and there, all a little apart.
+    """Return a linear colour for each strand (N, 3): some grey, all slightly different.
 
     Hair of the face is darker than that of the head, and turns grey later.
     """

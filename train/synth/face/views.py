@@ -1,4 +1,4 @@
-"""What makes one picture of a person: pose, expression, light and background, drawn at random."""
+"""The view of one picture of a person: pose, expression, light, background, drawn at random."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vox2face.train.synth.face.palette import Colour, Rng, inside, triple
 
 @dataclass(frozen=True)
 class View:
-    """What makes one picture of a person.
+    """The view of one picture of a person.
 
     Angles in radians (positive yaw turns to the picture's right, positive pitch looks down),
     `distance` of the camera in dm, `shift` in parts of the picture; `light` points to the lamp in
@@ -38,7 +38,7 @@ class View:
 
 
 def sample_view(rng: Rng) -> View:
-    """Draw a pose, an expression, a light and a background; they depend on nobody."""
+    """Draw a pose, an expression, a light and a background, independently of the person."""
     warm = rng.normal(0, 0.05)
     strength = rng.uniform(0.85, 1.15)
     fill = rng.uniform(0.32, 0.55)

@@ -1,9 +1,9 @@
-"""What the vocoder WORLD finds in a recording, in a small form that can be kept.
+"""The analysis of a recording by the vocoder WORLD, coded compactly.
 
 Source: M. Morise, F. Yokomori, K. Ozawa, "WORLD: a vocoder-based high-quality speech synthesis
 system for real-time applications", IEICE Transactions E99-D, 2016. Here the log power envelope is
-coded as cosines over the mel scale, which can be read at any frequency: that is how formants are
-moved. Of the aperiodicity one value is kept, since at 16 kHz WORLD estimates no more.
+coded as cosines over the mel scale, which can be evaluated at any frequency: so formants are
+moved. Of the aperiodicity one value is stored, since at 16 kHz WORLD estimates no more.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from vox2face.core.extras import require
 from vox2face.core.files import atomic_file
 from vox2face.media.audio import RATE
 
-VERSION = 1  # of what is kept
+VERSION = 1  # of stored analyses
 FRAME = 5.0  # ms
 FFT = 1024  # of the analysis; what WORLD takes at 16 kHz
 FAST_FFT = 512  # of the synthesis: a pulse rings for 32 ms, and costs half
 ORDER = 120  # cosines
 BREAK, FLOOR = 3000.0, -60.0  # Hz and dB at 0 Hz: WORLD's aperiodicity has its corner there
 F0_RANGE = (60.0, 500.0)  # Hz, of speech
-VOICED = 0.5  # aperiodicity at 0 Hz that is above it marks a frame without voice
+VOICED = 0.5  # a frame with more aperiodicity at 0 Hz is unvoiced
 LEAST = 1e-16  # power
 
 
@@ -46,7 +46,7 @@ class Analysis:
 
 
 def analyse(waveform: NDArray[Any]) -> Analysis:
-    """Analyse a waveform (samples,), 16 kHz. Raises `CorpusError` where there is no voice in it."""
+    """Analyse a waveform (samples,), 16 kHz. Raises `CorpusError` if it contains no voice."""
     require("synth", "Changing voices")
     import pyworld
 
@@ -91,7 +91,7 @@ def envelope(analysis: Analysis, alpha: float) -> NDArray[np.float32]:
 
 
 def aperiodicity(analysis: Analysis) -> NDArray[np.float32]:
-    """Return the aperiodicity (frames, 257), 0..1, as WORLD draws it from one value a frame."""
+    """Return the aperiodicity (frames, 257), 0..1, interpolated as WORLD does from one value."""
     frequency = bins().astype(np.float32)
     corner = analysis.aperiodicity.astype(np.float32)[:, None]
     below, above = frequency / BREAK, (RATE / 2 - frequency) / (RATE / 2 - BREAK)
@@ -115,12 +115,12 @@ def save(analysis: Analysis, path: Path) -> None:
 
 
 def load(path: Path) -> Analysis | None:
-    """Read an analysis, or return None where there is none that can be read."""
+    """Read an analysis; None if it is missing or damaged."""
     try:
         # opened here, since NumPy leaves damaged files open
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            found = Analysis(arrays["f0"], arrays["envelope"], arrays["aperiodicity"])
+            analysis = Analysis(arrays["f0"], arrays["envelope"], arrays["aperiodicity"])
     except Exception:  # zipfile and NumPy raise many kinds; the recording is analysed again
         return None
-    fits = found.envelope.shape == (*found.f0.shape, ORDER)
-    return found if fits and found.aperiodicity.shape == found.f0.shape else None
+    same_frames = analysis.envelope.shape == (*analysis.f0.shape, ORDER)
+    return analysis if same_frames and analysis.aperiodicity.shape == analysis.f0.shape else None

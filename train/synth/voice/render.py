@@ -1,4 +1,4 @@
-"""A base recording in another voice: WORLD with moved pitch, formants, tilt, breath and pace."""
+"""Change the voice of a base recording with WORLD: pitch, formants, tilt, breath and rate."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vox2face.train.synth.voice.analysis import (
 )
 from vox2face.train.synth.voice.traits import Voice
 
-# What makes two clips of one person differ beside the sentence; drawn evenly.
+# The differences of two clips of one person beside the sentence, drawn uniformly.
 F0_SPREAD = 0.03  # of log F0, either way
 RATE_SPREAD = 0.03  # of log rate
 LEVEL = (-26.0, -20.0)  # dB RMS
@@ -37,8 +37,8 @@ def render_voice(
     """Return a recording spoken by `voice`: float32 (samples,), 16 kHz, -1..1.
 
     `base` is the recording, a waveform at 16 kHz, or its analysis, which takes the most time (see
-    `Bank.analysis`). `rng` draws what differs between
-    clips of one person: pitch and pace within 3 %, level, and the noise of a quiet room.
+    `Bank.analysis`). `rng` draws the differences between clips of one person: pitch and pace
+    within 3 %, level, and the noise of a quiet room.
     """
     analysis = base if isinstance(base, Analysis) else analyse(base)
     pitch = float(np.exp(rng.uniform(-F0_SPREAD, F0_SPREAD)))
@@ -50,7 +50,7 @@ def render_voice(
 def synthesised(
     analysis: Analysis, voice: Voice, pitch: float, pace: float, rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Return the waveform of the changed parameters, float64 (samples,)."""
+    """Synthesise the waveform with the traits of a voice, float64 (samples,)."""
     import pyworld
 
     height = (bins() / (RATE / 2)).astype(np.float32)
@@ -84,7 +84,7 @@ def contour(
 
 
 def _in_a_room(spoken: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Return a voice at some level, with coloured noise below it, without clipping."""
+    """Set the level of a voice and add coloured noise, without clipping."""
     level, distance, colour = (rng.uniform(*bounds) for bounds in (LEVEL, NOISE, COLOUR))
     noise = _coloured(len(spoken), colour, rng)
     voice = spoken / rms(spoken)
@@ -102,5 +102,5 @@ def _coloured(samples: int, colour: float, rng: np.random.Generator) -> NDArray[
 
 
 def rms(waveform: NDArray[np.float64]) -> float:
-    """Return the root of the mean square, never zero."""
+    """Return the root mean square, at least 1e-12."""
     return max(float(np.sqrt(np.square(waveform).mean())), 1e-12)

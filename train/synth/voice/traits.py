@@ -1,8 +1,8 @@
-"""What a synthetic person's voice is like, drawn from sex, age and body size.
+"""The traits of a synthetic person's voice, drawn from sex, age and body size.
 
-How strong the ties are, and how much chance there is beside them, stands in `TIES`. All of it was
-chosen before any training and is not tuned to results. The ties are invented: they resemble what
-is usual in life, and prove nothing about it.
+`TIES` holds the strengths of the ties and the noise beside them. All were chosen before any
+training and are not tuned to results. The ties are invented: they resemble those of real people,
+and prove nothing about them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TIES: dict[str, float | tuple[float, ...]] = {
     "f0_male": (124.0, 116.0, 110.0, 114.0, 128.0),  # Hz, at those years
     "f0_female": (222.0, 212.0, 196.0, 186.0, 180.0),  # Hz
     "f0_size": -0.03,
-    "f0_noise_male": 0.19,  # so that the sexes overlap between 140 and 185 Hz, as in life
+    "f0_noise_male": 0.19,  # the sexes overlap between 140 and 185 Hz, as in life
     "f0_noise_female": 0.15,
     "formants_size": -0.028,
     "formants_noise": 0.036,
@@ -56,8 +56,8 @@ class Voice:
     """The traits of one voice.
 
     `base` is the base voice in the bank; `f0` the median fundamental frequency in Hz; `alpha` the
-    factor on all formant frequencies; `tilt` what is added to the log power spectrum, 6 tilt f /
-    8 kHz (26 dB at 8 kHz for 1); `breath` what is added to the aperiodicity at 8 kHz (0..1);
+    factor on all formant frequencies; `tilt` is added to the log power spectrum as 6 tilt f /
+    8 kHz (26 dB at 8 kHz for 1); `breath` is added to the aperiodicity at 8 kHz (0..1);
     `jitter` the standard deviation of log F0 from one 5 ms frame to the next; `tremor` the depth
     of a slow wave in log F0, and `tremor_hz` its frequency; `rate` the factor on the speed.
     """
@@ -102,7 +102,7 @@ def sample_voice(
 
 
 def tied(share: str, size: float, noise: str, chance: float) -> float:
-    """Return the factor that body size and chance put on a trait, by the names of two ties."""
+    """Return the factor on a trait by body size and chance, from the names of two ties."""
     return math.exp(number(share) * size + number(noise) * chance)
 
 
