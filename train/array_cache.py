@@ -1,4 +1,4 @@
-"""Arrays that a network made of a corpus, kept in files beside what they were made of."""
+"""Arrays that a network computed from a corpus, cached in files with a stamp of their inputs."""
 
 from __future__ import annotations
 
@@ -17,43 +17,43 @@ from safetensors.numpy import save
 from vox2face.core.files import atomic_file
 
 ENDING = ".safetensors"
-VALUES, MADE = "values", "vox2face_values"  # the array; in the metadata: its stamp and failures
+VALUES, METADATA = "values", "vox2face_values"  # the array; in the metadata: its stamp and failures
 
 
 @dataclass(frozen=True)
-class Kept:
-    """An array that is there: how many rows it has, and why some of them could not be made."""
+class CachedArray:
+    """A cached array: its number of rows, and the reasons of rows that failed."""
 
     path: Path
     rows: int
     failed: Mapping[int, str]
 
     def values(self) -> NDArray[np.float32]:
-        """Read the array, (rows, ...)."""
+        """Read the array (rows, ...)."""
         with safe_open(self.path, framework="numpy") as file:
             array: NDArray[np.float32] = file.get_tensor(VALUES)
             return array
 
 
 def stamp_of(facts: Any) -> str:
-    """Return a sha256 of everything that an array is made of, which JSON can hold."""
+    """Return a sha256 of the facts that an array depends on, as JSON."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def keep(path: Path, stamp: str, values: NDArray[Any], failed: Mapping[int, str]) -> None:
-    """Write an array (rows, ...) as a whole or not at all, and why some of its rows failed."""
-    made = json.dumps({"stamp": stamp, "failed": failed})  # one entry: several have no order
+def save_array(path: Path, stamp: str, values: NDArray[Any], failed: Mapping[int, str]) -> None:
+    """Write an array (rows, ...) as a whole or not at all, with the reasons of failed rows."""
+    metadata = json.dumps({"stamp": stamp, "failed": failed})  # one entry: several have no order
     with atomic_file(path) as partial:
-        partial.write_bytes(save({VALUES: np.ascontiguousarray(values)}, {MADE: made}))
+        partial.write_bytes(save({VALUES: np.ascontiguousarray(values)}, {METADATA: metadata}))
 
 
-def find(path: Path, stamp: str) -> Kept | None:
-    """Return the array in a file; None if it is missing, damaged or made of anything else."""
+def load_array(path: Path, stamp: str) -> CachedArray | None:
+    """Open a cached array; None if it is missing, damaged or has another stamp."""
     try:
         with safe_open(path, framework="numpy") as file:
-            made = json.loads(file.metadata()[MADE])
+            metadata = json.loads(file.metadata()[METADATA])
             rows = file.get_slice(VALUES).get_shape()[0]
-            failed = {int(row): str(reason) for row, reason in made["failed"].items()}
-            return Kept(path, rows, failed) if made["stamp"] == stamp else None
+            failed = {int(row): str(reason) for row, reason in metadata["failed"].items()}
+            return CachedArray(path, rows, failed) if metadata["stamp"] == stamp else None
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError):
         return None

@@ -20,18 +20,20 @@ if TYPE_CHECKING:
     from vox2face.zoo.presets import VoicePreset
 
 
-def read_clip(place: str) -> NDArray[np.float32]:
-    """Return a recording of a corpus, float32 (samples,)."""
-    if not storage.is_remote(place):
-        return audio.decode(place)
-    return audio.decode(io.BytesIO(storage.read_bytes(place)))
+def read_clip(path: str) -> NDArray[np.float32]:
+    """Read the recording at a path or an address, float32 (samples,), mono, 16 kHz, -1..1."""
+    if not storage.is_remote(path):
+        return audio.decode(path)
+    return audio.decode(io.BytesIO(storage.read_bytes(path)))
 
 
-TINY = 1e-20  # mean square of what is as good as silent
+TINY = 1e-20  # mean square; below it a waveform counts as silent
 
 
-def levelled(waveform: NDArray[np.float32], preset: VoicePreset | None) -> NDArray[np.float32]:
-    """Return a waveform as loud as a preset wants it; -23 dB without one."""
+def normalize_level(
+    waveform: NDArray[np.float32], preset: VoicePreset | None
+) -> NDArray[np.float32]:
+    """Return a waveform (samples,) at the level of a preset; at -23 dB without one."""
     if preset is None:
         return audio.level(waveform)
     if preset.decibels is None:
@@ -43,33 +45,17 @@ def levelled(waveform: NDArray[np.float32], preset: VoicePreset | None) -> NDArr
     return audio.level(waveform, preset.decibels)
 
 
-def decoded(place: str) -> NDArray[np.float32]:
-    """Return a recording at a path or an address as float32 (samples,), mono, 16 kHz."""
-    if not storage.is_remote(place):
-        return audio.decode(place)
-    return audio.decode(io.BytesIO(storage.read_bytes(place)))
-
-
-def opened(file: str) -> Any:
-    """Return what a voice encoder reads: a path, or a file object for an address."""
+def encoder_source(file: str) -> Any:
+    """Return the input of a voice encoder: a path, or an open file for an address."""
     return storage.open_binary(file) if storage.is_remote(file) else file
 
 
 QUALITY = 95  # of JPEG
 
 
-def heard(source: storage.Place) -> NDArray[np.float32]:
-    """Return a recording as a waveform at 16 kHz."""
-    return audio.decode(io.BytesIO(storage.read_bytes(source)))
-
-
-def seen(source: storage.Place) -> NDArray[np.uint8]:
-    """Return a picture as RGB uint8 (h, w, 3)."""
-    from vox2face.media.image import decode, decode_file
-
-    if not storage.is_remote(source):
-        return decode(source)
-    return decode_file(io.BytesIO(storage.read_bytes(source)), str(source))
+def read_waveform(path: storage.PathOrUri) -> NDArray[np.float32]:
+    """Read a recording as `read_clip` does; errors of reading are `CorpusError`."""
+    return audio.decode(io.BytesIO(storage.read_bytes(path)))
 
 
 def save_jpeg(path: Path, pixels: NDArray[np.uint8]) -> None:
@@ -83,11 +69,11 @@ def save_jpeg(path: Path, pixels: NDArray[np.uint8]) -> None:
 Pixels = NDArray[np.uint8]
 
 
-def picture_at(place: str) -> Pixels:
-    """Return the picture at a path or an address, RGB uint8 (height, width, 3)."""
-    if not storage.is_remote(place):
-        return image.decode(place)
-    return image.decode_file(io.BytesIO(storage.read_bytes(place)), place)
+def read_picture(path: storage.PathOrUri) -> Pixels:
+    """Read the picture at a path or an address, RGB uint8 (height, width, 3)."""
+    if not storage.is_remote(path):
+        return image.decode(path)
+    return image.decode_file(io.BytesIO(storage.read_bytes(path)), str(path))
 
 
 SOFTWARE = f"vox2face {__version__}"
@@ -95,7 +81,7 @@ CLIP_MARK = "Synthetic speech, made by a computer program. It is no real person'
 
 
 def save_wav(path: Path, waveform: NDArray[np.float32], synthetic: bool = True) -> None:
-    """Write float32 (samples,) at 16 kHz, -1..1, as 16-bit wav; it says if it is synthetic."""
+    """Write float32 (samples,) at 16 kHz, -1..1, as 16-bit wav, marked if it is synthetic."""
     scaled = np.round(waveform * np.float32(FULL_SCALE))
     samples = np.clip(scaled, -FULL_SCALE, FULL_SCALE - 1).astype("<i2").tobytes()
     mark = chunk(b"ICMT", CLIP_MARK.encode() + b"\0") if synthetic else b""

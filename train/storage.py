@@ -1,7 +1,7 @@
-"""Places of corpora: folders of this machine, and object stores by address (s3://, gs://, ...).
+"""Read and write corpora: paths of this machine, and addresses of object stores (s3://, gs://).
 
-A place is a string or a Path. Addresses are read through fsspec; the package that speaks to the
-store (s3fs, gcsfs, ...) has to be installed beside it.
+A `PathOrUri` is a string or a Path. Addresses are read through fsspec; the package of the store
+(s3fs, gcsfs, ...) has to be installed too.
 """
 
 from __future__ import annotations
@@ -18,111 +18,111 @@ from vox2face.core.files import atomic_file
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-Place = str | os.PathLike[str]
+PathOrUri = str | os.PathLike[str]
 
 
-def is_remote(place: Place) -> bool:
-    """Whether a place is an address such as s3://bucket/folder, and not a path."""
-    return "://" in os.fspath(place)
+def is_remote(path: PathOrUri) -> bool:
+    """Whether this is an address such as s3://bucket/folder, and not a path."""
+    return "://" in os.fspath(path)
 
 
-def join(place: Place, *parts: str) -> str:
-    """Return the place of something inside a folder."""
-    if not is_remote(place):
-        return os.path.join(place, *parts)
-    return "/".join([os.fspath(place).rstrip("/"), *parts])
+def join(path: PathOrUri, *parts: str) -> str:
+    """Join a folder's path or address with names, as os.path.join does."""
+    if not is_remote(path):
+        return os.path.join(path, *parts)
+    return "/".join([os.fspath(path).rstrip("/"), *parts])
 
 
-def name_of(place: Place) -> str:
-    """Return the last part of a place."""
-    return os.fspath(place).rstrip("/").rsplit("/", 1)[-1]
+def name_of(path: PathOrUri) -> str:
+    """Return the last part of a path or an address."""
+    return os.fspath(path).rstrip("/").rsplit("/", 1)[-1]
 
 
-def filesystem(place: Place) -> tuple[AbstractFileSystem, str]:
-    """Return the store behind an address, and the path in it.
+def filesystem(path: PathOrUri) -> tuple[AbstractFileSystem, str]:
+    """Return the fsspec file system of an address, and the path in it.
 
     Raises `UsageError` for an unknown protocol, or one whose package is missing.
     """
     import fsspec
 
     try:
-        store, path = fsspec.core.url_to_fs(os.fspath(place))
+        store, path_in_store = fsspec.core.url_to_fs(os.fspath(path))
     except (ImportError, ValueError) as error:
-        raise UsageError(f"{place} cannot be reached: {error}.") from error
-    return store, cast(str, path)
+        raise UsageError(f"{path} cannot be reached: {error}.") from error
+    return store, cast(str, path_in_store)
 
 
 @contextmanager
-def explained(place: Place) -> Iterator[None]:
-    """Turn what a disk or an object store raises into one sentence."""
+def explained(path: PathOrUri) -> Iterator[None]:
+    """Turn the errors of a disk or an object store into a `CorpusError` of one sentence."""
     try:
         yield
     except FileNotFoundError as error:
-        raise CorpusError(f"There is no {place}: check the path.") from error
+        raise CorpusError(f"There is no {path}: check the path.") from error
     except PermissionError as error:
-        raise CorpusError(f"{place} may not be read: give yourself permission.") from error
+        raise CorpusError(f"{path} may not be read: give yourself permission.") from error
     except OSError as error:
-        raise CorpusError(f"{place} cannot be read: {error.strerror or error}.") from error
+        raise CorpusError(f"{path} cannot be read: {error.strerror or error}.") from error
 
 
-def exists(place: Place) -> bool:
-    """Whether there is a file or a folder."""
-    if not is_remote(place):
-        return os.path.exists(place)
-    store, path = filesystem(place)
-    with explained(place):
-        return bool(store.exists(path))
+def exists(path: PathOrUri) -> bool:
+    """Whether a file or a folder exists."""
+    if not is_remote(path):
+        return os.path.exists(path)
+    store, path_in_store = filesystem(path)
+    with explained(path):
+        return bool(store.exists(path_in_store))
 
 
-def open_binary(place: Place) -> BinaryIO:
-    """Open a file for reading. Raises `CorpusError` if it is not there or may not be read."""
-    with explained(place):
-        if not is_remote(place):
-            return Path(place).open("rb")
-        store, path = filesystem(place)
-        return cast(BinaryIO, store.open(path, "rb"))
+def open_binary(path: PathOrUri) -> BinaryIO:
+    """Open a file for reading. Raises `CorpusError` if it is missing or may not be read."""
+    with explained(path):
+        if not is_remote(path):
+            return Path(path).open("rb")
+        store, path_in_store = filesystem(path)
+        return cast(BinaryIO, store.open(path_in_store, "rb"))
 
 
-def read_bytes(place: Place) -> bytes:
-    """Return a file's bytes. Raises `CorpusError` if it cannot be read."""
-    with open_binary(place) as file, explained(place):
+def read_bytes(path: PathOrUri) -> bytes:
+    """Read a file's bytes. Raises `CorpusError` if it cannot be read."""
+    with open_binary(path) as file, explained(path):
         return file.read()
 
 
 @contextmanager
-def atomic(place: Place) -> Iterator[Path]:
-    """Yield a path of this machine that becomes `place` on success, and vanishes on any failure.
+def atomic(path: PathOrUri) -> Iterator[Path]:
+    """Yield a temporary local path that becomes `path` on success, and is removed on failure.
 
-    A file of an object store appears there as a whole when it has been sent.
+    A file of an object store appears there as a whole, after it has been sent.
     """
-    if not is_remote(place):
-        with atomic_file(Path(place)) as partial:
+    if not is_remote(path):
+        with atomic_file(Path(path)) as partial:
             yield partial
         return
     import tempfile
 
-    store, path = filesystem(place)
+    store, path_in_store = filesystem(path)
     with tempfile.TemporaryDirectory() as folder:
-        partial = Path(folder) / name_of(place)
+        partial = Path(folder) / name_of(path)
         yield partial
         try:
-            store.makedirs(store._parent(path), exist_ok=True)
-            store.put_file(os.fspath(partial), path)
+            store.makedirs(store._parent(path_in_store), exist_ok=True)
+            store.put_file(os.fspath(partial), path_in_store)
         except OSError as error:
-            raise CorpusError(f"{place} cannot be written: {error.strerror or error}.") from error
+            raise CorpusError(f"{path} cannot be written: {error.strerror or error}.") from error
 
 
-def write_bytes(place: Place, data: bytes) -> None:
+def write_bytes(path: PathOrUri, data: bytes) -> None:
     """Write a file as a whole or not at all."""
-    with atomic(place) as partial:
+    with atomic(path) as partial:
         partial.write_bytes(data)
 
 
-def names(place: Place) -> list[str]:
-    """Return the names in a folder, sorted. Raises `CorpusError` if it cannot be listed."""
-    with explained(place):
-        if not is_remote(place):
-            return sorted(os.listdir(place))
-        store, path = filesystem(place)
-        found: list[Any] = store.ls(path, detail=False)
-        return sorted(name_of(name) for name in found)
+def names(path: PathOrUri) -> list[str]:
+    """List the names in a folder, sorted. Raises `CorpusError` if it cannot be listed."""
+    with explained(path):
+        if not is_remote(path):
+            return sorted(os.listdir(path))
+        store, path_in_store = filesystem(path)
+        paths: list[Any] = store.ls(path_in_store, detail=False)
+        return sorted(name_of(name) for name in paths)

@@ -1,4 +1,4 @@
-"""Pools of processes that leave Ctrl-C to their parent and end with it."""
+"""Pools of processes that ignore Ctrl-C and end with their parent."""
 
 from __future__ import annotations
 
@@ -17,22 +17,26 @@ from vox2face.core.errors import CorpusError, show_warning
 
 
 class Workers(ProcessPoolExecutor):
-    """A pool of new processes, since forked threads of PyTorch would hang.
+    """A pool of spawned processes, since PyTorch's threads hang after a fork.
 
-    `begin` is called with its arguments in each of them. In a `with` block all end at its end,
-    whatever they do: what they are writing leaves nothing behind.
+    `initializer` is called with its arguments in each of them. At the end of a `with` block all
+    are terminated; half-written files are removed.
     """
 
-    def __init__(self, jobs: int, begin: Callable[..., None] | None = None, *given: Any) -> None:
-        super().__init__(jobs, multiprocessing.get_context("spawn"), start, (begin, given))
+    def __init__(
+        self, jobs: int, initializer: Callable[..., None] | None = None, *arguments: Any
+    ) -> None:
+        super().__init__(
+            jobs, multiprocessing.get_context("spawn"), _init_worker, (initializer, arguments)
+        )
 
     def __exit__(self, *reason: Any) -> None:
         self.stop()
 
-    def submit(self, call: Callable[..., Any], /, *given: Any, **named: Any) -> Future[Any]:
-        """Give work to a process; the first call starts them."""
-        with deaf():
-            return super().submit(call, *given, **named)
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Submit a call; the first one starts the processes."""
+        with sigint_blocked():
+            return super().submit(function, *args, **kwargs)
 
     def stop(self) -> None:
         """End all processes at once."""
@@ -44,28 +48,28 @@ class Workers(ProcessPoolExecutor):
             process.join()
 
 
-def as_made(
+def map_unordered(
     jobs: int,
-    make: Callable[[Any], Any],
+    function: Callable[[Any], Any],
     items: Sequence[Any],
-    begin: Callable[..., None],
-    *given: Any,
+    initializer: Callable[..., None],
+    *arguments: Any,
     what: str,
 ) -> Iterator[Any]:
-    """Yield what `make` returns for each item, in the order in which they are done.
+    """Yield `function(item)` for each item, in the order in which they finish.
 
-    With one job or item in this process, else in processes; each calls `begin(*given)` first.
-    Raises `CorpusError` where one of them was killed; `what` says in it what they made.
+    One job or item runs in this process, more in a pool; `initializer(*arguments)` is called first.
+    Raises `CorpusError` if a process was killed; `what` names in it what they made.
     """
     jobs = min(jobs, len(items))
     if jobs < 2:
         if items:
-            begin(*given)
-        yield from map(make, items)
+            initializer(*arguments)
+        yield from map(function, items)
         return
     try:
-        with Workers(jobs, begin, *given) as pool:
-            for future in as_completed([pool.submit(make, item) for item in items]):
+        with Workers(jobs, initializer, *arguments) as pool:
+            for future in as_completed([pool.submit(function, item) for item in items]):
                 yield future.result()
     except BrokenProcessPool as error:
         raise CorpusError(
@@ -75,30 +79,30 @@ def as_made(
 
 
 @contextmanager
-def deaf() -> Iterator[None]:
-    """Let processes that start inside never hear Ctrl-C, which waits for the end of the block."""
+def sigint_blocked() -> Iterator[None]:
+    """Block Ctrl-C until the end of the block; processes started inside never receive it."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    blocked_before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked_before)
 
 
-def start(begin: Callable[..., None] | None, given: tuple[Any, ...]) -> None:
-    """Make a worker end with its parent, leave Ctrl-C to it, and warn in one line."""
+def _init_worker(initializer: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
+    """Let a worker end with its parent, ignore Ctrl-C, and show warnings in one line."""
     warnings.showwarning = show_warning
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, frame: os._exit(128 + number))
     parent = multiprocessing.parent_process()
     assert parent is not None
 
-    def follow() -> None:
+    def end_with_parent() -> None:
         parent.join()
         os._exit(1)
 
-    threading.Thread(target=follow, daemon=True).start()
-    if begin is not None:
-        begin(*given)
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    if initializer is not None:
+        initializer(*arguments)

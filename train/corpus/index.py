@@ -31,17 +31,17 @@ class Sources:
     `which` is "masked_faces" or "origin_faces" of HQ-VoxCeleb; None prefers the masked ones.
     """
 
-    voxceleb1: storage.Place | None = None
-    voxceleb2: storage.Place | None = None
-    hq_voxceleb: storage.Place | None = None
-    speech_to_face: storage.Place | None = None
-    voices: storage.Place | None = None
-    faces: storage.Place | None = None
-    vox1_meta: storage.Place | None = None
-    vox2_meta: storage.Place | None = None
+    voxceleb1: storage.PathOrUri | None = None
+    voxceleb2: storage.PathOrUri | None = None
+    hq_voxceleb: storage.PathOrUri | None = None
+    speech_to_face: storage.PathOrUri | None = None
+    voices: storage.PathOrUri | None = None
+    faces: storage.PathOrUri | None = None
+    vox1_meta: storage.PathOrUri | None = None
+    vox2_meta: storage.PathOrUri | None = None
     which: str | None = None
 
-    def folders(self) -> list[storage.Place]:
+    def folders(self) -> list[storage.PathOrUri]:
         """Return the folders of VoxCeleb and HQ-VoxCeleb that were given."""
         return [p for p in (self.voxceleb1, self.voxceleb2, self.hq_voxceleb) if p is not None]
 

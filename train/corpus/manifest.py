@@ -120,7 +120,7 @@ def from_columns(columns: Mapping[str, Any], info: Mapping[str, Any] | None = No
     return Manifest(pa.Table.from_arrays(arrays, schema=schema()), info or {})
 
 
-def write(manifest: Manifest, path: storage.Place) -> None:
+def write(manifest: Manifest, path: storage.PathOrUri) -> None:
     """Write a manifest as a whole or not at all; equal manifests give equal bytes."""
     require("data", "A manifest")
     import pyarrow.parquet as pq
@@ -134,7 +134,7 @@ def write(manifest: Manifest, path: storage.Place) -> None:
         pq.write_table(ready, file, compression="zstd", write_page_checksum=True)
 
 
-def read(path: storage.Place) -> Manifest:
+def read(path: storage.PathOrUri) -> Manifest:
     """Read a manifest: the file, or the folder that holds `manifest.parquet`.
 
     Raises `CorpusError` for what is not a manifest, is damaged, or of another version.
@@ -164,7 +164,7 @@ def read(path: storage.Place) -> Manifest:
 
 
 @contextmanager
-def _damage_explained(path: storage.Place) -> Iterator[None]:
+def _damage_explained(path: storage.PathOrUri) -> Iterator[None]:
     """Turn any error that Arrow raises on damaged data into one `CorpusError`."""
     try:
         yield

@@ -32,7 +32,7 @@ AUDIOS, IMAGES = "audios", "images"
 EMBEDDING, LANDMARKS = "_embedding.npy", "_landmarks.npy"
 
 
-def read_names(root: storage.Place) -> dict[str, str]:
+def read_names(root: storage.PathOrUri) -> dict[str, str]:
     """Return the identity of each folder that names.csv lists; without that file, none.
 
     Raises `CorpusError` for one with other columns.

@@ -109,7 +109,7 @@ def digest(seed: int, name: str) -> bytes:
     return hashlib.sha256(f"{seed}\t{name}".encode("utf-8", "surrogateescape")).digest()
 
 
-def read_splits(path: storage.Place) -> dict[str, str]:
+def read_splits(path: storage.PathOrUri) -> dict[str, str]:
     """Read splits: a table with the columns identity and split, or JSON, SF2F's split.json too.
 
     JSON is {identity: split}, {split: [identity, ...]} or that below "vox1" and "vox2". Raises
@@ -152,7 +152,7 @@ def from_json(content: Any) -> list[tuple[str, str]]:
     return pairs
 
 
-def _from_table(text: str, path: storage.Place) -> list[tuple[str, str]]:
+def _from_table(text: str, path: storage.PathOrUri) -> list[tuple[str, str]]:
     """Return (name, split) of a table separated by commas, tabs or semicolons."""
     lines = [line for line in text.splitlines() if line.strip()]
     for delimiter in "\t,;":

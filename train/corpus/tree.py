@@ -129,7 +129,7 @@ class StoreTree(Tree):
         return self.small.get(path, HEADER)
 
 
-def open_tree(path: storage.Place, skipped: Skipped, allow_empty: bool = False) -> Tree:
+def open_tree(path: storage.PathOrUri, skipped: Skipped, allow_empty: bool = False) -> Tree:
     """Open a folder. Raises `CorpusError` if it is not a folder or may not be read."""
     if storage.is_remote(path):
         return StoreTree(str(path).rstrip("/"), skipped, allow_empty)

@@ -64,7 +64,7 @@ class Metadata:
         return {name: min(genders) for name, genders in genders_of.items() if len(genders) == 1}
 
 
-def read(path: storage.Place, corpus: str) -> Metadata:
+def read(path: storage.PathOrUri, corpus: str) -> Metadata:
     """Read the metadata of "voxceleb1" or "voxceleb2", whatever separates the columns.
 
     Raises `CorpusError` for a file that is not such a table.
@@ -94,7 +94,7 @@ def read(path: storage.Place, corpus: str) -> Metadata:
     return Metadata(corpus, str(path), tuple(ids), known_names, tuple(genders))
 
 
-def text_of(path: storage.Place) -> str:
+def text_of(path: storage.PathOrUri) -> str:
     """Return a text file's content. Raises `CorpusError` for a file that is not text."""
     data = storage.read_bytes(path)
     kind = identify_bytes(data[:512])
@@ -108,7 +108,7 @@ def text_of(path: storage.Place) -> str:
         ) from error
 
 
-def _delimiter_of(lines: Sequence[str], corpus: str, path: storage.Place) -> str:
+def _delimiter_of(lines: Sequence[str], corpus: str, path: storage.PathOrUri) -> str:
     """Return the delimiter with which the header has the column of the ids."""
     header = lines[0] if lines else ""
     for delimiter in DELIMITERS:
@@ -132,7 +132,7 @@ def column(header: Sequence[str], names: Iterable[str]) -> int | None:
     return next((header.index(name) for name in names if name in header), None)
 
 
-def find(corpus: str, corpora: Iterable[storage.Place]) -> str | None:
+def find(corpus: str, corpora: Iterable[storage.PathOrUri]) -> str | None:
     """Return the metadata file in or near the folders of corpora; one with names comes first."""
     folders = [storage.join(above, *folder.split("/")) if folder else above
             for root in corpora for above in upwards(root) for folder in FOLDERS]  # fmt: skip
@@ -143,7 +143,7 @@ def find(corpus: str, corpora: Iterable[storage.Place]) -> str | None:
     return None
 
 
-def upwards(path: storage.Place) -> list[str]:
+def upwards(path: storage.PathOrUri) -> list[str]:
     """Return a folder and `ABOVE` folders above it; of an address only itself."""
     if storage.is_remote(path):
         return [str(path).rstrip("/")]

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from vox2face.core.errors import CorpusError, UsageError, Vox2FaceError
-from vox2face.train.workers import deaf
+from vox2face.train.workers import sigint_blocked
 
 Item = dict[str, Any]
 Batch = dict[str, Any]
@@ -139,7 +139,7 @@ def batches(
         worker_init_fn=_init_worker,
         generator=torch.Generator(),  # separate: loading must not advance the training's generator
     )
-    with deaf():  # the workers start here
+    with sigint_blocked():  # the workers start here
         iterator = iter(loader)
     for batch in iterator:
         if UNREADABLE in batch:

@@ -20,7 +20,7 @@ from vox2face.train.corpus.groups import Groups, people
 from vox2face.train.corpus.manifest import Manifest
 from vox2face.train.datasets.files import Files, Item, as_float, left_out, require_choice, unusable
 from vox2face.train.datasets.pairing import DRAW_CODEC, DRAW_CROP, Pairs, drawn
-from vox2face.train.media import decoded, levelled
+from vox2face.train.media import normalize_level, read_clip
 
 if TYPE_CHECKING:
     from vox2face.train.prepare.reader import Prepared
@@ -133,10 +133,10 @@ class VoiceEncoderDataset(Dataset[Item]):
     def waveform(self, row: int, path: str, encoding: str = "") -> NDArray[np.float32]:
         """Return a whole clip, or its copy encoded with a codec, levelled (samples,)."""
         if encoding and self.prepared is not None:
-            return levelled(self.prepared.waveform(row, encoding), self.preset)
+            return normalize_level(self.prepared.waveform(row, encoding), self.preset)
         if self.prepared is not None and self.prepared.has_waveforms:
-            return levelled(self.prepared.waveform(row), self.preset)
-        return levelled(decoded(path), self.preset)
+            return normalize_level(self.prepared.waveform(row), self.preset)
+        return normalize_level(read_clip(path), self.preset)
 
     def cut(self, waveform: NDArray[np.float32], index: int) -> NDArray[np.float32]:
         """Cut or repeat a waveform to `samples`, as `crop` says."""

@@ -14,7 +14,7 @@ from vox2face.core.errors import AudioError, CorpusError
 from vox2face.core.progress import Bars
 from vox2face.train import array_cache, storage
 from vox2face.train.evaluate.test_set import Corpus, Rows, without_clips
-from vox2face.train.media import opened
+from vox2face.train.media import encoder_source
 
 if TYPE_CHECKING:
     from vox2face.runtime.voice_encoder import VoiceEncoder
@@ -77,7 +77,7 @@ class Voices:
         """Return embeddings, zero where a clip cannot be read, and why, by place."""
         stamp = digest(encoder, files)
         path = None if self.folder is None else self.folder / f"{stamp[:24]}{array_cache.ENDING}"
-        if path is not None and (kept := array_cache.find(path, stamp)) is not None:
+        if path is not None and (kept := array_cache.load_array(path, stamp)) is not None:
             return kept.values(), kept.failed
         values = np.zeros((len(files), encoder.width), np.float32)
         failures: dict[int, str] = {}
@@ -88,7 +88,7 @@ class Voices:
             else:
                 values[place] = row
         if path is not None:
-            array_cache.keep(path, stamp, values, failures)
+            array_cache.save_array(path, stamp, values, failures)
         return values, failures
 
 
@@ -99,7 +99,7 @@ def _heard_each(
     waiting: list[tuple[int, Any]] = []
     for place, file in enumerate(files):
         try:
-            x = encoder.preprocess(opened(file))
+            x = encoder.preprocess(encoder_source(file))
         except (AudioError, CorpusError) as error:
             yield place, str(error)
             continue

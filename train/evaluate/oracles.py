@@ -65,7 +65,7 @@ class Latents:
         return np.concatenate([curve * male, curve * (1 - male)], 1)
 
 
-def read_table(file: storage.Place) -> list[dict[str, str]]:
+def read_table(file: storage.PathOrUri) -> list[dict[str, str]]:
     """Return the rows of a CSV file with a column `identity`. Raises `CorpusError`."""
     try:
         reader = csv.DictReader(io.StringIO(storage.read_bytes(file).decode("utf-8-sig")))
@@ -90,7 +90,7 @@ def read_table(file: storage.Place) -> list[dict[str, str]]:
     return rows
 
 
-def read_latents(file: storage.Place, identities: Sequence[str]) -> Latents:
+def read_latents(file: storage.PathOrUri, identities: Sequence[str]) -> Latents:
     """Return the true values of people from people.csv of a synthetic corpus, in this order.
 
     Raises `CorpusError` for people who are not in it and for values that are no numbers.

@@ -25,7 +25,7 @@ class PreparedArrays:
     Raises `CorpusError` for a folder that was prepared of another manifest.
     """
 
-    def __init__(self, folder: storage.Place, manifest: Manifest) -> None:
+    def __init__(self, folder: storage.PathOrUri, manifest: Manifest) -> None:
         self.source = reader.open_prepared(folder)
         columns = ["identity", "kind", "path"]
         mine, theirs = (m.table.select(columns) for m in (manifest, self.source.manifest))

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from vox2face.core.errors import UsageError
 from vox2face.core.files import atomic_file
 from vox2face.train import storage
-from vox2face.train.media import heard
+from vox2face.train.media import read_waveform
 
 
-def spectrograms(preset: str) -> Callable[[storage.Place], NDArray[np.float32]]:
+def spectrograms(preset: str) -> Callable[[storage.PathOrUri], NDArray[np.float32]]:
     """Return a function from a recording to the array that the Speech-to-face repo's scripts store.
 
     Float32 (2, frequencies, frames) of a spectrogram, (1, frames, bands) of a filter bank.
@@ -32,9 +32,11 @@ def spectrograms(preset: str) -> Callable[[storage.Place], NDArray[np.float32]]:
         raise UsageError(f"Preset {preset} is not one of Speech-to-face: use ve-conv or ast-*.")
     encoder_input = VoiceInput(voice)
 
-    def spectrogram(source: storage.Place) -> NDArray[np.float32]:
+    def spectrogram(source: storage.PathOrUri) -> NDArray[np.float32]:
         with torch.inference_mode():
-            y: NDArray[np.float32] = encoder_input(torch.from_numpy(heard(source))[None]).numpy()
+            y: NDArray[np.float32] = encoder_input(
+                torch.from_numpy(read_waveform(source))[None]
+            ).numpy()
         return y[0] if voice.frontend == "spectrogram" else y
 
     return spectrogram

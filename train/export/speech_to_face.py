@@ -31,7 +31,7 @@ from vox2face.train.corpus.speech_to_face import (
     MAPPING,
 )
 from vox2face.train.export.files import folder_names, save_array, spectrograms
-from vox2face.train.media import heard, save_jpeg, seen
+from vox2face.train.media import read_picture, read_waveform, save_jpeg
 from vox2face.train.outputs import claim, write_csv
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Export:
         return self.table.files()
 
     @cached_property
-    def spectrogram(self) -> Callable[[storage.Place], NDArray[np.float32]]:
+    def spectrogram(self) -> Callable[[storage.PathOrUri], NDArray[np.float32]]:
         """A function from a recording to its array; see `spectrograms`."""
         return spectrograms(self.options.spectrograms)
 
@@ -151,7 +151,7 @@ def _write_recording(run: Export, row: int, source: str, base: Path) -> list[Pat
     from vox2face.train.media import save_wav
 
     def save(path: Path) -> None:
-        save_wav(path, heard(source), synthetic=False)
+        save_wav(path, read_waveform(source), synthetic=False)
 
     return [_write(run, base.with_suffix(".wav"), save)]
 
@@ -161,7 +161,7 @@ def _write_photograph(run: Export, row: int, source: str, base: Path) -> list[Pa
     target = base.with_suffix(".jpg")
     if os.path.splitext(source)[1].lower() in (".jpg", ".jpeg", ".jpe", ".jfif"):
         return [_copy(run, source, target)]
-    return [_write(run, target, lambda path: save_jpeg(path, seen(source)))]
+    return [_write(run, target, lambda path: save_jpeg(path, read_picture(source)))]
 
 
 def _write_spectrogram(run: Export, row: int, source: str, base: Path) -> list[Path]:

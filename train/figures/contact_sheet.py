@@ -23,7 +23,7 @@ from vox2face.train.figures.tiles import (
     spectrogram,
     write,
 )
-from vox2face.train.media import picture_at, read_clip
+from vox2face.train.media import read_clip, read_picture
 
 GAP, HEAD, FOOT = 10, 30, 20  # pixels: between tiles, of a name above, of a caption below
 MOST = 4  # pictures and clips of one identity that are shown
@@ -46,7 +46,7 @@ class Person:
     def add_picture(self, path: str, landmarks: NDArray[Any] | None, find: bool) -> None:
         """Add a picture with its landmarks (68, 2) in pixels; with `find` they are detected."""
         try:
-            self.pictures.append(portrait(picture_at(path), landmarks, find))
+            self.pictures.append(portrait(read_picture(path), landmarks, find))
         except Vox2FaceError as error:
             self.pictures.append(None)
             self.unread.append(str(error))

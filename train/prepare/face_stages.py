@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from vox2face.core.errors import CorpusError, ImageError
 from vox2face.train import storage
-from vox2face.train.media import Pixels, picture_at
+from vox2face.train.media import Pixels, read_picture
 from vox2face.train.prepare import shards
 from vox2face.train.prepare.crop import SIZE, stored_picture, to_stored_points
 from vox2face.train.prepare.shard_task import (
@@ -53,7 +53,7 @@ def landmarks(job: ShardJob) -> StageResult:
     }
     for i, file in enumerate(job.files):
         with catch_failures(job, i, failures):
-            pixels = picture_at(job.file(i))
+            pixels = read_picture(job.file(i))
             points, score, faces = _largest_face(pixels, file)
             _require_finite(points, file)
             box = None
@@ -115,7 +115,7 @@ def _stored_pictures(job: ShardJob, failures: Failures) -> Iterator[tuple[int, P
             continue
         picture = None
         with catch_failures(job, i, failures):
-            picture = stored_picture(picture_at(job.file(i)), None if boxes is None else boxes[i])
+            picture = stored_picture(read_picture(job.file(i)), None if boxes is None else boxes[i])
         if picture is not None:
             yield i, picture
 
@@ -231,7 +231,7 @@ def _encoder_inputs(job: ShardJob, failures: Failures) -> Iterator[tuple[int, Pi
     for i in range(len(job.files)):
         picture = None
         with catch_failures(job, i, failures):
-            picture = picture_at(job.file(i))
+            picture = read_picture(job.file(i))
         if picture is not None:
             yield i, picture
 

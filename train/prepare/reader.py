@@ -182,13 +182,13 @@ class Prepared:
         That is the crop around the face (`--crop`) or the whole picture, resized. With
         the stage "pictures" it is read, otherwise made from the file. Raises `ImageError`.
         """
-        from vox2face.train.media import picture_at
+        from vox2face.train.media import read_picture
         from vox2face.train.prepare.crop import stored_picture
 
         if "pictures" in self.facts["stages"]:
             return self.pictures[row]
         crop_box = self.crop_boxes[row] if self.facts["crop"] else None
-        return stored_picture(picture_at(self.file(row)), crop_box)
+        return stored_picture(read_picture(self.file(row)), crop_box)
 
     @functools.cached_property
     def pictures(self) -> Rows:
@@ -296,7 +296,7 @@ class Prepared:
         return rows_of(self.manifest, kind)
 
 
-def open_prepared(folder: storage.Place) -> Prepared:
+def open_prepared(folder: storage.PathOrUri) -> Prepared:
     """Open a prepared corpus: a folder or an address.
 
     Raises `CorpusError` if it is not such a folder, unfinished, or of another version.

@@ -52,8 +52,8 @@ MOST_REASONS = 3
 
 
 def prepare(
-    source: storage.Place | Manifest,
-    out: storage.Place,
+    source: storage.PathOrUri | Manifest,
+    out: storage.PathOrUri,
     options: Options | None = None,
     log: Callable[[str], None] = lambda line: None,
 ) -> None:

@@ -34,7 +34,7 @@ def voices(job: ShardJob) -> StageResult:
     float64 over these frames and all bands; `means` and `deviations` float64 are those of the clip
     as Speech-to-face computed them. NaN, and 0 frames, where a recording failed.
     """
-    from vox2face.train.media import levelled
+    from vox2face.train.media import normalize_level
     from vox2face.zoo.presets import voice_preset
 
     preset = voice_preset(job.settings["voice_preset"])
@@ -47,7 +47,7 @@ def voices(job: ShardJob) -> StageResult:
         with catch_failures(job, i, failures):
             waveform = waveform_at(i)
             level = sound.rms_level(sound.to_pcm(waveform))
-            loud = levelled(waveform, preset)
+            loud = normalize_level(waveform, preset)
             energies = real_frames(loud[: preset.samples])
             mean, deviation = _as_speech_to_face(loud, energies)
             arrays["durations"][i], arrays["levels"][i] = waveform.size / sound.RATE, level
@@ -63,7 +63,7 @@ def waveforms(job: ShardJob) -> Callable[[int], NDArray[np.float32]]:
     Where the stage `audio` decoded the same files already, its shard is read; it holds the same
     samples, and the same reasons why a file cannot be used.
     """
-    from vox2face.train.media import decoded
+    from vox2face.train.media import read_clip
 
     path = job.path_of("audio")
     try:
@@ -71,7 +71,7 @@ def waveforms(job: ShardJob) -> Callable[[int], NDArray[np.float32]]:
     except shards.Damaged:
         shard = None
     if shard is None or shard.facts.get("files") != job.facts["files"]:
-        return lambda i: decoded(job.file(i))
+        return lambda i: read_clip(job.file(i))
     samples = shard.array("samples")
     starts = [*shard.array("starts").tolist(), samples.size]
     reasons = dict(shard.facts["failures"])
@@ -142,14 +142,14 @@ def audio(job: ShardJob) -> StageResult:
     Arrays: `samples` int16 (of all recordings, one after the other), mono, 16 kHz, as loud as they
     were; `starts` int64, a row each: the index of its first sample. A failed one has no samples.
     """
-    from vox2face.train.media import decoded
+    from vox2face.train.media import read_clip
 
     failures, parts = Failures(), []
     starts, total = np.zeros(len(job.rows), np.int64), 0
     for i in range(len(job.files)):
         starts[i] = total
         with catch_failures(job, i, failures):
-            parts.append(sound.to_pcm(decoded(job.file(i))))
+            parts.append(sound.to_pcm(read_clip(job.file(i))))
             total += parts[-1].size
     samples = np.concatenate(parts) if parts else np.empty(0, np.int16)
     return {"samples": samples, "starts": starts}, failures

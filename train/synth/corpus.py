@@ -32,7 +32,7 @@ from vox2face.train.synth import media
 from vox2face.train.synth.bank.bank import Bank, open_bank
 from vox2face.train.synth.card import write_tables
 from vox2face.train.synth.person import Person, sample_person, split_of
-from vox2face.train.workers import as_made
+from vox2face.train.workers import map_unordered
 
 if TYPE_CHECKING:
     from vox2face.train.synth.face.render import Rendered
@@ -84,7 +84,7 @@ def synthesise(
     bars = Bars()
     try:
         workers = jobs or os.cpu_count() or 1
-        results = as_made(
+        results = map_unordered(
             workers, make_person, missing, init_worker, out, settings, bank, what="people"
         )
         for done, _ in enumerate(results, 1):

@@ -106,11 +106,11 @@ def extract_features(
         mine = number % accelerator.num_processes == accelerator.process_index
         if mine and not _complete(path, mark, rows):
             values, failed = _features_of(accelerator, clips, rows, backbone, workers)
-            array_cache.keep(path, mark, values.numpy(), failed)
+            array_cache.save_array(path, mark, values.numpy(), failed)
         bars.advance(f"features, {folder.name}", rows.stop, len(clips), " clips")
     bars.close()
     accelerator.wait_for_everyone()
-    shards = [shard for path in paths if (shard := array_cache.find(path, mark))]
+    shards = [shard for path in paths if (shard := array_cache.load_array(path, mark))]
     if len(shards) < len(paths):
         raise CorpusError(f"A file of {folder} was lost while it was made: run the command again.")
     failed = {row: reason for shard in shards for row, reason in shard.failed.items()}
@@ -151,5 +151,5 @@ def _features_of(
 
 def _complete(path: Path, mark: str, rows: range) -> bool:
     """Whether a shard of the same clips by this network is there and lacks none."""
-    found = array_cache.find(path, mark)
+    found = array_cache.load_array(path, mark)
     return found is not None and found.rows == len(rows) and not found.failed

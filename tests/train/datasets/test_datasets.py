@@ -27,7 +27,7 @@ from vox2face.train.corpus.manifest import Manifest, rows_of
 from vox2face.train.datasets import voice
 from vox2face.train.datasets.face import FaceDecoderDataset
 from vox2face.train.datasets.voice import VoiceEncoderDataset, samples_of
-from vox2face.train.media import levelled
+from vox2face.train.media import normalize_level
 from vox2face.train.prepare import shards
 from vox2face.train.prepare.reader import Prepared, open_prepared
 from vox2face.zoo.frontends.voice import VoiceInput
@@ -123,7 +123,7 @@ def test_a_part_of_the_clips_is_heard_as_encoded_copies(
         lambda self, row, encoding="": np.full(20_000, marked[encoding], np.float32),
     )
     more: dict[str, Any] = {"preset": None, "seconds": 0.5, "seed": 3}
-    monkeypatch.setattr(voice, "levelled", lambda waveform, preset: waveform)
+    monkeypatch.setattr(voice, "normalize_level", lambda waveform, preset: waveform)
     data = VoiceEncoderDataset(corpus, prepared, encoded=0.5, **more)
     heard = np.empty((40, len(data)))
     for epoch in range(40):
@@ -278,7 +278,7 @@ def test_levels_are_those_of_the_preset(name: str) -> None:
     for loudness in (0.001, 0.5):
         waveform = (clip("x") / 32768 * loudness).astype(np.float32)
         want = VoiceInput(preset).levelled(torch.from_numpy(waveform)[None])[0].numpy()
-        assert levelled(waveform, preset) == pytest.approx(want, rel=1e-5, abs=1e-9)
+        assert normalize_level(waveform, preset) == pytest.approx(want, rel=1e-5, abs=1e-9)
 
 
 def test_pictures_come_with_what_was_prepared_of_them(corpus: Manifest, prepared: Prepared) -> None:

@@ -532,7 +532,7 @@ def test_retry_tries_what_failed_again(tmp_path: Path) -> None:
     assert open_prepared(tmp_path / "out").failed_rows == set()
 
 
-def test_what_was_made_of_a_retried_shard_is_made_anew(tmp_path: Path) -> None:
+def test_what_was_made_of_a_retried_shard_is_rebuilt(tmp_path: Path) -> None:
     place = people(tmp_path / "people", {1: empty}, pictures=3, clips=0)
     few = {"jobs": 1, "shard_rows": 2, "max_failures": "1", "crop": True}
     few["stages"] = ("embeddings", "textures")

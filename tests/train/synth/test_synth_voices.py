@@ -313,7 +313,7 @@ def test_another_beginning_or_other_files_are_not_overwritten(
         build_bank(tmp_path / "bank", voices=2, sentences=2)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("words")
-    with pytest.raises(UsageError, match="is there and holds something else"):
+    with pytest.raises(UsageError, match="exists and holds something else"):
         build_bank(tmp_path / "mine", voices=2, sentences=2)
 
 

@@ -32,7 +32,7 @@ from vox2face.train.synth.bank.bank import (
     read_bank,
 )
 from vox2face.train.synth.bank.flac import flac
-from vox2face.train.workers import as_made
+from vox2face.train.workers import map_unordered
 
 DECIBELS = -23.0  # RMS
 FRAME = 0.01  # s
@@ -93,7 +93,7 @@ def build_bank(
     files.require_space(out, len(missing) * BYTES, "A bank of voices")
     count = len(recordings) - len(missing)
     progress(count, len(recordings))
-    for _ in as_made(jobs, make_recording, missing, _load_speaker, model, what="recordings"):
+    for _ in map_unordered(jobs, make_recording, missing, _load_speaker, model, what="recordings"):
         progress(count := count + 1, len(recordings))
     write_description(out, plan, recordings)
     return out
