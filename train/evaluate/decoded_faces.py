@@ -1,7 +1,7 @@
-"""What is measured of decoded pictures: found by a face network, told apart, and their landmarks.
+"""Measure decoded pictures: recall by a face network, the VGGFace score, and landmarks.
 
-A network that was trained through one face network is flattered by it: what it draws should be
-judged by another one.
+A decoder that was trained with a face network scores too high with that network: its pictures
+should be judged by another one.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ SPOKEN, DECODED, REAL = "speech-to-face", "face-to-face", "a second real picture
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
-    """Decoded faces: RGB uint8 (n, 224, 224, 3), landmarks (n, 68, 2), and whose they are (n,)."""
+    """Decoded faces: RGB uint8 (n, 224, 224, 3), landmarks (n, 68, 2), and their people (n,)."""
 
     pixels: NDArray[np.uint8]
     landmarks: NDArray[np.float32]
     owners: Indices
 
     def of(self, people: Sequence[int]) -> NDArray[np.intp]:
-        """Return the rows of people, in their order."""
-        place = {int(owner): row for row, owner in enumerate(self.owners)}
-        return np.array([place[int(person)] for person in people], np.intp)
+        """Return the rows of `people`, in that order."""
+        row_of = {int(owner): row for row, owner in enumerate(self.owners)}
+        return np.array([row_of[int(person)] for person in people], np.intp)
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,9 +65,9 @@ class Judge:
 
 @dataclass(frozen=True, eq=False)
 class Gallery:
-    """The real side: the setting of the training network, whose pictures are whose, landmarks.
+    """The real pictures: the evaluation's protocol, the person of each picture, landmarks.
 
-    `size` and `count` are what was asked of the pools.
+    `size` and `count` are the size and number of the pools in the options.
     """
 
     where: Protocol
@@ -78,7 +78,7 @@ class Gallery:
 
     @property
     def first(self) -> Indices:
-        """The first picture of everybody, by person."""
+        """The first picture of each person (people,)."""
         rows = np.flatnonzero(occurrence(self.sitters) == 0)
         result: Indices = rows[np.argsort(self.sitters[rows])]
         return result
@@ -87,7 +87,7 @@ class Gallery:
 def draw(
     decoder: FaceDecoder, embeddings: NDArray[Any], owners: Indices, what: str, bars: Bars
 ) -> Drawn:
-    """Return the faces of embeddings (n, width)."""
+    """Decode the faces of embeddings (n, width)."""
     values = np.asarray(embeddings, np.float32)
     pixels, points = [], []
     for start in range(0, len(values), TOGETHER):
@@ -105,7 +105,7 @@ def measure(
     judges: Sequence[Judge],
     classifier: FaceEncoder | None,
 ) -> DecodedFaces:
-    """Return what is measured of `SPOKEN` and `DECODED` faces, or of one of these.
+    """Measure `SPOKEN` and `DECODED` faces, or one of these.
 
     Recall is by each judge, landmarks are compared between both and with the first real picture.
     """
@@ -121,7 +121,7 @@ def measure(
         scores = {
             name: vggface_score(probabilities(classifier, faces), seed)
             for name, faces in drawn.items()
-            if len(faces.owners) >= 2 * SPLITS  # fewer have no score, and are no reason to stop
+            if len(faces.owners) >= 2 * SPLITS  # with fewer there is no score
         }
     pairs = _landmark_pairs(drawn, real)
     return DecodedFaces(
@@ -134,9 +134,9 @@ def measure(
 
 
 def _spoken_recall(drawn: Drawn, real: Gallery, judge: Judge) -> DecodedRecall:
-    """Return recall and nearness of faces drawn from voices, in the pools of the evaluation."""
+    """Return recall and similarity of faces drawn from voices, in the pools of the evaluation."""
     where = real.where
-    seen = Protocol(
+    protocol = Protocol(
         where.names,
         where.genders,
         np.asarray(judge.faces, np.float64),
@@ -149,71 +149,71 @@ def _spoken_recall(drawn: Drawn, real: Gallery, judge: Judge) -> DecodedRecall:
     return DecodedRecall(
         network=judge.name,
         pool=len(where.pools[0]),
-        recall=seen.recall(queries, drawn.owners).table(where.seed),
-        similarity=similarity_to_own(seen, queries, drawn.owners),
+        recall=protocol.recall(queries, drawn.owners).table(where.seed),
+        similarity=similarity_to_own(protocol, queries, drawn.owners),
     )
 
 
 def require_several(sitters: Indices) -> None:
     """Raise `CorpusError` unless two people have two pictures: one to decode, one to find."""
-    held, _ = held_out(sitters)
-    if len(held) < 2:
+    first, _ = held_out(sitters)
+    if len(first) < 2:
         raise CorpusError(
             "With --decoder, two or more people with two pictures or more are needed, one to "
-            f"decode and the others to find, and there {'is' if len(held) == 1 else 'are'} "
-            f"{len(held)}: prepare more pictures, or leave --decoder out."
+            f"decode and the others to find, and there {'is' if len(first) == 1 else 'are'} "
+            f"{len(first)}: prepare more pictures, or leave --decoder out."
         )
 
 
 def decoded_setting(real: Gallery, judge: Judge) -> tuple[Protocol, Indices, Indices]:
-    """Return the setting for pictures of people who have several, who they are, and the pictures.
+    """Return the protocol for people with several pictures, the people, and the decoded pictures.
 
     The picture that is decoded is not in the gallery, which is the mean of the person's others.
-    Pools are smaller than asked for where there are too few people. Raises `CorpusError` where
-    there are not two.
+    Pools are smaller than in the options if there are too few people. Raises `CorpusError` if
+    there are fewer than two.
     """
     require_several(real.sitters)
-    held, rest = held_out(real.sitters)
-    who = real.sitters[held]
+    decoded, others = held_out(real.sitters)
+    who = real.sitters[decoded]
     order = np.argsort(who)
-    held, who = held[order], who[order]
+    decoded, who = decoded[order], who[order]
     where = real.where
-    place = np.full(len(where.names), -1)
-    place[who] = np.arange(len(who))
+    position = np.full(len(where.names), -1)
+    position[who] = np.arange(len(who))
     size, count = real.size, real.count
     if size is not None and size * (count or 1) > len(who):
         size, count = min(size, len(who)), None
-    seen = make_protocol(
+    protocol = make_protocol(
         [where.names[i] for i in who],
         [where.genders[i] for i in who],
-        judge.faces[rest],
-        place[real.sitters[rest]],
+        judge.faces[others],
+        position[real.sitters[others]],
         size,
         count,
         where.distance,
         where.seed,
     )
-    return seen, who, held
+    return protocol, who, decoded
 
 
 def _decoded_recall(drawn: Drawn, real: Gallery, judge: Judge) -> dict[str, DecodedRecall]:
     """Return recall of faces decoded from pictures, and of those pictures themselves.
 
-    What the real picture recalls, with the person's other pictures in the gallery, is the ceiling.
+    The recall of the real picture, with the person's other pictures in the gallery, is the ceiling.
     People with a single picture are left out, and counted.
     """
-    seen, who, held = decoded_setting(real, judge)
+    protocol, who, decoded = decoded_setting(real, judge)
     queries: dict[str, Array] = {
         DECODED: judge.embed(drawn)[drawn.of(who.tolist())],
-        REAL: judge.faces[held].astype(np.float64),
+        REAL: judge.faces[decoded].astype(np.float64),
     }
     people = np.arange(len(who))
     return {
         f"{name} ({judge.name})": DecodedRecall(
             network=judge.name,
-            pool=len(seen.pools[0]),
-            recall=seen.recall(rows, people).table(seen.seed),
-            similarity=similarity_to_own(seen, rows, people),
+            pool=len(protocol.pools[0]),
+            recall=protocol.recall(rows, people).table(protocol.seed),
+            similarity=similarity_to_own(protocol, rows, people),
             left_out=len(real.where.names) - len(who),
         )
         for name, rows in queries.items()
@@ -232,21 +232,21 @@ def probabilities(classifier: FaceEncoder, drawn: Drawn) -> Array:
 def _landmark_pairs(
     drawn: Mapping[str, Drawn], real: Gallery
 ) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
-    """Return pairs of landmarks (people, 68, 2) of the same people, by what is compared."""
+    """Return pairs of landmarks (people, 68, 2) of the same people, by the names of both sets."""
     sets = dict(drawn)
     if real.landmarks is not None:
-        there = real.first[np.isfinite(real.landmarks[real.first]).all((1, 2))]
-        none = np.zeros((len(there), 1, 1, 3), np.uint8)
-        sets["real"] = Drawn(none, real.landmarks[there], real.sitters[there])
+        rows = real.first[np.isfinite(real.landmarks[real.first]).all((1, 2))]
+        no_pixels = np.zeros((len(rows), 1, 1, 3), np.uint8)
+        sets["real"] = Drawn(no_pixels, real.landmarks[rows], real.sitters[rows])
     names = [name for name in (DECODED, SPOKEN, "real") if name in sets]
     pairs = {}
     for number, first in enumerate(names):
         for second in names[number + 1 :]:
-            both = sorted(set(sets[first].owners.tolist()) & set(sets[second].owners.tolist()))
-            if len(both) >= 2:
+            people = sorted(set(sets[first].owners.tolist()) & set(sets[second].owners.tolist()))
+            if len(people) >= 2:
                 a, b = sets[first], sets[second]
                 pairs[f"{first}, {second}"] = (
-                    a.landmarks[a.of(both)],
-                    b.landmarks[b.of(both)],
+                    a.landmarks[a.of(people)],
+                    b.landmarks[b.of(people)],
                 )
     return pairs

@@ -29,57 +29,57 @@ if TYPE_CHECKING:
     from vox2face.train.corpus.manifest import Manifest
 
 RESULTS, TABLE, SHEET = "results.json", "results.txt", "sheet.png"
-VOICES = "voices"  # the folder of embeddings that are kept
+VOICES = "voices"  # the folder of cached embeddings
 KEPT = (ENDING, ".npz")  # their endings; that of vox2face 0.1.0 comes last
 ROWS = 6  # queries on the sheet
-MANIFEST = "manifest"  # in results.json: what was evaluated on
+MANIFEST = "manifest"  # in results.json: the manifest evaluated on
 
 
 def require_free(folder: Path, options: Options, manifest: Manifest) -> None:
     """Raise `UsageError` if a folder holds anything but results of this very evaluation.
 
-    Those are written anew.
+    Those are overwritten.
     """
-    there = sorted(path for path in folder.iterdir()) if folder.is_dir() else []
-    own = {RESULTS, TABLE, SHEET} if folder / RESULTS in there else set()
-    for path in there:
-        fits = _embeddings_only(path) if path.is_dir() else path.name in own
-        if not fits and not path.name.startswith("."):
+    paths = sorted(path for path in folder.iterdir()) if folder.is_dir() else []
+    result_files = {RESULTS, TABLE, SHEET} if folder / RESULTS in paths else set()
+    for path in paths:
+        expected = _embeddings_only(path) if path.is_dir() else path.name in result_files
+        if not expected and not path.name.startswith("."):
             raise UsageError(
-                f"--out {folder} holds {path.name}, which is of no evaluation: choose an empty "
+                f"--out {folder} holds {path.name}, which is not of an evaluation: choose an empty "
                 "folder, or a new one."
             )
-    if own:
+    if result_files:
         require_same(folder / RESULTS, {**options.stated(), MANIFEST: manifest_digest(manifest)})
 
 
 def _embeddings_only(folder: Path) -> bool:
-    """Whether a folder is one of embeddings that were kept."""
+    """Whether a folder holds cached embeddings and nothing else."""
     names = (path.name for path in folder.iterdir() if not path.name.startswith("."))
     return folder.name == VOICES and all(name.endswith(KEPT) for name in names)
 
 
-def require_same(file: Path, asked: Mapping[str, Any]) -> None:
-    """Raise `UsageError` if results are there of another evaluation, naming what differs."""
+def require_same(file: Path, options: Mapping[str, Any]) -> None:
+    """Raise `UsageError` if results are of another evaluation, naming the first difference."""
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-        known = {**found["settings"], MANIFEST: found[MANIFEST]["sha256"]}
+        content = json.loads(file.read_text(encoding="utf-8"))
+        stored = {**content["settings"], MANIFEST: content[MANIFEST]["sha256"]}
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(
-            f"{file} is there and is not of this version's evaluations: choose another --out."
+            f"{file} exists and is not of this version's evaluations: choose another --out."
         ) from error
-    wanted = json.loads(json.dumps(asked))
-    for name in wanted | {name: None for name in known if name not in COMPUTED}:
-        if wanted.get(name) != known.get(name):
-            what = f"--{name.replace('_', '-')}" if name != MANIFEST else "manifest or split"
+    options_as_json = json.loads(json.dumps(options))
+    for name in options_as_json | {name: None for name in stored if name not in COMPUTED}:
+        if options_as_json.get(name) != stored.get(name):
+            difference = f"--{name.replace('_', '-')}" if name != MANIFEST else "manifest or split"
             raise UsageError(
-                f"{file.parent} holds the results of another evaluation, of another {what}: choose "
-                "another --out."
+                f"{file.parent} holds the results of another evaluation, of another {difference}: "
+                "choose another --out."
             )
 
 
 def write(outcome: Outcome, folder: Path) -> list[Path]:
-    """Write all files of an evaluation into a folder, each as a whole, and return their paths."""
+    """Write all files of an evaluation, each as a whole, and return their paths."""
     texts = {RESULTS: as_json(outcome), TABLE: report(outcome.results)}
     for name, text in texts.items():
         with atomic_file(folder / name) as partial:
@@ -89,8 +89,8 @@ def write(outcome: Outcome, folder: Path) -> list[Path]:
         from vox2face.media.decoded_face import marks
 
         with atomic_file(folder / SHEET) as partial:
-            made = marks(outcome.results.weights) if outcome.drawn else None
-            page.save(partial, format="PNG", pnginfo=made)
+            png_info = marks(outcome.results.weights) if outcome.drawn else None
+            page.save(partial, format="PNG", pnginfo=png_info)
         written.append(folder / SHEET)
     return written
 
@@ -101,9 +101,9 @@ def as_json(outcome: Outcome) -> str:
 
 
 def _picture_sheet(outcome: Outcome, count: int = ROWS) -> Image.Image | None:
-    """Return the sheet of the main way of finding faces, or of faces decoded from pictures.
+    """Draw the sheet of the main system, or of faces decoded from pictures.
 
-    People are drawn by the seed from the first pool, so that nobody chooses the good ones.
+    People are drawn by the seed from the first pool, and not chosen.
     """
     from vox2face.train.figures.retrieval_sheet import sheet
 
@@ -142,31 +142,31 @@ def _voice_rows(outcome: Outcome, count: int) -> tuple[list[SheetRow], str, str]
 
 
 def _decoded_rows(outcome: Outcome, count: int) -> tuple[list[SheetRow], str, str]:
-    """Return the rows for faces decoded from pictures, as the first judge finds them."""
+    """Return the rows for faces decoded from pictures, as the first judge ranks them."""
     from vox2face.train.figures.tiles import portrait
 
     if DECODED not in outcome.drawn or not outcome.judges or outcome.real is None:
         return [], "", ""
     judge, drawn = outcome.judges[0], outcome.drawn[DECODED]
-    seen, who, _ = decoded_setting(outcome.real, judge)
-    people = _drawn_people(seen, np.arange(len(who)), count)
-    chosen = drawn.of([int(who[person]) for person in people])
+    protocol, who, _ = decoded_setting(outcome.real, judge)
+    people = _drawn_people(protocol, np.arange(len(who)), count)
+    drawn_rows = drawn.of([int(who[person]) for person in people])
     queries = judge.embed(drawn)[drawn.of(who.tolist())]
-    pixels = {person: drawn.pixels[row] for person, row in zip(people, chosen, strict=True)}
-    shown = _face_of(outcome)
+    pixels = {person: drawn.pixels[row] for person, row in zip(people, drawn_rows, strict=True)}
+    face_of = _face_of(outcome)
     rows = _found_rows(
-        seen,
+        protocol,
         queries,
         np.arange(len(who)),
         people,
-        lambda person: shown(int(who[person])),
+        lambda person: face_of(int(who[person])),
         lambda query: portrait(pixels[query]),
     )
     return rows, f"Faces found for decoded pictures: {judge.name}", DECODED
 
 
 def _face_of(outcome: Outcome) -> Callable[[int], Image.Image]:
-    """Return the function that gives a person's first picture as a tile."""
+    """Return a function from a person to the first picture as a tile."""
     from PIL import Image
 
     from vox2face.train.evaluate.protocol import occurrence
@@ -179,7 +179,7 @@ def _face_of(outcome: Outcome) -> Callable[[int], Image.Image]:
     def tile(person: int) -> Image.Image:
         try:
             return portrait(outcome.arrays.picture(first[person]))
-        except Vox2FaceError:  # moved since it was prepared: the figures do not need it
+        except Vox2FaceError:  # moved since it was prepared; the numbers do not depend on it
             return Image.new("RGB", (TILE, TILE), EMPTY)
 
     return tile
@@ -191,10 +191,10 @@ Portrait = Callable[[int], Image.Image]
 
 def _drawn_people(where: Protocol, owners: Indices, count: int) -> list[int]:
     """Return people of the first pool who have a query, drawn by the seed, in order."""
-    there = np.intersect1d(where.pools[0], owners)
+    candidates = np.intersect1d(where.pools[0], owners)
     rng = np.random.default_rng([where.seed, 5])
-    chosen = rng.choice(there, min(count, len(there)), replace=False)
-    return sorted(int(person) for person in chosen)
+    people = rng.choice(candidates, min(count, len(candidates)), replace=False)
+    return sorted(int(person) for person in people)
 
 
 def _found_rows(
@@ -207,23 +207,23 @@ def _found_rows(
 ) -> list[SheetRow]:
     """Return a row for the first query of each of some people of the first pool.
 
-    `portrait` gives a person's picture; `extra`, given the row of the query, what stands for it.
+    `portrait(person)` returns the person's picture, `extra(row)` the picture of a query.
     """
     pool, table = where.pools[0], check_embeddings(queries, "query embeddings")
-    place = {int(person): column for column, person in enumerate(pool)}
+    column_of = {int(person): column for column, person in enumerate(pool)}
     rows = []
     for person in people:
         query = int(np.flatnonzero(owners == person)[0])
         order = ranked(where, table[query : query + 1], pool)
         faces = [(where.names[i], portrait(int(i)), int(i) == person) for i in pool[order[:FIRST]]]
-        rank = int(np.flatnonzero(order == place[person])[0]) + 1
-        own = portrait(person)
-        rows.append(SheetRow(where.names[person], own, extra(query), faces, rank, len(pool)))
+        rank = int(np.flatnonzero(order == column_of[person])[0]) + 1
+        true_face = portrait(person)
+        rows.append(SheetRow(where.names[person], true_face, extra(query), faces, rank, len(pool)))
     return rows
 
 
 def ranked(where: Protocol, query: Array, pool: Indices) -> NDArray[np.intp]:
-    """Return the columns of the pool for one query (1, width), the nearest first."""
+    """Return the columns of the pool for one query (1, width), nearest first (pool,)."""
     gallery = where.gallery[pool]
     order: NDArray[np.intp] = best(distances(query, gallery, where.distance), len(pool))[0]
     return order

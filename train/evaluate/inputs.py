@@ -1,4 +1,4 @@
-"""What is evaluated: people, the voices' embeddings, and the ways of finding faces."""
+"""The inputs of an evaluation: people, the clips' embeddings, and the systems that find faces."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vox2face.train.evaluate.options import (
     Options,
     check_options,
     group_columns,
-    require_taught,
+    require_train_people,
     require_width,
 )
 from vox2face.train.evaluate.protocol import Protocol
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class System:
-    """One way of finding faces: its queries (n, width), and whose they are."""
+    """A system that finds faces: its queries (n, width) and their people (n,)."""
 
     name: str
     queries: Array
@@ -45,43 +45,43 @@ class System:
 
 @dataclass(frozen=True, eq=False)
 class EvalInputs:
-    """What is evaluated: the people of the split and of the train split, and their voices.
+    """The inputs: the people of the split and of the train split, and their clips' embeddings.
 
-    `heard` holds the clips' embeddings of the voice encoder and of the baseline's, by "voice" and
-    "baseline"; `train_heard` those of the train split's clips by the baseline's. `columns` are
+    `embeddings` (clips, width) are those of the voice encoder and of the baseline's, by "voice" and
+    "baseline"; `train_embeddings` those of the train split's clips by the baseline's. `columns` are
     those of the tables of groups, by identity.
     """
 
     corpus: Corpus
     where: Protocol
-    heard: Mapping[str, Array]
+    embeddings: Mapping[str, Array]
     encoders: Mapping[str, VoiceEncoder]
     train: Corpus | None
-    train_heard: Array | None
+    train_embeddings: Array | None
     columns: Columns = field(default_factory=dict)
     decoder_and_judges: DecoderAndJudges | None = None
 
     @property
     def networks(self) -> dict[str, Loaded]:
-        """All networks that were run, by what for."""
-        found: dict[str, Loaded] = dict(self.encoders)
+        """All networks that were run, by their role."""
+        networks: dict[str, Loaded] = dict(self.encoders)
         if self.decoder_and_judges is not None:
-            found["decoder"] = self.decoder_and_judges.decoder
-            found.update(
+            networks["decoder"] = self.decoder_and_judges.decoder
+            networks.update(
                 {f"face {name}": judge for name, judge in self.decoder_and_judges.judges.items()}
             )
             if self.decoder_and_judges.classifier is not None:
-                found["classifier"] = self.decoder_and_judges.classifier
-        return found
+                networks["classifier"] = self.decoder_and_judges.classifier
+        return networks
 
     @property
     def train_gallery(self) -> Array:
         """The mean embedding of the faces of each person of the train split."""
-        train = self.teaching
+        train = self.train_split
         return retrieval.by_identity(train.faces.astype(np.float64), train.sitters)[0]
 
     @property
-    def teaching(self) -> Corpus:
+    def train_split(self) -> Corpus:
         """The train split. Raises `CorpusError` if it was not read."""
         if self.train is None:
             raise CorpusError("The train split was not read: nothing can be fitted.")
@@ -90,7 +90,7 @@ class EvalInputs:
 
 @dataclass(frozen=True, eq=False)
 class DecoderAndJudges:
-    """What draws faces and judges them: a decoder, face encoders by name, one with classes."""
+    """A face decoder, the face encoders that judge it by name, and one with classes."""
 
     decoder: FaceDecoder
     judges: Mapping[str, FaceEncoder]
@@ -98,12 +98,12 @@ class DecoderAndJudges:
 
 
 def decoder_and_judges(arrays: Arrays, options: Options, width: int) -> DecoderAndJudges | None:
-    """Return what draws and judges faces, if a decoder is named. Raises `UsageError`."""
+    """Load the decoder and its judges, if one is named. Raises `UsageError` if widths differ."""
     from vox2face.runtime.load import load_face_decoder, load_face_encoder
 
     if options.decoder is None:
         return None
-    decoder = load_face_decoder(options.decoder, **options.where)
+    decoder = load_face_decoder(options.decoder, **options.load_options)
     if decoder.width != width:
         raise UsageError(
             f"{options.decoder} takes {decoder.width} values and {options.face} gives {width}: "
@@ -113,91 +113,91 @@ def decoder_and_judges(arrays: Arrays, options: Options, width: int) -> DecoderA
     judges = {name: arrays.encoder(name, options.device) for name in names}
     classifier = None
     if options.classifier is not None:
-        classifier = load_face_encoder(options.classifier, **options.where)
+        classifier = load_face_encoder(options.classifier, **options.load_options)
         classifier.require_classes()
     return DecoderAndJudges(decoder, judges, classifier)
 
 
 def _voice_encoders(options: Options) -> dict[str, VoiceEncoder]:
-    """Return the voice encoders that are named, by "voice" and "baseline"."""
+    """Load the voice encoders that are named, by "voice" and "baseline"."""
     from vox2face.runtime.load import load_voice_encoder
 
-    wanted = {"voice": options.voice, "baseline": options.baseline}
-    where = options.where
-    return {role: load_voice_encoder(name, **where) for role, name in wanted.items() if name}
+    names = {"voice": options.voice, "baseline": options.baseline}
+    where = options.load_options
+    return {role: load_voice_encoder(name, **where) for role, name in names.items() if name}
 
 
 def _face_rows(arrays: Arrays, options: Options) -> Rows:
     """Return the face embeddings, (rows of the manifest, width).
 
-    A picture counts for both networks or for none.
+    With `second_face` a picture must be usable for both networks, else its row is NaN.
     """
     faces = arrays.faces(options.face)
     if options.second_face is None:
         return faces
-    whole = np.isfinite(arrays.faces(options.second_face)).all(1, keepdims=True)
-    return np.where(whole, faces, np.nan).astype(np.float32)
+    usable = np.isfinite(arrays.faces(options.second_face)).all(1, keepdims=True)
+    return np.where(usable, faces, np.nan).astype(np.float32)
 
 
 def gather(manifest: Manifest, arrays: Arrays, options: Options, voices: Voices) -> EvalInputs:
-    """Read people and faces, check all options, and then embed what voices are needed."""
+    """Read people and faces, check all options, and then embed the clips."""
     columns, encoders = group_columns(options.groups), _voice_encoders(options)
-    faces, marks = _face_rows(arrays, options), arrays.landmarks()
+    faces, landmarks = _face_rows(arrays, options), arrays.landmarks()
     require_width(encoders.get("voice"), faces.shape[1], options)
-    drawing = decoder_and_judges(arrays, options, faces.shape[1])
+    decoder = decoder_and_judges(arrays, options, faces.shape[1])
     if not options.any_space:
-        _require_one_space(arrays, options, encoders.get("voice"), drawing)
-    corpus = read_corpus(manifest, options.split, faces, marks, options.voiced)
+        _require_one_space(arrays, options, encoders.get("voice"), decoder)
+    corpus = read_corpus(manifest, options.split, faces, landmarks, options.uses_clips)
     train: Corpus | None = None
-    train_heard: Array | None = None
+    train_embeddings: Array | None = None
     if options.baseline or options.latents:
-        train = read_corpus(manifest, "train", faces, marks, bool(options.baseline))
-    where = check_options(corpus, train, options, columns, heard=False)
-    tables, heard = voices.embed_clips(list(encoders.values()), corpus)
-    if heard is not corpus:
-        where = check_options(heard, train, options, columns, heard=True)
+        train = read_corpus(manifest, "train", faces, landmarks, bool(options.baseline))
+    where = check_options(corpus, train, options, columns, embedded=False)
+    tables, readable = voices.embed_clips(list(encoders.values()), corpus)
+    if readable is not corpus:
+        where = check_options(readable, train, options, columns, embedded=True)
     if options.baseline and train is not None:
         (table,), train = voices.embed_clips([encoders["baseline"]], train)
-        require_taught(train)
-        train_heard = table.astype(np.float64)
+        require_train_people(train)
+        train_embeddings = table.astype(np.float64)
     values = {role: np.asarray(t, np.float64) for role, t in zip(encoders, tables, strict=True)}
-    return EvalInputs(heard, where, values, encoders, train, train_heard, columns, drawing)
+    return EvalInputs(readable, where, values, encoders, train, train_embeddings, columns, decoder)
 
 
 def _require_one_space(
-    arrays: Arrays, options: Options, voice: VoiceEncoder | None, drawing: DecoderAndJudges | None
+    arrays: Arrays, options: Options, voice: VoiceEncoder | None, decoder: DecoderAndJudges | None
 ) -> None:
-    """Raise `UsageError` unless voices and decoder are about the prepared faces' embeddings."""
+    """Raise `UsageError` unless voice encoder and decoder use the prepared faces' space."""
     space, name = arrays.space(options.face), f"the prepared {options.face}"
     if voice is not None:
         registry.require_same_space(str(options.voice), voice.space, name, space)
-    if drawing is not None:
-        taken = drawing.decoder.space
-        registry.require_same_space(name, space, str(options.decoder), taken)
+    if decoder is not None:
+        decoder_space = decoder.decoder.space
+        registry.require_same_space(name, space, str(options.decoder), decoder_space)
 
 
 def systems_of(inputs: EvalInputs, options: Options) -> Iterator[System]:
-    """Yield the ways of finding faces: the voice encoder, and the ridge regression."""
-    if "voice" in inputs.heard:
+    """Yield the systems: the voice encoder, and the ridge regression on the baseline."""
+    if "voice" in inputs.embeddings:
         name = inputs.encoders["voice"].entry.name
-        yield made(name, inputs.heard["voice"], inputs, options)
-    if "baseline" in inputs.heard and inputs.train_heard is not None:
+        yield _system(name, inputs.embeddings["voice"], inputs, options)
+    if "baseline" in inputs.embeddings and inputs.train_embeddings is not None:
         name = f"ridge on {inputs.encoders['baseline'].entry.name}"
-        train = inputs.teaching
+        train = inputs.train_split
         target = inputs.train_gallery[train.speakers]
-        fitted = ridge(unit(inputs.train_heard), target, train.speakers, options.seed)
-        guessed = fitted.predict(unit(inputs.heard["baseline"]))
-        yield made(name, guessed, inputs, options)
+        fitted = ridge(unit(inputs.train_embeddings), target, train.speakers, options.seed)
+        predicted = fitted.predict(unit(inputs.embeddings["baseline"]))
+        yield _system(name, predicted, inputs, options)
 
 
-def made(name: str, values: Array, inputs: EvalInputs, options: Options) -> System:
-    """Return a system of clips' embeddings, or of one for each speaker with `--fuse`."""
+def _system(name: str, values: Array, inputs: EvalInputs, options: Options) -> System:
+    """Return a system of clips' embeddings, or with `--fuse` of one for each speaker."""
     owners = inputs.corpus.speakers
     return System(name, *(retrieval.fuse(values, owners) if options.fuse else (values, owners)))
 
 
 def one_each(system: System, people: Indices) -> tuple[Array, Indices]:
-    """Return the first query of each of some people, and whose they are."""
+    """Return the first query (n, width) of each of some people, and the people (n,)."""
     first = np.flatnonzero(protocol.occurrence(system.owners) == 0)
     first = first[np.isin(system.owners[first], people)]
     return system.queries[first], system.owners[first]

@@ -1,4 +1,4 @@
-"""What is asked of an evaluation, and all that can be said against it before a clip is heard."""
+"""The options of an evaluation, and the checks that are made before any clip is embedded."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Columns = Mapping[str, Mapping[str, str]]  # of --groups, each as values by iden
 
 @dataclass(frozen=True)
 class Options:
-    """What to evaluate: names of networks, and how; see `vox2face evaluate --help`."""
+    """The options of an evaluation: networks and settings; see `vox2face evaluate --help`."""
 
     voice: str | None = None
     baseline: str | None = None
@@ -45,13 +45,13 @@ class Options:
     provider_options: Mapping[str, Any] | None = None
 
     @property
-    def voiced(self) -> bool:
-        """Whether clips are heard at all."""
+    def uses_clips(self) -> bool:
+        """Whether clips are embedded at all."""
         return bool(self.voice or self.baseline)
 
     @property
-    def where(self) -> LoadOptions:
-        """What loads networks where they are to run."""
+    def load_options(self) -> LoadOptions:
+        """The backend and device with which networks are loaded."""
         from vox2face.runtime.load import LoadOptions
 
         return LoadOptions(
@@ -59,12 +59,12 @@ class Options:
         )
 
     def stated(self) -> dict[str, Any]:
-        """Return the options that have a value, as results state them."""
+        """Return the options that have a value, as they are in results.json."""
         return {name: value for name, value in asdict(self).items() if value not in (None, ())}
 
     def checked(self) -> Options:
         """Return the options. Raises `UsageError` for those that do not go together."""
-        if not (self.voiced or self.face_to_face):
+        if not (self.uses_clips or self.face_to_face):
             raise UsageError(
                 "There is nothing to evaluate: give --voice, --baseline or --face-to-face."
             )
@@ -73,9 +73,9 @@ class Options:
                 "--face-to-face, --second-face and --classifier measure decoded pictures: name a "
                 "--decoder."
             )
-        if not self.voiced and (self.fuse or self.groups):
+        if not self.uses_clips and (self.fuse or self.groups):
             raise UsageError(
-                "--fuse and --groups are about voices, and none is heard: name a --voice or a "
+                "--fuse and --groups are about voices, and none is given: name a --voice or a "
                 "--baseline, or leave them out."
             )
         from vox2face.runtime.load import require_provider_options
@@ -94,18 +94,19 @@ def require_width(voice: VoiceEncoder | None, width: int, options: Options) -> N
     if voice is not None and voice.width != width:
         raise UsageError(
             f"{options.voice} gives {voice.width} values and {options.face} {width}: choose the "
-            "--face it was trained for, or, to see what a regression makes of it, name it with "
+            "--face it was trained for, or, to fit a regression to its embeddings, name it with "
             "--baseline."
         )
 
 
-def group_columns(given: Sequence[str]) -> dict[str, dict[str, str]]:
+def group_columns(options: Sequence[str]) -> dict[str, dict[str, str]]:
     """Return the columns of --groups, each as values by identity.
 
-    Raises `UsageError` for what is no FILE:COLUMN or given twice, `CorpusError` for other files.
+    Raises `UsageError` for an option that is not FILE:COLUMN or a column given twice,
+    `CorpusError` for a file that is not such a table.
     """
     columns: dict[str, dict[str, str]] = {}
-    for option in given:
+    for option in options:
         file, _, column = option.rpartition(":")
         if not file or not column or column[0] in "/\\":  # the rest of an address, or of C:\...
             raise UsageError(
@@ -150,7 +151,7 @@ def _require_known(columns: Columns, corpus: Corpus, split: str) -> None:
             )
 
 
-def require_taught(train: Corpus) -> None:
+def require_train_people(train: Corpus) -> None:
     """Raise `CorpusError` for a train split of fewer people than a regression can be fitted to."""
     if len(train) < 2:
         raise CorpusError(
@@ -161,18 +162,18 @@ def require_taught(train: Corpus) -> None:
 
 
 def check_options(
-    corpus: Corpus, train: Corpus | None, options: Options, columns: Columns, heard: bool
+    corpus: Corpus, train: Corpus | None, options: Options, columns: Columns, embedded: bool
 ) -> Protocol:
-    """Return the setting of an evaluation of these people, or raise what it would raise later.
+    """Return the protocol of these people; raises early what the evaluation would raise later.
 
-    Asked twice: of all who have clips, and with `heard` of those whose clips could be read.
+    Called twice: for all people with clips, and with `embedded` for those with readable clips.
     """
-    who = "with a readable voice and a face" if heard else "with voice and face"
-    who = f"identities {who if options.voiced else 'with a face'} in the split {options.split!r}"
-    retrieval.cut_pools(len(corpus), options.pool, options.pools, who)
+    who = "with a readable voice and a face" if embedded else "with voice and face"
+    who = f"identities {who if options.uses_clips else 'with a face'} in the split "
+    retrieval.cut_pools(len(corpus), options.pool, options.pools, f"{who}{options.split!r}")
     _require_known(columns, corpus, options.split)
     if train is not None:
-        require_taught(train)
+        require_train_people(train)
     if options.latents:
         for people in filter(None, (corpus, train)):
             oracles.read_latents(options.latents, people.names)

@@ -1,18 +1,18 @@
-"""What ranking could reach: the true latent values of invented people, and what a model covers.
+"""Oracles: the recall that the true latent values of synthetic people allow.
 
-Only a synthetic corpus has the true values. Three orders of the gallery stand beside a model's:
+Only a synthetic corpus has the true values. A model's order of the gallery is compared with three:
 
 - **random**: K / N.
 - **sex only**: the faces of the speaker's true sex first, in random order; exact, of the pool's
   counts (`retrieval.oracle_recall`).
 - **latent**: a regression from the speaker's true sex, age and body size to the face embedding,
   fitted on the train split, predicts an embedding for each test speaker, and the gallery is ranked
-  by its distance to that, as for a model's embedding. It knows of the voice all that the face can
-  depend on, and of the face what a picture's embedding shows of that.
+  by its distance to that, as for a model's embedding. It has all of the voice that the face depends
+  on, and of the face what a picture's embedding shows of that.
 
-The **Gaussian** latent oracle ranks by likelihood instead, under the covariance of what the
-regression leaves: the best order that sex, age and size allow if these residuals are normal and
-alike for everybody.
+The **Gaussian** latent oracle ranks by likelihood instead, under the covariance of the regression's
+residuals: the best order that sex, age and size allow if the residuals are normal and have the same
+distribution for all people.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from vox2face.train.metrics.ridge import FittedRidge, folds_of, ridge
 from vox2face.train.metrics.similarity import Array, Indices
 from vox2face.train.metrics.statistics import percentiles, resampled_means
 
-MIDDLE, SCALE = 45.0, 20.0  # years: ages become numbers of the size of 1
+CENTER, SCALE = 45.0, 20.0  # years, by which ages are standardised
 TRUE, FALSE = ("true", "1", "m", "male"), ("false", "0", "f", "female")
 
 
@@ -48,7 +48,7 @@ class Latents:
 
     @property
     def sexes(self) -> list[str | None]:
-        """ "m" or "f" for everybody."""
+        """ "m" or "f" for each person."""
         return ["m" if male else "f" for male in self.male]
 
     def basis(self) -> Array:
@@ -57,7 +57,7 @@ class Latents:
         For each sex apart: 1, age and size to the third power, their products to the third degree,
         and the two hinges of age at 35 and 60 years, since faces age unevenly.
         """
-        a, s = (self.years - MIDDLE) / SCALE, self.size
+        a, s = (self.years - CENTER) / SCALE, self.size
         hinges = [np.maximum(0, a + 0.5), np.maximum(0, a - 0.75)]
         powers = [np.ones_like(a), a, a**2, a**3, s, s**2, s**3, a * s, a**2 * s, a * s**2]
         curve = np.stack([*powers, *hinges], 1)
@@ -66,7 +66,7 @@ class Latents:
 
 
 def read_table(file: storage.PathOrUri) -> list[dict[str, str]]:
-    """Return the rows of a CSV file with a column `identity`. Raises `CorpusError`."""
+    """Read a CSV file with a column `identity`. Raises `CorpusError` for another file."""
     try:
         reader = csv.DictReader(io.StringIO(storage.read_bytes(file).decode("utf-8-sig")))
         rows = list(reader)
@@ -76,13 +76,13 @@ def read_table(file: storage.PathOrUri) -> list[dict[str, str]]:
         raise CorpusError(f"{file} cannot be read as CSV ({error}): give a CSV file.") from error
     names = [str(name) for name in reader.fieldnames or ()]
     if not rows or "identity" not in names:
-        found = f", but the columns {', '.join(names)[:80]}" if names else ""
+        instead = f", but the columns {', '.join(names)[:80]}" if names else ""
         raise CorpusError(
-            f"{file} has no rows with a column 'identity'{found}: give a CSV file, with commas, of "
-            "the names that the manifest has, such as people.csv of a synthetic corpus."
+            f"{file} has no rows with a column 'identity'{instead}: give a CSV file, with commas, "
+            "of the manifest's names, such as people.csv of a synthetic corpus."
         )
     for row in rows:
-        if None in row:  # where csv puts what is too much
+        if None in row:  # the key of surplus values
             raise CorpusError(
                 f"{file} has more values for {row['identity']!r} than columns: put values that "
                 "hold commas in quotation marks."
@@ -93,23 +93,23 @@ def read_table(file: storage.PathOrUri) -> list[dict[str, str]]:
 def read_latents(file: storage.PathOrUri, identities: Sequence[str]) -> Latents:
     """Return the true values of people from people.csv of a synthetic corpus, in this order.
 
-    Raises `CorpusError` for people who are not in it and for values that are no numbers.
+    Raises `CorpusError` for people who are not in it and for values that are not numbers.
     """
     rows = {row["identity"]: row for row in read_table(file)}
-    lost = [name for name in identities if name not in rows]
-    if lost:
+    missing = [name for name in identities if name not in rows]
+    if missing:
         raise CorpusError(
-            f"{file} lacks {len(lost)} of {len(identities)} people, such as {lost[0]}: give the "
-            "people.csv of the corpus that the manifest is of."
+            f"{file} lacks {len(missing)} of {len(identities)} people, such as {missing[0]}: give "
+            "the people.csv of the manifest's corpus."
         )
-    chosen = [rows[name] for name in identities]
+    people = [rows[name] for name in identities]
     try:
-        ancestry = tuple(row["ancestry"] for row in chosen)
-        values = [(sex(row["male"]), float(row["years"]), float(row["size"])) for row in chosen]
+        ancestry = tuple(row["ancestry"] for row in people)
+        values = [(sex(row["male"]), float(row["years"]), float(row["size"])) for row in people]
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise CorpusError(
             f"{file} lacks one of the columns male, years, size and ancestry, or has a value there "
-            f"that is none ({error}): give the people.csv of a synthetic corpus."
+            f"that is not valid ({error}): give the people.csv of a synthetic corpus."
         ) from error
     table = np.array(values)
     if not np.isfinite(table).all():
@@ -118,7 +118,7 @@ def read_latents(file: storage.PathOrUri, identities: Sequence[str]) -> Latents:
 
 
 def sex(word: str) -> float:
-    """Return 1 for a man and 0 for a woman."""
+    """Return 1 for a man and 0 for a woman. Raises `ValueError` for another word."""
     lower = word.strip().lower()
     if lower not in (*TRUE, *FALSE):
         raise ValueError(f"{word!r} is not True or False")
@@ -145,10 +145,10 @@ def gaussian_recall(
     pools: Sequence[Indices],
     ks: Sequence[int] = KS,
 ) -> Recall:
-    """Return the recall of ranking by likelihood: Mahalanobis distance to what is predicted.
+    """Return the recall of ranking by likelihood: Mahalanobis distance to the prediction.
 
-    `residuals` (n, width) are what the regression left of the train people's gallery embeddings;
-    their covariance is shrunk as Ledoit and Wolf (2004) say.
+    `residuals` (n, width) are the regression's of the train people's gallery embeddings;
+    their covariance is shrunk by the method of Ledoit and Wolf (2004).
     """
     from sklearn.covariance import ledoit_wolf
 
@@ -162,8 +162,8 @@ def gaussian_recall(
         squares: Array = (a * a).sum(1)[:, None] + (b * b).sum(1) - 2 * (a @ b.T)
         return squares / scale
 
-    everybody = np.arange(len(gallery))
-    return recall(rank_in_pools(measure, everybody, pools, None, everybody), ks)
+    people = np.arange(len(gallery))
+    return recall(rank_in_pools(measure, people, pools, None, people), ks)
 
 
 def predicted_classes(
@@ -171,10 +171,10 @@ def predicted_classes(
     test: ArrayLike,
     seed: int,
 ) -> tuple[list[str], tuple[str, ...]]:
-    """Return the class that ridge regression on classes gives to each row of `test`.
+    """Predict the class of each row of `test` by ridge regression; return all classes too.
 
     `fit` is (embeddings (n, width), owners (n,), the class of each row). The outputs are one
-    column a class, 0 or 1 and centred, so that frequent classes have no advantage of the constant.
+    column a class, 0 or 1, divided by its frequency so that frequent classes have no advantage.
     """
     x, owners, labels = fit
     names = tuple(sorted(set(labels)))
@@ -191,16 +191,16 @@ def balanced_accuracy(
 ) -> Accuracy:
     """Return the mean over classes of the part guessed right, with its interval; chance is 1 / n.
 
-    The interval resamples people. Every class counts the same, so that a constant guess has chance.
+    The interval resamples people. Every class counts the same, so a constant guess is at chance.
     """
-    right = np.array([float(a == b) for a, b in zip(guesses, truth, strict=True)])
-    there = [name for name in names if name in truth]
-    member = np.array([[float(t == name) for name in there] for t in truth])
-    drawn = resampled_means(np.concatenate([member * right[:, None], member], 1), seed)
-    count = len(there)
-    weight = np.maximum(drawn[:, count:], 1e-12)
-    low, high = percentiles((drawn[:, :count] / weight).mean(1))
-    mean = float(((member * right[:, None]).sum(0) / member.sum(0)).mean())
+    correct = np.array([float(a == b) for a, b in zip(guesses, truth, strict=True)])
+    classes = [name for name in names if name in truth]
+    member = np.array([[float(t == name) for name in classes] for t in truth])
+    resampled = resampled_means(np.concatenate([member * correct[:, None], member], 1), seed)
+    count = len(classes)
+    weight = np.maximum(resampled[:, count:], 1e-12)
+    low, high = percentiles((resampled[:, :count] / weight).mean(1))
+    mean = float(((member * correct[:, None]).sum(0) / member.sum(0)).mean())
     chance = 1 / len(names)
     return Accuracy(mean, low, high, chance, len(truth), bool(low <= chance <= high))
 
@@ -208,19 +208,19 @@ def balanced_accuracy(
 def crossed_classes(
     embeddings: ArrayLike, labels: Sequence[str], seed: int
 ) -> tuple[list[str], tuple[str, ...]]:
-    """Return the class predicted for each person by a regression fitted to the other people.
+    """Predict the class of each person by a regression fitted to the other people.
 
-    `embeddings` (people, width); five folds. Where the others are all of one class, that is it.
+    `embeddings` (people, width); five folds. Where the others are all of one class, it is that one.
     """
     x = np.asarray(embeddings, np.float64)
     fold = folds_of(np.arange(len(x)), seed)
     guesses = [""] * len(x)
     for number in range(int(fold.max()) + 1):
-        held, kept = np.flatnonzero(fold == number), np.flatnonzero(fold != number)
-        known = [labels[i] for i in kept.tolist()]
-        found = [known[0]] * len(held)
-        if len(set(known)) > 1:
-            found, _ = predicted_classes((x[kept], kept, known), x[held], seed)
-        for i, guess in zip(held.tolist(), found, strict=True):
+        test, train = np.flatnonzero(fold == number), np.flatnonzero(fold != number)
+        train_labels = [labels[i] for i in train.tolist()]
+        predicted = [train_labels[0]] * len(test)
+        if len(set(train_labels)) > 1:
+            predicted, _ = predicted_classes((x[train], train, train_labels), x[test], seed)
+        for i, guess in zip(test.tolist(), predicted, strict=True):
             guesses[i] = guess
     return guesses, tuple(sorted(set(labels)))

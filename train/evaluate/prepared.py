@@ -1,4 +1,4 @@
-"""A prepared corpus as an evaluation reads it: tables with a row for each row of the manifest."""
+"""A prepared corpus as arrays with a row for each row of the manifest."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 
 class PreparedArrays:
-    """What `vox2face data prepare` made of a manifest's pictures; see `evaluate_corpus.Arrays`.
+    """The prepared arrays of a manifest's pictures; see `test_set.Arrays`.
 
-    Raises `CorpusError` for a folder that was prepared of another manifest.
+    Raises `CorpusError` for a folder that was prepared from another manifest.
     """
 
     def __init__(self, folder: storage.PathOrUri, manifest: Manifest) -> None:
         self.source = reader.open_prepared(folder)
-        columns = ["identity", "kind", "path"]
-        mine, theirs = (m.table.select(columns) for m in (manifest, self.source.manifest))
-        if not mine.equals(theirs):
+        names = ["identity", "kind", "path"]
+        given, prepared = (m.table.select(names) for m in (manifest, self.source.manifest))
+        if not given.equals(prepared):
             raise CorpusError(
                 f"{folder} was prepared of another manifest ({len(self.source.manifest)} rows, "
                 f"given are {len(manifest)}): name {folder}/manifest.parquet, or prepare again."
@@ -65,9 +65,9 @@ class PreparedArrays:
         return table
 
     def picture(self, row: int) -> NDArray[np.uint8]:
-        """Return a picture as the decoder learns it, RGB uint8 (224, 224, 3)."""
+        """Return a picture as the decoder is trained on it, RGB uint8 (224, 224, 3)."""
         return self.source.picture(row)
 
     def encoder(self, name: str, device: str) -> FaceEncoder:
-        """Return a network with the preprocessing that it was prepared with."""
+        """Load a network with the preprocessing of the prepared embeddings."""
         return self.source.encoder(name, device)

@@ -1,4 +1,4 @@
-"""What is measured of a way to find faces: similarity, recall beside chance and oracles, groups.
+"""Measure a system that finds faces: similarity, recall with chance and oracles, groups.
 
 Pure functions of arrays; `train.evaluate.run` reads a corpus and runs networks for them.
 """
@@ -32,17 +32,17 @@ from vox2face.train.metrics.statistics import (
     fraction_of_headroom,
 )
 
-LEAST_GROUP = 5  # people: figures of fewer would be figures of persons
+LEAST_GROUP = 5  # people: figures of fewer would describe single persons
 QUARTERS = 4
 MANY = 12  # values: a column of numbers with more is cut into quarters
 
 
 @dataclass(frozen=True, eq=False)
 class Protocol:
-    """What every way of finding faces is measured against.
+    """The people, faces and pools that all systems are measured with.
 
     `names` and `genders` are those of the people; `pictures` (n, width) are the embeddings of their
-    faces and `owners` (n,) whose they are, as positions in `names`. `gallery` (people, width) is
+    faces and `owners` (n,) their people, as positions in `names`. `gallery` (people, width) is
     the mean over each one's pictures.
     """
 
@@ -72,7 +72,7 @@ class Protocol:
         return np.concatenate(self.pools)
 
     def recall(self, queries: ArrayLike, owners: ArrayLike) -> Recall:
-        """Return the recall of queries in the pools."""
+        """Return the recall of queries (n, width) of people `owners` (n,) in the pools."""
         return recall(rank(queries, owners, self.gallery, self.pools, self.distance), self.ks)
 
 
@@ -86,7 +86,7 @@ def make_protocol(
     distance: str = "cosine",
     seed: int = 0,
 ) -> Protocol:
-    """Return a setting with pools of `size` people in the order given; None is one of everybody."""
+    """Return a protocol with pools of `size` people in the order given; None is one pool."""
     cut = retrieval.cut_pools(len(names), size, pools)
     return Protocol(
         names, genders, np.asarray(pictures), np.asarray(owners, np.intp), cut, distance, seed
@@ -94,7 +94,7 @@ def make_protocol(
 
 
 def evaluate_queries(where: Protocol, queries: ArrayLike, owners: ArrayLike) -> SystemResult:
-    """Return everything that is measured of queries (n, width) of people `owners` (n,)."""
+    """Measure queries (n, width) of people `owners` (n,)."""
     q, owner = check_embeddings(queries, "query embeddings"), np.asarray(owners, np.intp)
     inside = np.isin(owner, where.people)
     q, owner = q[inside], owner[inside]
@@ -108,12 +108,12 @@ def evaluate_queries(where: Protocol, queries: ArrayLike, owners: ArrayLike) -> 
 
 
 def gendered(where: Protocol, owner: Indices) -> bool:
-    """Whether the gender of two people or more is known, so that an interval can be had."""
+    """Whether the gender of two people or more is known, as an interval needs."""
     return sum(bool(where.genders[i]) for i in np.unique(owner)) >= 2
 
 
 def similarity_to_own(where: Protocol, q: Array, owner: Indices) -> Similarity:
-    """Return mean, interval and spread of cosine, degrees, L1 and L2 to one's own pictures.
+    """Return mean, interval and deviation of cosine, degrees, L1 and L2 to one's own pictures.
 
     The clips of a person are paired with the pictures in turn, each clip once.
     """
@@ -127,17 +127,17 @@ def similarity_to_own(where: Protocol, q: Array, owner: Indices) -> Similarity:
 
 
 def partners(owner: Indices, owners: Indices) -> Indices:
-    """Return a picture for each clip: the pictures of its person in turn, (clips,)."""
+    """Return a picture for each clip, the pictures of its person in turn: (clips,)."""
     order = np.argsort(owners, kind="stable")
     count = np.bincount(owners)
     first = np.concatenate([[0], np.cumsum(count)[:-1]])
-    turn = occurrence(owner)
-    result: Indices = order[first[owner] + turn % count[owner]]
+    nth = occurrence(owner)
+    result: Indices = order[first[owner] + nth % count[owner]]
     return result
 
 
 def occurrence(owner: Indices) -> Indices:
-    """Return how many rows of the same person come before each row: 0, 1, ..."""
+    """Return the number of earlier rows of the same person for each row (n,): 0, 1, ..."""
     order = np.argsort(owner, kind="stable")
     ordered = owner[order]
     start = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
@@ -148,17 +148,17 @@ def occurrence(owner: Indices) -> Indices:
 
 
 def _permutation_control(where: Protocol, q: Array, owner: Indices) -> PermutationControl:
-    """Return recall and cosine with everybody's face exchanged for another of the same pool.
+    """Return recall and cosine with the faces permuted within each pool.
 
-    The control of the whole measurement: recall has to be that of chance, and the cosine tells how
-    alike all faces are to this network.
+    The control of the measurement: recall must be at chance, and the cosine is the similarity of
+    different people's faces to this network.
     """
     truth = np.arange(len(where.names))
     for pool in where.pools:
         truth[pool] = pool[derangement(len(pool), where.seed)]
     ranks = rank(q, owner, where.gallery, where.pools, where.distance, truth=truth)
-    other = truth[owner]
-    cosine = similarity(q, where.pictures[partners(other, where.owners)])["cosine"]
+    others = truth[owner]
+    cosine = similarity(q, where.pictures[partners(others, where.owners)])["cosine"]
     table, _ = by_identity(cosine, owner)
     return PermutationControl(
         recall(ranks, where.ks).table(where.seed), bootstrap(table, where.seed)
@@ -168,12 +168,12 @@ def _permutation_control(where: Protocol, q: Array, owner: Indices) -> Permutati
 def within_gender_recall(where: Protocol, q: Array, owner: Indices) -> WithinGender:
     """Return recall among the faces of the speaker's own gender, and its chance."""
     ranks = rank(q, owner, where.gallery, where.pools, where.distance, where.genders)
-    got = recall(ranks, where.ks)
+    recalls = recall(ranks, where.ks)
     chance = retrieval.chance_recall(ranks, where.ks)
     sizes = np.unique(ranks.pool)
-    above = {f"R@{k}": bootstrap(got.at(k) - chance.at(k), where.seed) for k in where.ks}
+    above = {f"R@{k}": bootstrap(recalls.at(k) - chance.at(k), where.seed) for k in where.ks}
     return WithinGender(
-        recall=got.table(where.seed),
+        recall=recalls.table(where.seed),
         chance=chance.means(),
         pool=(int(sizes[0]), int(sizes[-1])),
         above=above,
@@ -186,22 +186,22 @@ def references(where: Protocol) -> References:
     sizes = [len(pool) for pool in where.pools]
     values = retrieval.random_recall(sizes[0], where.ks)
     random = {f"R@{k}": float(v) for k, v in zip(where.ks, values, strict=True)}
-    known = sum(where.genders[i] is not None for i in where.people)
-    if not known:
+    with_gender = sum(where.genders[i] is not None for i in where.people)
+    if not with_gender:
         return References(random)
     oracle = retrieval.oracle_recall(where.genders, where.pools, where.ks)
-    return References(random, oracle.means(), known)
+    return References(random, oracle.means(), with_gender)
 
 
 def same_person_similarity(where: Protocol) -> Similarity | None:
-    """Return how near two pictures of one person are; None unless two people have two.
+    """Return the similarity of two pictures of one person; None unless two people have two.
 
-    Cosine, degrees, L1 and L2 of the first and the second picture: no network is expected to come
-    nearer (`similarity_to_own`).
+    Cosine, degrees, L1 and L2 of the first and the second picture: the ceiling of
+    `similarity_to_own`.
     """
-    turn = occurrence(where.owners)
-    first = np.flatnonzero(turn == 0)[np.argsort(where.owners[turn == 0])]
-    second = np.flatnonzero(turn == 1)
+    nth = occurrence(where.owners)
+    first = np.flatnonzero(nth == 0)[np.argsort(where.owners[nth == 0])]
+    second = np.flatnonzero(nth == 1)
     if len(second) < 2:
         return None
     values = similarity(where.pictures[second], where.pictures[first[where.owners[second]]])
@@ -214,11 +214,11 @@ def shares(
     latent: Recall,
     sexes: Sequence[str | None],
 ) -> dict[str, dict[str, Share]]:
-    """Return for each system the part of the way from sex only to the latent oracle, for each K."""
+    """Return each system's fraction of the way from sex only to the latent oracle, for each K."""
     floor = aligned(retrieval.oracle_recall(sexes, where.pools, where.ks), latent.who)
     table = {}
-    for name, found in systems.items():
-        model = aligned(found, latent.who)
+    for name, system_recall in systems.items():
+        model = aligned(system_recall, latent.who)
         table[name] = {
             f"R@{k}": fraction_of_headroom(model[:, i], floor[:, i], latent.hits[:, i], where.seed)
             for i, k in enumerate(where.ks)
@@ -226,32 +226,32 @@ def shares(
     return table
 
 
-def aligned(found: Recall, who: Indices) -> Array:
-    """Return the hits of these people, in this order, (people, Ks)."""
-    position = {int(person): row for row, person in enumerate(found.who)}
-    lost = [person for person in who if int(person) not in position]
-    if lost:
+def aligned(recalls: Recall, who: Indices) -> Array:
+    """Return the recall of the people `who`, in that order, (people, Ks)."""
+    position = {int(person): row for row, person in enumerate(recalls.who)}
+    missing = [person for person in who if int(person) not in position]
+    if missing:
         raise CorpusError(
-            f"{len(lost)} people of the pools have no query: evaluate all ways on the same people."
+            f"{len(missing)} people of the pools have no query: evaluate all systems on them."
         )
-    return found.hits[[position[int(person)] for person in who]]
+    return recalls.hits[[position[int(person)] for person in who]]
 
 
 def group_table(
     where: Protocol, queries: ArrayLike, owners: ArrayLike, groups: Sequence[str | None]
 ) -> Groups:
-    """Return recall and cosine for each group of people; the pools stay whole.
+    """Return recall and cosine for each group of people, in the pools of all people.
 
-    Groups of fewer than five people are left out and counted: a figure of so few would be one of
+    Groups of fewer than five people are left out and counted: their figures would describe single
     persons. `groups` are given for each person, never inferred.
     """
     q, owner = check_embeddings(queries, "query embeddings"), np.asarray(owners, np.intp)
     inside = np.isin(owner, where.people)
     q, owner = q[inside], owner[inside]
-    found = where.recall(q, owner)
-    near = similarity(q, where.pictures[partners(owner, where.owners)])["cosine"]
-    cosine, _ = by_identity(near, owner)
-    kinds = np.array([groups[i] or "" for i in found.who])
+    recalls = where.recall(q, owner)
+    similarities = similarity(q, where.pictures[partners(owner, where.owners)])["cosine"]
+    cosine, _ = by_identity(similarities, owner)
+    kinds = np.array([groups[i] or "" for i in recalls.who])
     table: dict[str, Group] = {}
     left_out = 0
     for kind in sorted(set(kinds.tolist())):
@@ -260,20 +260,20 @@ def group_table(
             left_out += int(member.sum())
             continue
         row = {
-            f"R@{k}": bootstrap(found.hits[member, i], where.seed) for i, k in enumerate(where.ks)
+            f"R@{k}": bootstrap(recalls.hits[member, i], where.seed) for i, k in enumerate(where.ks)
         }
         table[kind] = Group(int(member.sum()), row, bootstrap(cosine[member], where.seed))
     return Groups(table, left_out)
 
 
 def binned(values: Sequence[str | None]) -> list[str | None]:
-    """Return values as groups; a column of many numbers is cut into quarters of equal counts."""
-    given = [value for value in values if value not in (None, "")]
+    """Return values as groups; a column of many numbers is divided into four of equal counts."""
+    present = [value for value in values if value not in (None, "")]
     try:
-        numbers = np.array([float(value) for value in given if value is not None])
+        numbers = np.array([float(value) for value in present if value is not None])
     except ValueError:
         return [value or None for value in values]
-    if len(set(given)) <= MANY or not np.isfinite(numbers).all():
+    if len(set(present)) <= MANY or not np.isfinite(numbers).all():
         return [value or None for value in values]
     edges = np.quantile(numbers, np.arange(1, QUARTERS) / QUARTERS)
     limits = [numbers.min(), *edges, numbers.max()]
@@ -285,7 +285,7 @@ def binned(values: Sequence[str | None]) -> list[str | None]:
 
 
 def held_out(owners: Indices) -> tuple[Indices, Indices]:
-    """Return the first picture of everybody who has two or more, and all their other pictures."""
-    turn = occurrence(owners)
+    """Return the first picture of each person with two or more, and all their other pictures."""
+    nth = occurrence(owners)
     several = np.bincount(owners)[owners] > 1
-    return np.flatnonzero((turn == 0) & several), np.flatnonzero((turn > 0) & several)
+    return np.flatnonzero((nth == 0) & several), np.flatnonzero((nth > 0) & several)

@@ -9,13 +9,13 @@ from vox2face.train.metrics.statistics import Correlation, Interval, Share
 
 
 def rounded(value: float, digits: int = 0) -> str:
-    """Return a number with so many decimals; never "-0"."""
+    """Format a number with `digits` decimals; never "-0"."""
     text = f"{value:.{digits}f}"
     return text.removeprefix("-") if not text.strip("-0.") else text
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return rows as text: the first column to the left, all others to the right."""
+    """Align rows as text: the first column to the left, all others to the right."""
     lines = [list(header), *map(list, rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     return "\n".join(
@@ -28,26 +28,26 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def percent(value: float | Interval) -> str:
-    """Return a part, or a mean with its interval, in percent: "12.3 [10.1, 14.5]"."""
+    """Format a part, or a mean with its interval, in percent: "12.3 [10.1, 14.5]"."""
     if isinstance(value, Interval):
         return with_interval(100 * value.mean, 100 * value.low, 100 * value.high, 1)
     return rounded(100 * value, 1)
 
 
 def number(value: float | Interval, digits: int = 3) -> str:
-    """Return a number, or a mean with its interval: "0.123 [0.101, 0.145]"."""
+    """Format a number, or a mean with its interval: "0.123 [0.101, 0.145]"."""
     if isinstance(value, Interval):
         return with_interval(value.mean, value.low, value.high, digits)
     return rounded(value, digits)
 
 
-def with_interval(middle: float, low: float, high: float, digits: int) -> str:
-    """Return a number with its interval in brackets."""
-    return f"{rounded(middle, digits)} [{rounded(low, digits)}, {rounded(high, digits)}]"
+def with_interval(mean: float, low: float, high: float, digits: int) -> str:
+    """Format a number with its interval in brackets."""
+    return f"{rounded(mean, digits)} [{rounded(low, digits)}, {rounded(high, digits)}]"
 
 
-def covered(value: Share) -> str:
-    """Return a share of the way with its interval: "62 % [51, 74]"; a dash without a way."""
+def headroom(value: Share) -> str:
+    """Format a fraction of the headroom: "62 % [51, 74]"; a dash without headroom."""
     if value.share is None or value.low is None or value.high is None:
         return "-"
     share, low, high = (rounded(100 * part) for part in (value.share, value.low, value.high))
@@ -55,7 +55,7 @@ def covered(value: Share) -> str:
 
 
 def report(results: Results) -> str:
-    """Return all tables of an evaluation."""
+    """Return all tables of an evaluation as text."""
     parts = [
         heading(results),
         _recall_part(results),
@@ -71,7 +71,7 @@ def report(results: Results) -> str:
 
 
 def heading(results: Results) -> str:
-    """Return what was measured, in words."""
+    """Return the split, pools, gallery, query and settings as text."""
     pool, settings = results.pool, results.settings
     size = f"{pool.pools} x {pool.size} people" if pool.pools > 1 else f"{pool.size} people"
     return (
@@ -84,21 +84,21 @@ def heading(results: Results) -> str:
 
 
 def _recall_part(results: Results) -> str:
-    """Return recall, with chance and oracles beside it."""
+    """Return the table of recall, with chance and oracles."""
     references = results.references
     ks = list(references.random)
     rows = [[f"random, K/{results.pool.size}", *_percents(references.random), "50.0"]]
     if references.gender_oracle is not None:
         rows.append(["right gender, random order", *_percents(references.gender_oracle), ""])
     tables = {}
-    for name, found in results.systems.items():
-        tables[name] = found.recall
+    for name, system in results.systems.items():
+        tables[name] = system.recall
         if name == results.main:
-            tables["  people exchanged"] = found.shuffled.recall
+            tables["  people exchanged"] = system.shuffled.recall
     if results.latents is not None:
         tables.update(results.latents.oracles)
-    for name, reached in tables.items():
-        rows.append([name, *_percents(reached.at), percent(reached.rank)])
+    for name, recall in tables.items():
+        rows.append([name, *_percents(recall.at), percent(recall.rank)])
     return "Recall, %\n" + table(["", *ks, "mean rank, %"], rows)
 
 
@@ -107,18 +107,18 @@ def _percents(recall: Mapping[str, float] | Mapping[str, Interval]) -> list[str]
 
 
 def _within_part(results: Results) -> str:
-    """Return recall within one gender."""
-    ways = {name: found.within for name, found in results.systems.items()}
+    """Return the table of recall within one gender."""
+    ways = {name: system.within for name, system in results.systems.items()}
     if results.latents is not None:
         ways["latent oracle"] = results.latents.latent_within
-    known = {name: within for name, within in ways.items() if within is not None}
-    if not known:
+    with_values = {name: within for name, within in ways.items() if within is not None}
+    if not with_values:
         return ""
-    first = next(iter(known.values()))
+    first = next(iter(with_values.values()))
     low, high = first.pool
     chance = f"random, K/{low}" + ("" if low == high else f" to K/{high}")
     rows = [[chance, *_percents(first.chance), ""]]
-    for name, within in known.items():
+    for name, within in with_values.items():
         above = [k for k, excluded in within.excludes_chance.items() if excluded]
         rows.append([name, *_percents(within.recall.at), ", ".join(above) or "-"])
     header = ["", *first.chance, "interval above chance"]
@@ -126,11 +126,11 @@ def _within_part(results: Results) -> str:
 
 
 def _share_part(results: Results) -> str:
-    """Return the shares of the way from sex only to the latent oracle."""
+    """Return the table of fractions of the way from sex only to the latent oracle."""
     if results.latents is None:
         return ""
     shares = results.latents.shares
-    rows = [[name, *(covered(share) for share in row.values())] for name, row in shares.items()]
+    rows = [[name, *(headroom(share) for share in row.values())] for name, row in shares.items()]
     header = ["", *results.references.random]
     return "Covered of the way from sex only to the latent oracle\n" + table(header, rows)
 
@@ -144,16 +144,16 @@ SIMILARITIES = {  # by measure: its heading and decimals
 
 
 def _similarity_part(results: Results) -> str:
-    """Return nearness to one's own pictures."""
+    """Return the table of similarity to one's own pictures."""
 
-    def row(name: str, near: Mapping[str, Interval]) -> list[str]:
-        return [name, *(number(near[n], digits) for n, (_, digits) in SIMILARITIES.items())]
+    def row(name: str, values: Mapping[str, Interval]) -> list[str]:
+        return [name, *(number(values[n], digits) for n, (_, digits) in SIMILARITIES.items())]
 
     rows = []
-    for name, found in results.systems.items():
-        rows.append(row(name, found.similarity))
+    for name, system in results.systems.items():
+        rows.append(row(name, system.similarity))
         if name == results.main:
-            rows.append(["  people exchanged", number(found.shuffled.cosine), "", "", ""])
+            rows.append(["  people exchanged", number(system.shuffled.cosine), "", "", ""])
     if results.ceiling is not None:
         rows.append(row("two pictures of one person", results.ceiling))
     header = ["", *(heading for heading, _ in SIMILARITIES.values())]
@@ -161,13 +161,13 @@ def _similarity_part(results: Results) -> str:
 
 
 def _ancestry_part(results: Results) -> str:
-    """Return the negative control: ancestry predicted from voices."""
+    """Return the table of the negative control: ancestry predicted from voices."""
     if results.latents is None or not results.latents.ancestry:
         return ""
 
-    def row(name: str, found: Accuracy) -> list[str]:
-        value = percent(Interval(found.accuracy, found.low, found.high))
-        return [name, value, percent(found.chance), "yes" if found.at_chance else "no"]
+    def row(name: str, accuracy: Accuracy) -> list[str]:
+        value = percent(Interval(accuracy.accuracy, accuracy.low, accuracy.high))
+        return [name, value, percent(accuracy.chance), "yes" if accuracy.at_chance else "no"]
 
     rows = [row(*item) for item in results.latents.ancestry.items()]
     header = ["", "balanced accuracy, %", "chance, %", "interval holds chance"]
@@ -175,42 +175,44 @@ def _ancestry_part(results: Results) -> str:
 
 
 def _groups_part(results: Results) -> str:
-    """Return recall for each group of people."""
+    """Return the tables of recall by group of people."""
     ks, parts = list(results.references.random), []
-    for column, found in (results.groups or {}).items():
+    for column, by_group in (results.groups or {}).items():
         rows = [
             [kind, str(group.people), *_percents(group.at), number(group.cosine)]
-            for kind, group in found.groups.items()
+            for kind, group in by_group.groups.items()
         ]
-        if found.left_out:
-            rows.append(["too few or unknown", str(found.left_out), *[""] * (len(ks) + 1)])
+        if by_group.left_out:
+            rows.append(["too few or unknown", str(by_group.left_out), *[""] * (len(ks) + 1)])
         parts.append(table([column, "people", *[f"{k}, %" for k in ks], "cosine"], rows))
     title = f"By group ({results.main}; whole pools)\n"
     return title + "\n\n".join(parts) if parts else ""
 
 
 def _pictures_part(results: Results) -> str:
-    """Return what was measured of decoded pictures."""
-    found = results.pictures
-    if found is None:
+    """Return the tables about decoded pictures."""
+    pictures = results.pictures
+    if pictures is None:
         return ""
     rows = [
         [name, row.network, str(row.pool), *_percents(row.recall.at)]
-        for name, row in found.recall.items()
+        for name, row in pictures.recall.items()
     ]
     header = ["", "judged by", "pool", *results.references.random]
     parts = ["Recall of decoded pictures, %\n" + table(header, rows)]
-    if found.vggface_score:
-        words = [f"{name} {s.mean:.2f} +- {s.std:.2f}" for name, s in found.vggface_score.items()]
-        parts.append(f"VGGFace score ({found.classifier}): " + ", ".join(words))
-    if found.landmarks:
+    if pictures.vggface_score:
+        words = [
+            f"{name} {s.mean:.2f} +- {s.std:.2f}" for name, s in pictures.vggface_score.items()
+        ]
+        parts.append(f"VGGFace score ({pictures.classifier}): " + ", ".join(words))
+    if pictures.landmarks:
         rows = [
             [name, *(number(value) for value in (pair.r, pair.shuffled, pair.distance))]
-            for name, pair in found.landmarks.items()
+            for name, pair in pictures.landmarks.items()
         ]
         header = ["", "mean r", "people exchanged", "distance, eye distances"]
         parts.append("Landmarks, aligned by the eyes\n" + table(header, rows))
-    faces = found.craniofacial
+    faces = pictures.craniofacial
     if faces:
         names = list(next(iter(faces.values())))
         rows = [[name, *(correlation(faces[pair][name]) for pair in faces)] for name in names]
@@ -218,17 +220,17 @@ def _pictures_part(results: Results) -> str:
     return "\n\n".join(parts)
 
 
-def correlation(found: Correlation) -> str:
-    """Return a correlation with its interval; a dash for that of a constant."""
-    if found.r is None or found.low is None or found.high is None:
+def correlation(r: Correlation) -> str:
+    """Format a correlation with its interval; a dash for that of a constant."""
+    if r.r is None or r.low is None or r.high is None:
         return "-"
-    return with_interval(found.r, found.low, found.high, 2)
+    return with_interval(r.r, r.low, r.high, 2)
 
 
 def _skipped_part(results: Results) -> str:
-    """Return what was left out."""
-    lost = results.skipped
-    lines = [f"Left out: {line}" for line in lost[:5]]
-    if len(lost) > 5:
-        lines.append(f"Left out: {len(lost) - 5} more, listed in results.json")
+    """Return the first lines about clips, pictures and people that were left out."""
+    skipped = results.skipped
+    lines = [f"Left out: {line}" for line in skipped[:5]]
+    if len(skipped) > 5:
+        lines.append(f"Left out: {len(skipped) - 5} more, listed in results.json")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""What an evaluation found, as `vox2face evaluate` writes it to results.json."""
+"""The results of an evaluation; the fields are the keys of results.json."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vox2face.train.metrics.retrieval import RecallTable
 from vox2face.train.metrics.statistics import Correlation, Interval, Share
 from vox2face.train.metrics.vggface_score import Score
 
-DIGITS = 9  # of numbers in results.json: fewer than differ between machines
+DIGITS = 9  # of numbers in results.json: machines differ in further ones
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class WithinGender:
 
 @dataclass(frozen=True)
 class PermutationControl:
-    """Recall and cosine with everybody's face exchanged for another one of the same pool."""
+    """Recall and cosine with the faces permuted within each pool."""
 
     recall: RecallTable
     cosine: Interval
@@ -52,7 +52,7 @@ class PermutationControl:
 
 @dataclass(frozen=True)
 class SystemResult:
-    """What one way of finding faces reaches; `similarity` is to one's own pictures."""
+    """The results of one system; `similarity` is to one's own pictures."""
 
     queries: int
     similarity: Similarity
@@ -65,7 +65,7 @@ class SystemResult:
 class References:
     """Recall that needs no network: a random order, and the faces of the right gender first.
 
-    `gender_known` people have a gender; where nobody has, there is no oracle.
+    `gender_known` people have a gender; without any there is no oracle.
     """
 
     random: Mapping[str, float]
@@ -96,7 +96,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Groups:
-    """Groups by value of a column, and how many people are in none or in one of too few."""
+    """Groups by value of a column; `left_out` people are in none or in a group of too few."""
 
     groups: Mapping[str, Group]
     left_out: int
@@ -104,7 +104,7 @@ class Groups:
 
 @dataclass(frozen=True)
 class DecodedRecall:
-    """How well one face network finds decoded pictures; `left_out` people had a single picture."""
+    """The recall of decoded pictures by one face network; `left_out` people had one picture."""
 
     network: str
     pool: int
@@ -115,7 +115,7 @@ class DecodedRecall:
 
 @dataclass(frozen=True)
 class DecodedFaces:
-    """What is measured of decoded pictures, by what was decoded or compared."""
+    """The measures of decoded pictures, by the kind of pictures or the pair compared."""
 
     recall: Mapping[str, DecodedRecall]
     landmarks: Mapping[str, LandmarkAgreement]
@@ -126,7 +126,7 @@ class DecodedFaces:
 
 @dataclass(frozen=True)
 class Pool:
-    """Who is ranked for whom: `used` of `people` are in `pools` pools of `size` each.
+    """The pools of faces: `used` of `people` are in `pools` pools of `size` each.
 
     `first` holds the name of the first person of each pool.
     """
@@ -146,7 +146,7 @@ class Pool:
 
 @dataclass(frozen=True)
 class ManifestFacts:
-    """Which manifest: its rows, and the sha256 of its values."""
+    """The manifest: its number of rows, and the sha256 of its values."""
 
     rows: int
     sha256: str
@@ -154,7 +154,7 @@ class ManifestFacts:
 
 @dataclass(frozen=True)
 class Oracles:
-    """What the true sex, age and size of synthetic people would reach, and what systems cover."""
+    """The oracles of synthetic people, and the fraction of their headroom that systems cover."""
 
     oracles: Mapping[str, RecallTable]
     latent_within: WithinGender | None
@@ -166,7 +166,7 @@ class Oracles:
 
 @dataclass(frozen=True)
 class Results:
-    """Everything an evaluation found; `as_json` is what results.json holds."""
+    """All results of an evaluation; `evaluate.files.as_json` writes them as results.json."""
 
     vox2face: str
     numpy: str
@@ -185,10 +185,10 @@ class Results:
 
 
 def plain(value: Any) -> Any:
-    """Return results as JSON has them.
+    """Convert results for JSON.
 
-    Numbers are rounded, what is not finite is null, and optional parts that are missing are left
-    out. Fields marked as flat give their entries to what they are in.
+    Numbers are rounded, those not finite are null, and optional parts that are missing are left
+    out. The entries of fields marked as flat go into their parent.
     """
     if dataclasses.is_dataclass(value):
         return _plain_fields(value)
@@ -203,9 +203,9 @@ def plain(value: Any) -> Any:
 
 def _plain_fields(value: Any) -> dict[str, Any]:
     entries: dict[str, Any] = {}
-    for each in dataclasses.fields(value):
-        item = getattr(value, each.name)
-        if item is None and each.default is None:
+    for spec in dataclasses.fields(value):
+        item = getattr(value, spec.name)
+        if item is None and spec.default is None:
             continue
-        entries.update(plain(item) if each.metadata.get("flat") else {each.name: plain(item)})
+        entries.update(plain(item) if spec.metadata.get("flat") else {spec.name: plain(item)})
     return entries

@@ -1,4 +1,4 @@
-"""One evaluation from end to end: networks, baselines, oracles, groups, pictures, and the files."""
+"""Run an evaluation: networks, baselines, oracles, groups and decoded pictures."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ if TYPE_CHECKING:
     from vox2face.train.corpus.manifest import Manifest
 
 LATENT, GAUSSIAN = "latent oracle", "latent oracle, Gaussian"
-COMPUTED = ("draws", "ks")  # settings that are no options
+COMPUTED = ("draws", "ks")  # settings that are not options
 
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What an evaluation found, and what the sheet of pictures is made of."""
+    """The results of an evaluation, and the data of its picture sheet."""
 
     results: Results
     where: Protocol
@@ -52,7 +52,7 @@ class Outcome:
 
 
 def run(manifest: Manifest, arrays: Arrays, options: Options, voices: Voices) -> Outcome:
-    """Evaluate on a manifest whose pictures are prepared. `arrays` reads what was prepared.
+    """Evaluate on a manifest whose pictures are prepared; `arrays` reads the prepared corpus.
 
     Raises `UsageError` for options that do not go together, `CorpusError` for a corpus that lacks
     what they need.
@@ -80,7 +80,7 @@ def run(manifest: Manifest, arrays: Arrays, options: Options, voices: Voices) ->
 
 
 def facts(inputs: EvalInputs, options: Options, manifest: Manifest) -> dict[str, Any]:
-    """Return what was evaluated, on what, by which versions and with which settings."""
+    """Return the fields of `Results` about versions, settings, manifest, weights and pool."""
     from vox2face.runtime.pipelines import identity
 
     where, corpus = inputs.where, inputs.corpus
@@ -111,11 +111,11 @@ def facts(inputs: EvalInputs, options: Options, manifest: Manifest) -> dict[str,
 
 
 def words(options: Options) -> tuple[str, str, str]:
-    """Return who is measured, what the gallery holds and what is looked for in it."""
+    """Return the descriptions of the people, the gallery and the queries."""
     gallery = "the mean embedding over all pictures of a person"
     if options.decoder:
         gallery += " (face-to-face: without the decoded one)"
-    if not options.voiced:
+    if not options.uses_clips:
         return "with a face", gallery, "each person's first picture, decoded"
     query = "each clip, its recall averaged over a person's clips"
     if options.fuse:
@@ -124,21 +124,21 @@ def words(options: Options) -> tuple[str, str, str]:
 
 
 def _with_latents(inputs: EvalInputs, options: Options, systems: Sequence[System]) -> Oracles:
-    """Return the oracles, the shares of the way to them, and the control on ancestry."""
-    where, corpus, train = inputs.where, inputs.corpus, inputs.teaching
+    """Return the oracles, the fractions of the headroom, and the control on ancestry."""
+    where, corpus, train = inputs.where, inputs.corpus, inputs.train_split
     file = str(options.latents)
-    known = oracles.read_latents(file, corpus.names)
-    taught = oracles.read_latents(file, train.names)
-    guess, fitted = oracles.latent_predictions(
-        taught, train.faces, train.sitters, known, options.seed
+    test_latents = oracles.read_latents(file, corpus.names)
+    train_latents = oracles.read_latents(file, train.names)
+    predicted, fitted = oracles.latent_predictions(
+        train_latents, train.faces, train.sitters, test_latents, options.seed
     )
-    everybody = np.arange(len(corpus))
-    latent = where.recall(guess, everybody)
-    left = inputs.train_gallery - fitted.predict(taught.basis())
-    gaussian = oracles.gaussian_recall(guess, where.gallery, left, where.pools, where.ks)
+    people = np.arange(len(corpus))
+    latent = where.recall(predicted, people)
+    residuals = inputs.train_gallery - fitted.predict(train_latents.basis())
+    gaussian = oracles.gaussian_recall(predicted, where.gallery, residuals, where.pools, where.ks)
     recalls = {s.name: where.recall(s.queries, s.owners) for s in systems}
     recalls[GAUSSIAN] = gaussian
-    sexes = retrieval.oracle_recall(known.sexes, where.pools, where.ks)
+    sexes = retrieval.oracle_recall(test_latents.sexes, where.pools, where.ks)
     return Oracles(
         oracles={
             "sex only": sexes.table(where.seed),
@@ -146,47 +146,57 @@ def _with_latents(inputs: EvalInputs, options: Options, systems: Sequence[System
             GAUSSIAN: gaussian.table(where.seed),
         },
         latent_within=(
-            protocol.within_gender_recall(where, guess, everybody)
+            protocol.within_gender_recall(where, predicted, people)
             if protocol.gendered(where, where.people)
             else None
         ),
-        latent_similarity=protocol.similarity_to_own(where, guess, everybody),
+        latent_similarity=protocol.similarity_to_own(where, predicted, people),
         latent_penalty=fitted.penalty,
-        shares=protocol.shares(where, recalls, latent, known.sexes),
-        ancestry=ancestry(inputs, options, known, taught),
+        shares=protocol.shares(where, recalls, latent, test_latents.sexes),
+        ancestry=ancestry(inputs, options, test_latents, train_latents),
     )
 
 
 def ancestry(
-    inputs: EvalInputs, options: Options, known: oracles.Latents, taught: oracles.Latents
+    inputs: EvalInputs,
+    options: Options,
+    test_latents: oracles.Latents,
+    train_latents: oracles.Latents,
 ) -> dict[str, Accuracy]:
-    """Return how well ancestry is predicted: from voices it must not be, from faces it can be.
+    """Return the accuracy of predicting ancestry: at chance from voices, above it from faces.
 
-    From the voice encoder's own embeddings by regressions on the other people of the split, since
-    those of the people it was trained on hold what it learnt of their faces.
+    From the voice encoder's embeddings by regressions on the other people of the split, since
+    those of the people it was trained on contain what it learnt of their faces.
     """
     corpus, seed = inputs.corpus, options.seed
     table: dict[str, Accuracy] = {}
-    if len(set(known.ancestry)) < 2 or len(set(taught.ancestry)) < 2:
+    if len(set(test_latents.ancestry)) < 2 or len(set(train_latents.ancestry)) < 2:
         return table  # nothing to predict
 
-    def judged(name: str, guesses: list[str], names: tuple[str, ...]) -> None:
-        table[name] = oracles.balanced_accuracy(guesses, known.ancestry, names, seed)
+    def add(name: str, guesses: list[str], names: tuple[str, ...]) -> None:
+        table[name] = oracles.balanced_accuracy(guesses, test_latents.ancestry, names, seed)
 
-    def people(values: Array) -> Array:
+    def person_means(values: Array) -> Array:
         return retrieval.by_identity(unit(values), corpus.speakers)[0]
 
-    if "voice" in inputs.heard:
+    if "voice" in inputs.embeddings:
         name = f"from {inputs.encoders['voice'].entry.name}"
-        judged(name, *oracles.crossed_classes(people(inputs.heard["voice"]), known.ancestry, seed))
-    if "baseline" in inputs.heard and inputs.train_heard is not None:
-        train = inputs.teaching
-        labels = [taught.ancestry[i] for i in train.speakers]
-        fit = (unit(inputs.train_heard), train.speakers, labels)
+        add(
+            name,
+            *oracles.crossed_classes(
+                person_means(inputs.embeddings["voice"]), test_latents.ancestry, seed
+            ),
+        )
+    if "baseline" in inputs.embeddings and inputs.train_embeddings is not None:
+        train = inputs.train_split
+        labels = [train_latents.ancestry[i] for i in train.speakers]
+        fit = (unit(inputs.train_embeddings), train.speakers, labels)
         name = f"from {inputs.encoders['baseline'].entry.name}, frozen"
-        judged(name, *oracles.predicted_classes(fit, people(inputs.heard["baseline"]), seed))
-    faces = (inputs.train_gallery, np.arange(len(taught.ancestry)), taught.ancestry)
-    judged(
+        add(
+            name, *oracles.predicted_classes(fit, person_means(inputs.embeddings["baseline"]), seed)
+        )
+    faces = (inputs.train_gallery, np.arange(len(train_latents.ancestry)), train_latents.ancestry)
+    add(
         "from faces: the control of this control",
         *oracles.predicted_classes(faces, inputs.where.gallery, seed),
     )
@@ -196,32 +206,32 @@ def ancestry(
 def groups(inputs: EvalInputs, main: System) -> dict[str, Groups]:
     """Return the tables by gender, where the metadata has it, and by columns of CSV files."""
     where, names = inputs.where, inputs.corpus.names
-    kinds: dict[str, Sequence[str | None]] = {}
+    by_column: dict[str, Sequence[str | None]] = {}
     if any(inputs.corpus.genders):
-        kinds["gender"] = inputs.corpus.genders
+        by_column["gender"] = inputs.corpus.genders
     for column, values in inputs.columns.items():
-        kinds[column] = protocol.binned([values.get(name) for name in names])
+        by_column[column] = protocol.binned([values.get(name) for name in names])
     return {
         column: protocol.group_table(where, main.queries, main.owners, values)
-        for column, values in kinds.items()
+        for column, values in by_column.items()
     }
 
 
 def pictures(
     inputs: EvalInputs, arrays: Arrays, options: Options, main: System | None, bars: Bars
 ) -> tuple[dict[str, Drawn], list[Judge], Gallery]:
-    """Return the decoded faces, the networks that judge them, and the real pictures beside them."""
-    corpus, where, drawing = inputs.corpus, inputs.where, inputs.decoder_and_judges
-    assert drawing is not None
+    """Return the decoded faces, the networks that judge them, and the real pictures."""
+    corpus, where, decoder = inputs.corpus, inputs.where, inputs.decoder_and_judges
+    assert decoder is not None
     real = Gallery(where, corpus.sitters, corpus.landmarks, options.pool, options.pools)
     drawn: dict[str, Drawn] = {}
     if main is not None:
-        spoken = one_each(main, where.people)
-        drawn[SPOKEN] = decoded_faces.draw(drawing.decoder, *spoken, SPOKEN, bars)
-    own = corpus.faces[real.first], corpus.sitters[real.first]
-    drawn[DECODED] = decoded_faces.draw(drawing.decoder, *own, DECODED, bars)
+        queries = one_each(main, where.people)
+        drawn[SPOKEN] = decoded_faces.draw(decoder.decoder, *queries, SPOKEN, bars)
+    first_faces = corpus.faces[real.first], corpus.sitters[real.first]
+    drawn[DECODED] = decoded_faces.draw(decoder.decoder, *first_faces, DECODED, bars)
     judges = [
         Judge(name, encoder, arrays.faces(name)[corpus.rows])
-        for name, encoder in drawing.judges.items()
+        for name, encoder in decoder.judges.items()
     ]
     return drawn, judges, real

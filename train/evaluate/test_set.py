@@ -1,4 +1,4 @@
-"""What an evaluation reads: the people of a split, their clips, and their faces' embeddings."""
+"""The test set of an evaluation: the people of a split, their clips and face embeddings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Rows = NDArray[np.float32]
 
 
 class Arrays(Protocol):
-    """What was prepared of a manifest's pictures: a row for each row of the manifest."""
+    """The prepared arrays of a manifest's pictures: a row for each row of the manifest."""
 
     def faces(self, name: str) -> Rows:
         """Return a network's embeddings (rows, width), NaN where there is none."""
@@ -33,18 +33,18 @@ class Arrays(Protocol):
         """Return landmarks (rows, 68, 2), NaN where there are none."""
 
     def picture(self, row: int) -> NDArray[np.uint8]:
-        """Return the picture of a row as the decoder learns it, RGB uint8."""
+        """Return the picture of a row as the decoder is trained on it, RGB uint8 (224, 224, 3)."""
 
     def encoder(self, name: str, device: str) -> FaceEncoder:
-        """Return the network, with the preprocessing that it was prepared with."""
+        """Load a network with the preprocessing of the prepared embeddings."""
 
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
-    """People who have voice and face: whose each clip and picture is, as a position in `names`.
+    """People with voice and face: `speakers` and `sitters` are positions in `names`.
 
     `rows` (pictures,) are those of the manifest. `faces` (pictures, width) are embeddings,
-    `landmarks` (pictures, 68, 2) or None. `lost` says what was left out, a line each.
+    `landmarks` (pictures, 68, 2) or None. `lost` are lines about what was left out.
     """
 
     names: tuple[str, ...]
@@ -69,48 +69,51 @@ def read_corpus(
     landmarks: Rows | None = None,
     voices_too: bool = True,
 ) -> Corpus:
-    """Return the people of a split who have both clips and embedded pictures.
+    """Read the people of a split who have both clips and embedded pictures.
 
-    Without `voices_too`, clips are left alone and everybody with a picture counts.
+    Without `voices_too`, clips are ignored and all people with a picture count.
 
     `faces` (rows, width) and `landmarks` (rows, 68, 2) have a row for each of the manifest; rows
-    that are not finite stand for pictures that could not be prepared. People come in the order of
+    that are not finite are pictures that failed in preparation. People are in the order of
     SF2F's pools: by the corpus of their voice (VoxCeleb1 first), then by name, as code points sort.
     """
     columns = {name: manifest.column(name) for name in ("identity", "kind", "split", "gender")}
     kinds, splits = np.array(columns["kind"]), np.array([s or "" for s in columns["split"]])
     if not (splits == split).any():
-        known = ", ".join(sorted({s for s in columns["split"] if s})) or "none"
+        others = ", ".join(sorted({s for s in columns["split"] if s})) or "none"
         raise UsageError(
-            f"The manifest has no rows of the split {split!r}; there are: {known}. Choose one "
+            f"The manifest has no rows of the split {split!r}; there are: {others}. Choose one "
             "with --split, or make splits with vox2face data index."
         )
     voices = np.flatnonzero((splits == split) & (kinds == "voice"))
     pictures = np.flatnonzero((splits == split) & (kinds == "face"))
-    whole, files = np.isfinite(faces[pictures]).all(1), manifest.files()
-    lost = [f"{files[i]}: it has no embedding" for i in pictures[~whole]]
-    pictures = pictures[whole]
+    usable, files = np.isfinite(faces[pictures]).all(1), manifest.files()
+    lost = [f"{files[i]}: it has no embedding" for i in pictures[~usable]]
+    pictures = pictures[usable]
     name_of = np.array(columns["identity"], object)
-    normal = normalized(manifest)[pictures]
-    photographed = set(name_of[pictures[~normal]])  # their normalised pictures are no photographs
+    is_normalized = normalized(manifest)[pictures]
+    photographed = set(name_of[pictures[~is_normalized]])  # whose normalised pictures are left out
     pictures = pictures[
-        [not n or name_of[i] not in photographed for i, n in zip(pictures, normal, strict=True)]
+        [
+            not n or name_of[i] not in photographed
+            for i, n in zip(pictures, is_normalized, strict=True)
+        ]
     ]
-    seen, heard = set(name_of[pictures]), set(name_of[voices])
+    with_face, with_voice = set(name_of[pictures]), set(name_of[voices])
     if not voices_too:
-        voices, heard = voices[:0], seen
-    names = ordered(manifest, voices if voices_too else pictures, seen & heard)
+        voices, with_voice = voices[:0], with_face
+    names = ordered(manifest, voices if voices_too else pictures, with_face & with_voice)
     if not names:
-        wanted = "both a recording and a prepared picture" if voices_too else "a prepared picture"
+        missing = "both a recording and a prepared picture" if voices_too else "a prepared picture"
         raise CorpusError(
-            f"Nobody of the split {split!r} has {wanted}: look at the join that "
+            f"Nobody of the split {split!r} has {missing}: look at the join that "
             "vox2face data index reports."
         )
-    alone = (seen | heard) - set(names)
-    lost += [f"{name}: voice or face is missing" for name in sorted(alone)]
-    place = {name: number for number, name in enumerate(names)}
-    voices = voices[[name in place for name in name_of[voices]]]
-    pictures = pictures[[name in place for name in name_of[pictures]]]
+    unpaired = (with_face | with_voice) - set(names)
+    lost += [f"{name}: voice or face is missing" for name in sorted(unpaired)]
+    position = {name: number for number, name in enumerate(names)}
+    voices = voices[[name in position for name in name_of[voices]]]
+    pictures = pictures[[name in position for name in name_of[pictures]]]
     gender = {
         name_of[i]: columns["gender"][i] for i in (*pictures, *voices) if columns["gender"][i]
     }
@@ -118,9 +121,9 @@ def read_corpus(
         names,
         tuple(gender.get(name) for name in names),
         tuple(files[i] for i in voices),
-        np.array([place[name] for name in name_of[voices]], np.intp),
+        np.array([position[name] for name in name_of[voices]], np.intp),
         tuple(files[i] for i in pictures),
-        np.array([place[name] for name in name_of[pictures]], np.intp),
+        np.array([position[name] for name in name_of[pictures]], np.intp),
         pictures,
         faces[pictures],
         None if landmarks is None else landmarks[pictures],
@@ -138,26 +141,26 @@ def ordered(manifest: Manifest, rows: Indices, names: set[str]) -> tuple[str, ..
     return tuple(sorted(names, key=lambda name: (first[name], name)))
 
 
-def without_clips(corpus: Corpus, heard: NDArray[np.bool_], lost: Sequence[str]) -> Corpus:
-    """Return the corpus without clips that could not be embedded, and who then has none."""
-    kept = np.unique(corpus.speakers[heard])
-    mute = sorted(set(range(len(corpus))) - set(kept.tolist()))
-    if not len(kept):
-        raise CorpusError("Not one clip could be read: look at the first lines of the failures.")
-    place = np.full(len(corpus), -1)
-    place[kept] = np.arange(len(kept))
-    seen = place[corpus.sitters] >= 0
-    marks = corpus.landmarks
+def without_clips(corpus: Corpus, usable: NDArray[np.bool_], lost: Sequence[str]) -> Corpus:
+    """Return the corpus without unusable clips, and without people who then have none."""
+    people = np.unique(corpus.speakers[usable])
+    without_voice = sorted(set(range(len(corpus))) - set(people.tolist()))
+    if not len(people):
+        raise CorpusError("No clip could be read: look at the first lines of the failures.")
+    position = np.full(len(corpus), -1)
+    position[people] = np.arange(len(people))
+    with_speaker = position[corpus.sitters] >= 0
+    landmarks = corpus.landmarks
     return replace(
         corpus,
-        names=tuple(corpus.names[i] for i in kept),
-        genders=tuple(corpus.genders[i] for i in kept),
-        clips=tuple(c for c, ok in zip(corpus.clips, heard, strict=True) if ok),
-        speakers=place[corpus.speakers[heard]],
-        pictures=tuple(p for p, ok in zip(corpus.pictures, seen, strict=True) if ok),
-        sitters=place[corpus.sitters[seen]],
-        rows=corpus.rows[seen],
-        faces=corpus.faces[seen],
-        landmarks=None if marks is None else marks[seen],
-        lost=(*corpus.lost, *lost, *(f"{corpus.names[i]}: no clip is left" for i in mute)),
+        names=tuple(corpus.names[i] for i in people),
+        genders=tuple(corpus.genders[i] for i in people),
+        clips=tuple(c for c, ok in zip(corpus.clips, usable, strict=True) if ok),
+        speakers=position[corpus.speakers[usable]],
+        pictures=tuple(p for p, ok in zip(corpus.pictures, with_speaker, strict=True) if ok),
+        sitters=position[corpus.sitters[with_speaker]],
+        rows=corpus.rows[with_speaker],
+        faces=corpus.faces[with_speaker],
+        landmarks=None if landmarks is None else landmarks[with_speaker],
+        lost=(*corpus.lost, *lost, *(f"{corpus.names[i]}: no clip is left" for i in without_voice)),
     )

@@ -328,8 +328,8 @@ def deaf(hearing: Hearing, monkeypatch: pytest.MonkeyPatch) -> Hearing:
         ({}, "nothing to evaluate"),
         ({"face_to_face": True}, "name a --decoder"),
         ({"voice": "hearing", "classifier": "colours"}, "name a --decoder"),
-        ({"face_to_face": True, "decoder": "any", "fuse": True}, "none is heard: name a --voice"),
-        ({"face_to_face": True, "decoder": "any", "groups": ("a:b",)}, "none is heard"),
+        ({"face_to_face": True, "decoder": "any", "fuse": True}, "none is given: name a --voice"),
+        ({"face_to_face": True, "decoder": "any", "groups": ("a:b",)}, "none is given"),
         ({"voice": "hearing", "distance": "far"}, "no distance 'far': choose cosine"),
         ({"voice": "hearing", "max_failures": float("nan")}, "give a part of the clips"),
     ],
@@ -663,7 +663,7 @@ def test_a_place_that_cannot_be_written_is_refused_before_anything_is_heard(
         "file/below": "Nothing can be written into --out .*below .Not a directory.",
         "dangling": "Nothing can be written into --out",
         300 * "n": "has a longer name than the file system takes",
-        "folders": "folders holds results.json, which is of no evaluation",
+        "folders": "folders holds results.json, which is not of an evaluation",
     }.items():
         with pytest.raises(UsageError, match=words):
             raise command("--pool", "all", "--out", str(tmp_path / out)).exception or AssertionError
@@ -680,7 +680,7 @@ def test_files_of_somebody_else_are_left_alone(
     out = tmp_path / "out"
     (out / name).parent.mkdir(parents=True)
     (out / name).write_text("mine")
-    with pytest.raises(UsageError, match="which is of no evaluation: choose an empty folder"):
+    with pytest.raises(UsageError, match="which is not of an evaluation: choose an empty folder"):
         raise command("--pool", "4", "--out", str(out)).exception or AssertionError
     assert [p.read_text() for p in out.rglob("*") if p.is_file()] == ["mine"]
 
