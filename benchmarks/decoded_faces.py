@@ -22,7 +22,7 @@ from sklearn.pipeline import make_pipeline
 
 from vox2face.runtime.load import load
 from vox2face.train.datasets.face import FaceDecoderDataset
-from vox2face.train.decoder.task import Judge
+from vox2face.train.decoder.task import FrozenFaceEncoder
 from vox2face.train.metrics import pictures as measures
 from vox2face.train.prepare.reader import Prepared, open_prepared
 
@@ -71,7 +71,7 @@ def main() -> None:
     chosen = chosen[: given.people]
     firsts = test.groups.first_picture[chosen]
     true = true_pictures(prepared, test.targets[firsts])
-    judge = Judge(prepared.encoder())
+    judge = FrozenFaceEncoder(prepared.encoder())
     wanted = np.stack([test.embeddings[int(row)] for row in test.targets[firsts]])
     results: dict[str, list[Any]] = {}
     drawn, seen = [], []
