@@ -93,7 +93,7 @@ def index(sources: Sources, options: Options | None = None) -> Index:
     keep = options.keep or ("joined" if {f.kind for f in scans} == {"voice", "face"} else "all")
     identities = select_people(scans, people, keep, skipped)
     if not identities:
-        raise CorpusError(nobody(skipped))
+        raise CorpusError(nobody_left_message(skipped))
     method, split = assign_splits(identities, scans, people, tables, options)
     manifest = _to_manifest(scans, people, identities, split, genders(tables))
     info = {
@@ -171,7 +171,7 @@ def _require_names(corpus: str, table: Metadata | None) -> None:
         )
 
 
-def nobody(skipped: Skipped) -> str:
+def nobody_left_message(skipped: Skipped) -> str:
     """Return the message that nobody is left, with the reasons and an example of each."""
     reasons = [
         f"{entry.get('people', entry['files'])} {'people' if 'people' in entry else 'files'}: "

@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
-MOST_FILES = 1000  # paths listed for each reason; a list of a million empty files helps nobody
+MOST_FILES = 1000  # paths listed for each reason
 EXAMPLES = 5
 
 

@@ -9,7 +9,7 @@
 
 Landmarks are 144 numbers: x, y of 72 points in pixels of the picture at 224 x 224, the lips' common
 points twice. Sources: Kacper-Pietkun/Speech-to-face src/datasets and src/data_preprocessing. Its
-folders have names in ASCII; `names.csv` beside them says whose they are.
+folders have names in ASCII; `names.csv` beside them lists the identities.
 """
 
 from __future__ import annotations

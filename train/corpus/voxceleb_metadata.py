@@ -65,7 +65,7 @@ class Metadata:
 
 
 def read(path: storage.PathOrUri, corpus: str) -> Metadata:
-    """Read the metadata of "voxceleb1" or "voxceleb2", whatever separates the columns.
+    """Read the metadata of "voxceleb1" or "voxceleb2", with any of `DELIMITERS`.
 
     Raises `CorpusError` for a file that is not such a table.
     """

@@ -44,7 +44,7 @@ class Validation(ValidationSet):
     """Measures a task on pictures that are chosen once: at most `limit`, spread over all people.
 
     `items` are what the task is trained on, of the validation split, and `source` the data set
-    behind them. The faces that are ranked are the mean embeddings of everybody in it, or of the
+    behind them. The faces that are ranked are the mean embeddings of all its people, or of the
     first 5,000. `about` says in a sentence what is measured.
     """
 

@@ -165,7 +165,7 @@ def require_several(sitters: Indices) -> None:
         )
 
 
-def decoded_setting(real: Gallery, judge: Judge) -> tuple[Protocol, Indices, Indices]:
+def decoded_protocol(real: Gallery, judge: Judge) -> tuple[Protocol, Indices, Indices]:
     """Return the protocol for people with several pictures, the people, and the decoded pictures.
 
     The picture that is decoded is not in the gallery, which is the mean of the person's others.
@@ -202,7 +202,7 @@ def _decoded_recall(drawn: Drawn, real: Gallery, judge: Judge) -> dict[str, Deco
     The recall of the real picture, with the person's other pictures in the gallery, is the ceiling.
     People with a single picture are left out, and counted.
     """
-    protocol, who, decoded = decoded_setting(real, judge)
+    protocol, who, decoded = decoded_protocol(real, judge)
     queries: dict[str, Array] = {
         DECODED: judge.embed(drawn)[drawn.of(who.tolist())],
         REAL: judge.faces[decoded].astype(np.float64),

@@ -15,7 +15,7 @@ from vox2face.core.errors import UsageError, Vox2FaceError
 from vox2face.core.files import atomic_file
 from vox2face.train.array_cache import ENDING
 from vox2face.train.datasets.fingerprint import manifest_digest
-from vox2face.train.evaluate.decoded_faces import DECODED, SPOKEN, decoded_setting
+from vox2face.train.evaluate.decoded_faces import DECODED, SPOKEN, decoded_protocol
 from vox2face.train.evaluate.options import Options
 from vox2face.train.evaluate.protocol import Protocol
 from vox2face.train.evaluate.report import report
@@ -148,7 +148,7 @@ def _decoded_rows(outcome: Outcome, count: int) -> tuple[list[SheetRow], str, st
     if DECODED not in outcome.drawn or not outcome.judges or outcome.real is None:
         return [], "", ""
     judge, drawn = outcome.judges[0], outcome.drawn[DECODED]
-    protocol, who, _ = decoded_setting(outcome.real, judge)
+    protocol, who, _ = decoded_protocol(outcome.real, judge)
     people = _drawn_people(protocol, np.arange(len(who)), count)
     drawn_rows = drawn.of([int(who[person]) for person in people])
     queries = judge.embed(drawn)[drawn.of(who.tolist())]

@@ -1,4 +1,4 @@
-"""The training loop: one visible function for voice encoders, face decoders and whatever comes.
+"""The training loop: one visible function for voice encoders, face decoders and other tasks.
 
 It runs on one CPU core as on many GPUs and machines (`accelerate launch`, `torchrun`). The order
 of the items, the learning rate and all randomness are functions of the seed and the step's number,
@@ -241,7 +241,7 @@ class LossMeter:
             self.sums[name] = self.sums.get(name, torch.zeros_like(value)) + value.detach()
 
     def means(self) -> dict[str, float]:
-        """Return the means over parts and processes, the whole loss first, and start anew."""
+        """Return the means over parts and processes, the total loss first, and reset."""
         stacked = torch.stack(list(self.sums.values())).float() / max(1, self.count)
         means = self.accelerator.reduce(stacked, "mean").tolist()
         values = {"loss": sum(means), **dict(zip(self.sums, means, strict=True))}

@@ -1,6 +1,6 @@
 """What lies between a voice and its recording: a room, a microphone's band and tone, and noise.
 
-All is drawn anew for each clip and computed for a whole batch on its device.
+All is drawn separately for each clip and computed for a whole batch on its device.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a frozen backbone makes of every clip, computed once, and the data set of it."""
+"""The features of a frozen backbone of every clip, computed once, and their data set."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def extract_features(
     stamp: Mapping[str, Any],
     workers: int,
 ) -> tuple[Tensor, dict[int, str]]:
-    """Return what a frozen backbone makes of every clip, (clips, values), and why some have NaN.
+    """Return a frozen backbone's features of every clip, (clips, values), and reasons of NaN rows.
 
     `clips` has one item a clip, in their order ("one-to-one"); `backbone` takes waveforms
     (n, samples) and their numbers. It is computed once and kept: shards in `folder` that carry the
@@ -132,9 +132,9 @@ def _features_of(
     backbone: Backbone,
     workers: int,
 ) -> tuple[Tensor, dict[int, str]]:
-    """Return what a backbone makes of some clips, NaN for those that cannot be read, and why not.
+    """Return a backbone's features of some clips, NaN for unreadable ones, and the reasons.
 
-    Where none can be read there are no values, (clips, 0).
+    If none can be read, the shape is (clips, 0).
     """
     found: dict[int, Tensor] = {}
     failed: dict[int, str] = {}

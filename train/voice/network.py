@@ -188,7 +188,7 @@ def ending(start: str, width: int) -> dict[str, str]:
 
 
 def init_to_mean(network: nn.Module, mean: Tensor) -> None:
-    """Let a network start close to a mean embedding (width,), whatever it hears.
+    """Initialise a network to output nearly a mean embedding (width,) for any input.
 
     Embeddings of faces differ by little from their mean; a last layer of usual weights would be
     far off, and pulling it back breaks the layers below. A VE_conv also starts with its second

@@ -45,7 +45,7 @@ class VoiceTask(Task):
         self.channel = channel
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """Return the loss parts of the whole batch, whatever process has which of its rows."""
+        """Return the loss parts of the whole batch, over the rows of all processes."""
         if self.channel and "waveform" in batch:
             batch = {**batch, "waveform": self.recorded(batch["waveform"])}
         predicted = whole_batch(self.embed(batch).float())
@@ -80,7 +80,7 @@ class VoiceTask(Task):
         return x
 
     def backbone(self, waveform: Tensor) -> Tensor:
-        """Return what the part below the head makes of waveforms."""
+        """Return the backbone's features of waveforms."""
         return self.network.at(
             voice_network.anatomy(self.network).feature_layer, self.spectrogram(waveform)
         )

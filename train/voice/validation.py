@@ -45,7 +45,7 @@ class Validation(ValidationSet):
     """Measures a task on clips that are chosen once: at most `limit`, spread over all people.
 
     `clips` has one item for each clip, with the mean embedding of the speaker's pictures. The
-    faces that are ranked are those of everybody in it. The loss is that of training without the
+    faces that are ranked are those of all its people. The loss is that of training without the
     part that ranks, each part as the mean over batches of `batch` clips. `about` says in a
     sentence what is measured.
     """
