@@ -44,7 +44,7 @@ class Comparison:
 
     @property
     def first(self) -> Parity | None:
-        """The first layer that computes something else, within the model's tolerance; or None."""
+        """The first layer that differs by more than the model's tolerance; or None."""
         return next((row for row in self.activations if not row.ok), None)
 
 

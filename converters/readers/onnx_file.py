@@ -90,6 +90,7 @@ def _uses(graph: onnx.GraphProto, tensors: Mapping[str, object]) -> Iterator[_Us
         yield from (_Use(name) for name in tensors if name.startswith(OURS))
         return
     known = {name: _Use(name) for name in tensors}
+    products: set[str] = set()  # what MatMuls give: an Add behind one holds its bias
     for node in graph.node:
         if node.op_type in PASSING and node.input[0] in known:
             known[node.output[0]] = known[node.input[0]]
@@ -101,10 +102,10 @@ def _uses(graph: onnx.GraphProto, tensors: Mapping[str, object]) -> Iterator[_Us
             if held_in and (node.op_type == "MatMul" or (node.op_type == "Gemm" and not _b(node))):
                 held_in[0] = _Use(held_in[0].name, not held_in[0].turned)
             yield from held_in
-        elif node.op_type == "Add":  # the bias behind a MatMul
-            behind = [n.op_type for n in graph.node if set(n.output) & set(node.input)]
-            if "MatMul" in behind:
-                yield from (known[name] for name in node.input if name in known)
+            if node.op_type == "MatMul":
+                products.update(node.output)
+        elif node.op_type == "Add" and not products.isdisjoint(node.input):
+            yield from (known[name] for name in node.input if name in known)
 
 
 def _b(node: onnx.NodeProto) -> bool:
